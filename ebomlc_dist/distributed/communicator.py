@@ -1,0 +1,112 @@
+"""Sums over samples, reduced over ranks and divided once: the only way a method's numbers leave a rank.
+
+One flat buffer a call, so one collective: [sums … | count | stop]. Dividing the global sum by the global count keeps
+unequal shards right; forming anything non-linear only from what comes back keeps every rank alike, bit for bit.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Communicator:
+    """All-reduces over one process group. With one process it does the same arithmetic without a collective.
+
+    Attributes:
+        num_collectives: collectives started so far, for tests and the profiler.
+        num_bytes: bytes they carried.
+    """
+
+    def __init__(self, device: torch.device, *, rank: int = 0, world_size: int = 1, group: dist.ProcessGroup | None = None):
+        self.device = device
+        self.rank = rank
+        self.world_size = world_size
+        self.group = group
+        self.num_collectives = 0
+        self.num_bytes = 0
+        self._stop = torch.zeros((), device=device)
+        self._stop_sum = torch.zeros((), device=device)
+
+    def mean_of_sums(self, sums: list[Tensor], count: int) -> "PendingMeans":
+        """Start the reduction; see `ebomlc_dist.methods.contract.Reducer`."""
+        dtype = sums[0].dtype
+        tail = [torch.full((1,), float(count), dtype=dtype, device=self.device), self._stop.to(dtype).view(1)]
+        buffer = torch.cat([s.reshape(-1).to(dtype) for s in sums] + tail)
+        return PendingMeans(self, buffer, [s.shape for s in sums], self._start(buffer))
+
+    def ask_to_stop(self) -> None:
+        """Let the other ranks know, with the next reduction, that this one was told to stop."""
+        self._stop.fill_(1.0)
+
+    @property
+    def stop_asked(self) -> Tensor:
+        """0-dim: how many ranks had asked to stop when the last reduction was made. The same on every rank."""
+        return self._stop_sum
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over ranks, in place, blocking. Outside the step: evaluation, statistics, counters."""
+        handle = self._start(tensor)
+        if handle is not None:
+            handle.wait()
+        return tensor
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """(world_size, …): every rank's tensor of one shape, in rank order."""
+        if self.world_size == 1:
+            return tensor.unsqueeze(0)
+        pieces = [torch.empty_like(tensor) for _ in range(self.world_size)]
+        dist.all_gather(pieces, tensor.contiguous(), group=self.group)
+        return torch.stack(pieces)
+
+    def broadcast(self, tensor: Tensor) -> Tensor:
+        """Rank 0's values of ``tensor`` on every rank, in place."""
+        if self.world_size > 1:
+            dist.broadcast(tensor, 0, group=self.group)
+        return tensor
+
+    def broadcast_bytes(self, data: bytes | None) -> bytes:
+        """Rank 0's bytes on every rank; other ranks pass None. Plain tensors, nothing is unpickled."""
+        if self.world_size == 1:
+            assert data is not None
+            return data
+        size = torch.tensor([len(data) if data is not None else 0], dtype=torch.int64, device=self.device)
+        self.broadcast(size)
+        payload = torch.empty(int(size), dtype=torch.uint8, device=self.device)
+        if data:
+            payload.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        self.broadcast(payload)
+        return payload.cpu().numpy().tobytes()
+
+    def barrier(self) -> None:
+        """Wait for every rank."""
+        self.sum(torch.zeros(1, device=self.device)).cpu()
+
+    def _start(self, buffer: Tensor) -> dist.Work | None:
+        if self.world_size == 1:
+            return None
+        self.num_collectives += 1
+        self.num_bytes += buffer.numel() * buffer.element_size()
+        return dist.all_reduce(buffer, group=self.group, async_op=True)
+
+
+class PendingMeans:
+    """A reduction in flight."""
+
+    def __init__(
+        self, communicator: Communicator, buffer: Tensor, shapes: Sequence[torch.Size], handle: dist.Work | None
+    ) -> None:
+        self._communicator = communicator
+        self._buffer = buffer
+        self._shapes = shapes
+        self._handle = handle
+
+    def wait(self) -> list[Tensor]:
+        """The means, in the shapes that were given."""
+        if self._handle is not None:
+            self._handle.wait()
+        self._communicator._stop_sum.copy_(self._buffer[-1])
+        means = self._buffer[:-2] / self._buffer[-2]
+        pieces = means.split([shape.numel() for shape in self._shapes])
+        return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]

@@ -1,0 +1,82 @@
+"""What can be known about the launcher that started this process, before any process group exists."""
+
+import os
+import shlex
+from pathlib import Path
+
+import yaml
+
+from ebomlc_dist.errors import InputError
+
+# Variables by which torchrun and Accelerate hand a worker its place.
+_PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+
+
+def under_launcher() -> bool:
+    """Whether torchrun or ``accelerate launch`` started this process."""
+    return "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+
+
+def launched_rank() -> int:
+    """The global rank the launcher gave this process; 0 without one."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def local_world_size() -> int:
+    """Processes of this job on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
+
+
+def check_place() -> None:
+    """Refuse a world that is not the one that was asked for. Raises `InputError`.
+
+    ``accelerate launch --cpu --num_processes 2`` starts one process and says nothing, and a worker without its place
+    would train alone beside its twins.
+    """
+    present = [name for name in _PLACE if name in os.environ]
+    if 0 < len(present) < len(_PLACE) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        missing = ", ".join(name for name in _PLACE if name not in os.environ)
+        raise InputError(f"the launcher set {', '.join(present)} but not {missing}; start with `accelerate launch`")
+    asked = _asked_processes(_parent_command())
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if asked is not None and asked != world:
+        raise InputError(
+            f"{asked} processes were asked for but the launcher started {world}; on a machine without a GPU use "
+            f"`ebomlc train --num-processes {asked}` or `accelerate launch --multi_gpu --num_processes {asked}` "
+            "with ACCELERATE_USE_CPU=true"
+        )
+
+
+def _parent_command() -> list[str]:
+    try:
+        return Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
+def _asked_processes(command: list[str]) -> int | None:
+    """``--num_processes`` of an ``accelerate launch`` command line or of its config file, else None."""
+    words = [word for argument in command for word in (argument.split("=", 1) if argument.startswith("--") else [argument])]
+    if "launch" not in words or not any("accelerate" in word for word in words):
+        return None
+    for flag in ("--num_processes", "--num-processes"):
+        if flag in words[:-1]:
+            value = words[words.index(flag) + 1]
+            return int(value) if value.isdigit() else None
+    if "--config_file" in words[:-1]:
+        return _processes_of(Path(words[words.index("--config_file") + 1]))
+    return None
+
+
+def _processes_of(config: Path) -> int | None:
+    try:
+        value = yaml.safe_load(config.read_text())
+    except (OSError, yaml.YAMLError):
+        return None
+    count = value.get("num_processes") if isinstance(value, dict) else None
+    return count if isinstance(count, int) else None
+
+
+def describe_parent() -> str:
+    """The command that started this process, quoted for a shell, for logs."""
+    return shlex.join(word for word in _parent_command() if word)

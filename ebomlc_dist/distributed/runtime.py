@@ -1,0 +1,136 @@
+"""The processes of one run: Accelerate starts them, places devices and tracks; everything else asks this file.
+
+Models are not wrapped: the engine reduces sums itself (see `communicator`), because a gradient averaged by a wrapper is
+too late for a rule that is not linear in it.
+"""
+
+import ctypes
+import hashlib
+import os
+import signal
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, InitProcessGroupKwargs
+
+from ebomlc_dist.config import TrainConfig
+from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.distributed.determinism import make_deterministic
+from ebomlc_dist.distributed.launcher import check_place, local_world_size, under_launcher
+from ebomlc_dist.errors import InputError
+
+
+@dataclass
+class Runtime:
+    """This process's place among the others.
+
+    Attributes:
+        accelerator: Accelerate's object, for its trackers.
+        communicator: reductions with the step's own time limit.
+        device: where this rank's tensors live.
+        under_launcher: whether a launcher owns the exit code.
+    """
+
+    accelerator: Accelerator
+    communicator: Communicator
+    device: torch.device
+    rank: int
+    world_size: int
+    local_rank: int
+    under_launcher: bool
+
+    @classmethod
+    def start(cls, config: TrainConfig, device: str = "auto") -> "Runtime":
+        """Join the job. Raises `InputError` where the world is not the one that was asked for."""
+        check_place()
+        cpu = _choose_cpu(device)
+        if config.deterministic:
+            make_deterministic()
+        _die_with_parent()
+        limit = InitProcessGroupKwargs(timeout=timedelta(seconds=config.start_timeout_s))
+        # Autocast is entered by FlatModule, on plain modules; Accelerate's own precision would act on prepared ones only.
+        accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[limit])
+        world_size, group = accelerator.num_processes, None
+        if world_size > 1:
+            group = dist.new_group(timeout=timedelta(seconds=config.step_timeout_s))
+        _set_threads()
+        return cls(
+            accelerator=accelerator,
+            communicator=Communicator(
+                accelerator.device, rank=accelerator.process_index, world_size=world_size, group=group
+            ),
+            device=accelerator.device,
+            rank=accelerator.process_index,
+            world_size=world_size,
+            local_rank=accelerator.local_process_index,
+            under_launcher=under_launcher(),
+        )
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the first rank: the one that writes and speaks."""
+        return self.rank == 0
+
+    def broadcast_text(self, text: str) -> str:
+        """Rank 0's text on every rank."""
+        return self.communicator.broadcast_bytes(text.encode() if self.is_main else None).decode()
+
+    def check_alike(self, what: str, text: str) -> None:
+        """Raise `InputError` on every rank where some rank's ``text`` differs from rank 0's, naming the first one."""
+        digest = torch.tensor(list(hashlib.sha256(text.encode()).digest()), dtype=torch.uint8, device=self.device)
+        every = self.communicator.gather(digest)
+        different = (every != every[0]).any(dim=1).nonzero().flatten().tolist()
+        if different:
+            raise InputError(
+                f"rank {different[0]} has another {what} than rank 0; start every process with the same command, "
+                "code and data"
+            )
+
+    def close(self) -> None:
+        """Leave the job: trackers are flushed, the process group is destroyed."""
+        self.accelerator.end_training()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    def log_to_trackers(self, values: dict[str, Any], step: int) -> None:
+        """Hand values to Accelerate's trackers (rank 0 writes)."""
+        self.accelerator.log(values, step=step)
+
+
+def _choose_cpu(device: str) -> bool:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device is there (--device cuda); use --device cpu or auto")
+    wants_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    return device == "cpu" or not torch.cuda.is_available() or (device == "auto" and wants_cpu)
+
+
+def _set_threads() -> None:
+    """Share the cores between this machine's processes.
+
+    The launcher exports OMP_NUM_THREADS=1 where nobody chose a number, which leaves cores idle; any other number is a
+    choice and stands. EBOMLC_NUM_THREADS is the way to choose 1 under a launcher.
+    """
+    chosen = os.environ.get("EBOMLC_NUM_THREADS")
+    omp = os.environ.get("OMP_NUM_THREADS")
+    if chosen is not None:
+        torch.set_num_threads(int(chosen))
+    elif omp is None or (omp == "1" and under_launcher()):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // local_world_size()))
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this worker with its launcher: a launcher that is gone leaves no orphans behind."""
+    if not under_launcher():
+        return
+    parent = os.getppid()
+    pr_set_pdeathsig = 1
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    except (OSError, AttributeError):
+        return
+    if os.getppid() != parent:
+        raise SystemExit(1)

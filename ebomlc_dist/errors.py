@@ -1,0 +1,21 @@
+"""The errors a person can mend, told apart from faults of the program."""
+
+
+class InputError(Exception):
+    """Bad input: one line that says what is wrong, where, and what to do. The program ends with exit code 2.
+
+    Raise it before any long work. The message is shown as it stands, without a traceback, so it must be complete:
+    ``InputError("noise rate 1.4 is outside 0…1 (--noise-rate); give a share such as 0.4")``.
+    """
+
+
+class TrainingFault(Exception):
+    """Training cannot go on (exit code 1), for a reason that is known and said in one line."""
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """``" (did you mean 'x'?)"`` for the known name closest to ``name``, or an empty string."""
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""

@@ -1,0 +1,44 @@
+"""Per-sample losses. All take logits (n, K) and return (n,), so that sums and counts can be reduced over ranks."""
+
+from math import log
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+MixtureKind = Literal["probability", "logit", "released"]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """−log softmax(logits)[label], (n,). ``labels``: (n,) int64."""
+    return functional.cross_entropy(logits, labels, reduction="none")
+
+
+def soft_cross_entropy(log_probabilities: Tensor, soft_labels: Tensor) -> Tensor:
+    """−Σ_k g_k log p_k, (n,), for (n, K) soft labels g. Linear in g: its derivative there is −log p."""
+    return -(soft_labels * log_probabilities).sum(dim=1)
+
+
+def mixture_cross_entropy(
+    main_logits: Tensor, meta_logits: Tensor, labels: Tensor, mixture: float, kind: MixtureKind
+) -> Tensor:
+    """The mixture upper objective, (n,) (EBOMLC eq. 9), in the reading named by ``kind``.
+
+    With ρ = ``mixture``, p = softmax(main_logits), g = softmax(meta_logits):
+
+    - ``probability``: −log(ρ·p_y + (1−ρ)·g_y), the paper's mixture of two distributions.
+    - ``logit``: cross entropy of ρ·main_logits + (1−ρ)·meta_logits.
+    - ``released``: cross entropy of ρ·main_logits + (1−ρ)·g, as the released code has it.
+    """
+    if kind == "logit":
+        return cross_entropy(mixture * main_logits + (1 - mixture) * meta_logits, labels)
+    if kind == "released":
+        return cross_entropy(mixture * main_logits + (1 - mixture) * meta_logits.softmax(dim=1), labels)
+    main_term = _log(mixture) - cross_entropy(main_logits, labels)
+    meta_term = _log(1 - mixture) - cross_entropy(meta_logits, labels)
+    return -torch.logaddexp(main_term, meta_term)
+
+
+def _log(share: float) -> float:
+    return log(share) if share > 0 else float("-inf")

@@ -1,0 +1,41 @@
+"""Fixtures shared by all tests."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from tests.support.pool import RankPool
+
+# The same examples on every machine: a red run can be repeated.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def two_ranks() -> Iterator[RankPool]:
+    """Two gloo ranks, started once."""
+    pool = RankPool(2)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread for torch, as in the pool's ranks, so that both sum in the same order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the real data sets, named by EBOMLC_DATA_DIR; the test is skipped without it."""
+    folder = os.environ.get("EBOMLC_DATA_DIR")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("EBOMLC_DATA_DIR names no folder with CIFAR data")
+    return Path(folder)

@@ -1,0 +1,170 @@
+"""Every method on two gloo ranks: the same bits as one process going over the shards, and near the whole batch."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from ebomlc_dist.distributed.communicator import Communicator
+from tests.methods.rows import CASES, ROWS
+from tests.support.lockstep import LockstepReducer, over_shards
+from tests.support.pool import RankPool
+from tests.support.problem import Sizes, local_batch, make_learner, run_steps
+
+STEPS = 5
+CPU = torch.device("cpu")
+UNEQUAL = Sizes(noisy=11, clean=7, lower_clean=5)
+EMPTY_CLEAN = Sizes(noisy=11, clean=1, lower_clean=1)
+State = dict[str, Tensor]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def on_a_rank(communicator: Communicator, method: str, settings: dict, sizes: Sizes, batch_norm: bool) -> State:
+    learner = make_learner(method, communicator, batch_norm=batch_norm, **settings)
+    run_steps(learner, STEPS, communicator.rank, communicator.world_size, sizes)
+    return learner.state()
+
+
+def on_a_shard(rank: int, reducer: LockstepReducer, method: str, settings: dict, sizes: Sizes) -> State:
+    learner = make_learner(method, reducer, **settings)
+    run_steps(learner, STEPS, rank, 2, sizes)
+    return learner.state()
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    return float((a - b).norm() / b.norm().clamp_min(1e-300))
+
+
+def equal(first: State, second: State) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("sizes", [UNEQUAL, EMPTY_CLEAN], ids=["unequal", "empty-clean"])
+@pytest.mark.parametrize(("method", "settings"), CASES, ids=str)
+def test_two_ranks_equal_one_process_over_the_shards_bit_for_bit(
+    two_ranks: RankPool, method: str, settings: dict, sizes: Sizes
+) -> None:
+    ranks = two_ranks.run(on_a_rank, method, settings, sizes, True)
+    shards = over_shards(2, lambda rank, reducer: on_a_shard(rank, reducer, method, settings, sizes))
+    for state, control in zip(ranks, shards, strict=True):
+        assert equal(state, control)
+
+
+@pytest.mark.parametrize(("method", "settings"), CASES, ids=str)
+def test_ranks_hold_the_same_parameters_but_their_own_statistics(
+    two_ranks: RankPool, method: str, settings: dict
+) -> None:
+    first, second = two_ranks.run(on_a_rank, method, settings, UNEQUAL, True)
+    assert all(torch.equal(first[name], second[name]) for name in first if not name.endswith("statistics"))
+    assert not torch.equal(first["main.statistics"], second["main.statistics"])
+
+
+@pytest.mark.parametrize("sizes", [UNEQUAL, EMPTY_CLEAN], ids=["unequal", "empty-clean"])
+@pytest.mark.parametrize(("method", "settings"), CASES, ids=str)
+def test_two_ranks_agree_with_the_whole_batch(
+    two_ranks: RankPool, method: str, settings: dict, sizes: Sizes
+) -> None:
+    """Without batch statistics the world size is a matter of rounding."""
+    state = two_ranks.run(on_a_rank, method, settings, sizes, False)[0]
+    whole = make_learner(method, Communicator(CPU), batch_norm=False, **settings)
+    run_steps(whole, STEPS, sizes=sizes)
+    for name, expected in whole.state().items():
+        if expected.numel() and name.endswith("vector"):
+            assert relative(state[name], expected) < 1e-10, name
+
+
+class ReducesLast:
+    """Negative control: every rank forms its own means; `averaged` reduces the directions they lead to."""
+
+    def mean_of_sums(self, sums: list[Tensor], count: int) -> "ReducesLast":
+        self._means = [s / max(count, 1) for s in sums]
+        return self._copy()
+
+    def _copy(self) -> "ReducesLast":
+        copy = ReducesLast()
+        copy._means = self._means
+        return copy
+
+    def wait(self) -> list[Tensor]:
+        return self._means
+
+
+@pytest.mark.parametrize("method", ["ebomlc", "ebomlc-released"])
+def test_averaging_what_each_rank_would_do_is_not_the_same(method: str) -> None:
+    """Averages of per-rank directions, each with its own β, are another algorithm."""
+    whole = make_learner(method, Communicator(CPU), batch_norm=False)
+    run_steps(whole, 1, sizes=UNEQUAL)
+    separate = []
+    for rank in range(2):
+        learner = make_learner(method, ReducesLast(), batch_norm=False)
+        run_steps(learner, 1, rank, 2, UNEQUAL)
+        separate.append(learner.networks["main"].vector.detach())
+    start = make_learner(method, Communicator(CPU), batch_norm=False).networks["main"].vector.detach()
+    moved, expected = sum(separate) / 2 - start, whole.networks["main"].vector.detach() - start
+    assert relative(moved, expected) > 1e-3
+
+
+class SkipsOne:
+    """Negative control: one reduction of each step stays on the rank."""
+
+    def __init__(self, communicator: Communicator, skipped: int, calls: int) -> None:
+        self._communicator, self._skipped, self._calls, self._call = communicator, skipped, calls, 0
+
+    def mean_of_sums(self, sums: list[Tensor], count: int):  # noqa: ANN201
+        call, self._call = self._call % self._calls, self._call + 1
+        return (Communicator(CPU) if call == self._skipped else self._communicator).mean_of_sums(sums, count)
+
+
+def with_a_reduction_skipped(communicator: Communicator, method: str, skipped: int) -> State:
+    reducer = SkipsOne(communicator, skipped, ROWS[method].collectives)
+    learner = make_learner(method, reducer, batch_norm=False)
+    run_steps(learner, STEPS, communicator.rank, 2, UNEQUAL)
+    return learner.state()
+
+
+@pytest.mark.parametrize(
+    ("method", "skipped"), [(name, call) for name, row in ROWS.items() for call in range(row.collectives)]
+)
+def test_every_reduction_is_needed(two_ranks: RankPool, method: str, skipped: int) -> None:
+    state = two_ranks.run(with_a_reduction_skipped, method, skipped)[0]
+    right = two_ranks.run(on_a_rank, method, {}, UNEQUAL, False)[0]
+    assert max(relative(state[n], right[n]) for n in state if n.endswith("vector")) > 1e-9
+
+
+def count_collectives(communicator: Communicator, method: str) -> int:
+    learner = make_learner(method, communicator)
+    run_steps(learner, 1, communicator.rank, 2)
+    before = communicator.num_collectives
+    run_steps(learner, 1, communicator.rank, 2, first=1)
+    return communicator.num_collectives - before
+
+
+@pytest.mark.parametrize("method", ROWS)
+def test_collectives_of_a_step(two_ranks: RankPool, method: str) -> None:
+    assert two_ranks.run(count_collectives, method) == [ROWS[method].collectives] * 2
+    assert ROWS[method].collectives <= 3
+
+
+def with_a_bad_image_on_rank_one(
+    communicator: Communicator, method: str, steps: list[int], bad_step: int | None
+) -> tuple[State, list[bool]]:
+    learner = make_learner(method, communicator)
+    skipped = []
+    for step in steps:
+        batch = local_batch(learner.method, step, communicator.rank, 2)
+        if step == bad_step and communicator.rank == 1:
+            batch.noisy.images[0, 0, 0, 0] = torch.nan
+        skipped.append(bool(learner.step(batch).skipped))
+    return learner.state(), skipped
+
+
+@pytest.mark.parametrize("method", ROWS)
+def test_a_fault_on_one_rank_skips_the_step_on_all(two_ranks: RankPool, method: str) -> None:
+    """A NaN image on rank 1 at step 2: both ranks end as if that step had not been, statistics included."""
+    faulty = two_ranks.run(with_a_bad_image_on_rank_one, method, [0, 1, 2, 3], 2)
+    without = two_ranks.run(with_a_bad_image_on_rank_one, method, [0, 1, 3], None)
+    undisturbed = two_ranks.run(with_a_bad_image_on_rank_one, method, [0, 1, 2, 3], None)
+    for (state, skipped), (expected, _), (other, _) in zip(faulty, without, undisturbed, strict=True):
+        assert skipped == [False, False, True, False]
+        assert equal(state, expected)
+        assert not equal(state, other)

@@ -1,0 +1,79 @@
+"""EBOMLC written a second time, straight from the equations: whole graphs, deep copies, no vectors, no economy."""
+
+import copy
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ebomlc_dist.methods.contract import PairedBatch
+from tests.support.problem import Learner
+
+
+def soft_ce(logits: Tensor, soft: Tensor) -> Tensor:
+    return -(soft * functional.log_softmax(logits, dim=1)).sum(dim=1).mean()
+
+
+def upper_objective(config, main, meta, batch: PairedBatch) -> Tensor:
+    logits, features = main(batch.clean.images)
+    meta_logits = meta(features.detach(), batch.clean.labels)
+    rho, labels = config.mixture, batch.clean.labels
+    if config.mixture_kind == "probability":
+        mixed = rho * logits.softmax(1) + (1 - rho) * meta_logits.softmax(1)
+        return functional.nll_loss(mixed.log(), labels)
+    other = meta_logits if config.mixture_kind == "logit" else meta_logits.softmax(1)
+    return functional.cross_entropy(rho * logits + (1 - rho) * other, labels)
+
+
+def lower_objective(main, batch: PairedBatch, soft: Tensor) -> Tensor:
+    loss = soft_ce(main(batch.noisy.images)[0], soft)
+    if batch.lower_clean is None:
+        return loss
+    n, m = len(batch.noisy.labels), len(batch.lower_clean.labels)
+    clean = functional.cross_entropy(main(batch.lower_clean.images)[0], batch.lower_clean.labels)
+    return (n * loss + m * clean) / (n + m)
+
+
+def grads(loss: Tensor, model) -> list[Tensor]:
+    return list(torch.autograd.grad(loss, list(model.parameters()), retain_graph=True, materialize_grads=True))
+
+
+def dot(a: list[Tensor], b: list[Tensor]) -> Tensor:
+    return sum(((x * y).sum() for x, y in zip(a, b, strict=True)), torch.zeros((), dtype=torch.float64))
+
+
+def ebomlc_directions(learner: Learner, batch: PairedBatch) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """d_w, d_α and β at the learner's present point, by eqs. (8)–(14)."""
+    config = learner.method.config
+    main = copy.deepcopy(learner.networks["main"].module)
+    meta = copy.deepcopy(learner.networks["meta"].module)
+    rate = float(learner.optimizers["main"].rate)
+
+    upper = upper_objective(config, main, meta, batch)
+    upper_w, upper_a = grads(upper, main), grads(upper, meta)
+
+    features = main(batch.noisy.images)[1].detach()
+    soft = meta(features, batch.noisy.labels).softmax(1)
+    lower_here = lower_objective(main, batch, soft)
+    lower_w = grads(lower_here, main)
+
+    ahead = copy.deepcopy(main)
+    for _ in range(config.inner_steps):
+        step = grads(lower_objective(ahead, batch, soft.detach()), ahead)
+        with torch.no_grad():
+            for parameter, g in zip(ahead.parameters(), step, strict=True):
+                parameter -= rate * g
+    lower_ahead = lower_objective(ahead, batch, soft)
+    gap_a = grads(lower_here - lower_ahead, meta)
+    gap_w = lower_w
+    if config.value_gradient == "difference":
+        gap_w = [a - b for a, b in zip(lower_w, grads(lower_ahead, ahead), strict=True)]
+
+    norm = dot(gap_w, gap_w) + dot(gap_a, gap_a)
+    beta = torch.clamp(config.barrier_strength - dot(upper_w, gap_w) / norm, min=0)
+    scaled = config.noisy_scale * beta
+    return (
+        [f + scaled * q for f, q in zip(upper_w, gap_w, strict=True)],
+        [f + scaled * q for f, q in zip(upper_a, gap_a, strict=True)],
+        beta,
+    )

@@ -1,0 +1,40 @@
+"""One row a method: what the shared contract must know of it. A registered method without a row fails collection."""
+
+from dataclasses import dataclass, field
+
+from ebomlc_dist.methods import METHODS
+
+
+@dataclass(frozen=True)
+class Row:
+    """Attributes:
+    variants: settings under which the contract is checked; the first one is the default.
+    collectives: reductions of one step under the first variant.
+    forward_units: cost of one step in forwards of one batch, backward = 2 (noisy and clean batch of equal size).
+    """
+
+    collectives: int
+    forward_units: float
+    variants: tuple[dict, ...] = field(default=({},))
+
+
+ROWS = {
+    "ebomlc": Row(
+        collectives=3,
+        forward_units=7,
+        variants=(
+            {},
+            {"value_gradient": "difference", "mixture_kind": "logit"},
+            {"inner_steps": 2, "lower_objective": "with_clean"},
+        ),
+    ),
+    "ebomlc-released": Row(collectives=3, forward_units=9, variants=({}, {"gap_as_step": True})),
+    "ce": Row(collectives=1, forward_units=3),
+    "ce-clean": Row(collectives=1, forward_units=3),
+    "ce-oracle": Row(collectives=1, forward_units=3),
+}
+
+missing = sorted(set(METHODS) - set(ROWS))
+assert not missing, f"methods without a row in tests/methods/rows.py: {missing}"
+
+CASES = [(name, variant) for name, row in ROWS.items() for variant in row.variants]

@@ -1,0 +1,121 @@
+"""A small float64 problem that every method can step on, whole or in shards."""
+
+from dataclasses import dataclass
+from threading import Lock
+
+import torch
+from torch import Tensor, nn
+
+from ebomlc_dist.config import OptimConfig
+from ebomlc_dist.data.index_stream import shard
+from ebomlc_dist.engine.optimizers import FlatOptimizer, make_adam, make_sgd
+from ebomlc_dist.engine.step import StepOutcome, TrainStep
+from ebomlc_dist.methods import method_class
+from ebomlc_dist.methods.contract import Batch, Method, PairedBatch, Reducer
+from ebomlc_dist.models.label_corrector import LabelCorrector
+from ebomlc_dist.numerics.flat import FlatModule
+
+NUM_CLASSES = 4
+# torch's generator is one for all threads of the shard-wise control.
+_SEEDING = Lock()
+MAKERS = {"main": make_sgd, "meta": make_adam}
+
+
+class SmallNet(nn.Module):
+    """Two convolutions and a linear layer, with or without batch normalisation."""
+
+    feature_dim = 6
+
+    def __init__(self, batch_norm: bool) -> None:
+        super().__init__()
+        norm = nn.BatchNorm2d(6) if batch_norm else nn.GroupNorm(2, 6)
+        self.body = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), norm, nn.Tanh(), nn.Conv2d(6, 6, 3), nn.Tanh())
+        self.head = nn.Linear(6, NUM_CLASSES)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.body(images).mean(dim=(2, 3))
+        return self.head(features), features
+
+
+@dataclass(frozen=True)
+class Sizes:
+    noisy: int = 11
+    clean: int = 7
+    lower_clean: int = 5
+
+
+@dataclass
+class Learner:
+    """One process's networks, optimisers and step."""
+
+    method: Method
+    networks: dict[str, FlatModule]
+    optimizers: dict[str, FlatOptimizer]
+    step: TrainStep
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that decides what comes next."""
+        state = {f"{name}.statistics": n.statistics.clone() for name, n in self.networks.items()}
+        for name, optimizer in self.optimizers.items():
+            state[f"{name}.vector"] = self.networks[name].vector.detach().clone()
+            state |= {f"{name}.{key}": value.clone() for key, value in optimizer.state().items()}
+        return state
+
+
+def make_learner(
+    method_name: str, reducer: Reducer, *, batch_norm: bool = True, dtype: torch.dtype = torch.float64, **settings: object
+) -> Learner:
+    """A learner whose initial bits depend on nothing but the arguments."""
+    method_type = method_class(method_name)
+    method = method_type(method_type.Config.model_validate({"name": method_name, **settings}))
+    networks = {}
+    with _SEEDING:
+        for seed, name in enumerate(method.networks):
+            torch.manual_seed(seed)
+            module = LabelCorrector(NUM_CLASSES, SmallNet.feature_dim) if name == "meta" else SmallNet(batch_norm)
+            networks[name] = FlatModule(module.to(dtype).train(name != "extractor"))
+    config = OptimConfig(main_lr=0.05, meta_lr=1e-2)
+    optimizers = {name: MAKERS[name](networks[name], config, 10) for name in method.networks if name in MAKERS}
+    step = TrainStep(method, networks, optimizers, reducer, None)
+    return Learner(method, networks, optimizers, step)
+
+
+def global_batches(step: int, sizes: Sizes, dtype: torch.dtype = torch.float64) -> dict[str, tuple[Tensor, Tensor]]:
+    """Name → (images, labels) of one step's global batches, a function of the step alone."""
+    generator = torch.Generator().manual_seed(1000 + step)
+    batches = {}
+    for name, size in vars(sizes).items():
+        images = torch.randn(size, 1, 6, 6, generator=generator, dtype=torch.float64).to(dtype)
+        batches[name] = (images, torch.randint(NUM_CLASSES, (size,), generator=generator))
+    return batches
+
+
+def local_batch(
+    method: Method, step: int, rank: int, world_size: int, sizes: Sizes = Sizes(), dtype: torch.dtype = torch.float64
+) -> PairedBatch:
+    """One rank's share of a step's batches, with one borrowed image where the share is empty."""
+
+    def take(images: Tensor, labels: Tensor) -> Batch:
+        piece = shard(len(labels), rank, world_size)
+        if piece.start == piece.stop:
+            return Batch(images[:1], labels[:1], 0)
+        return Batch(images[piece], labels[piece], piece.stop - piece.start)
+
+    batches = global_batches(step, sizes, dtype)
+    streams = method.streams
+    return PairedBatch(
+        noisy=take(*batches["clean" if streams.noisy_images == "clean" else "noisy"]),
+        clean=take(*batches["clean"]) if streams.clean else None,
+        lower_clean=take(*batches["lower_clean"]) if streams.lower_clean else None,
+    )
+
+
+def run_steps(
+    learner: Learner, steps: int, rank: int = 0, world_size: int = 1, sizes: Sizes = Sizes(), first: int = 0
+) -> list[StepOutcome]:
+    """Take steps ``first`` … ``first + steps − 1`` on this rank's shares."""
+    dtype = learner.networks["main"].vector.dtype
+    return [
+        learner.step(local_batch(learner.method, step, rank, world_size, sizes, dtype))
+        for step in range(first, first + steps)
+    ]
