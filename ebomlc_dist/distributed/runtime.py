@@ -1,4 +1,4 @@
-"""The processes of one run: Accelerate starts them, places devices and tracks; everything else asks this file.
+"""The processes of one run: Accelerate starts them and places devices; everything else asks this file.
 
 Models are not wrapped: the engine reduces sums itself (see `communicator`), because a gradient averaged by a wrapper is
 too late for a rule that is not linear in it.
@@ -6,11 +6,13 @@ too late for a rule that is not linear in it.
 
 import ctypes
 import hashlib
+import json
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -22,19 +24,20 @@ from ebomlc_dist.distributed.determinism import make_deterministic
 from ebomlc_dist.distributed.launcher import check_place, local_world_size, under_launcher
 from ebomlc_dist.errors import InputError
 
+T = TypeVar("T")
+MESSAGE_BYTES = 2048
+
 
 @dataclass
 class Runtime:
     """This process's place among the others.
 
     Attributes:
-        accelerator: Accelerate's object, for its trackers.
         communicator: reductions with the step's own time limit.
         device: where this rank's tensors live.
         under_launcher: whether a launcher owns the exit code.
     """
 
-    accelerator: Accelerator
     communicator: Communicator
     device: torch.device
     rank: int
@@ -58,7 +61,6 @@ class Runtime:
             group = dist.new_group(timeout=timedelta(seconds=config.step_timeout_s))
         _set_threads()
         return cls(
-            accelerator=accelerator,
             communicator=Communicator(
                 accelerator.device, rank=accelerator.process_index, world_size=world_size, group=group
             ),
@@ -78,6 +80,34 @@ class Runtime:
         """Rank 0's text on every rank."""
         return self.communicator.broadcast_bytes(text.encode() if self.is_main else None).decode()
 
+    def on_first_rank(self, work: Callable[[], Any]) -> Any:
+        """The JSON value that ``work`` gives on rank 0, on every rank. An `InputError` there is raised everywhere."""
+        answer = ""
+        if self.is_main:
+            try:
+                answer = json.dumps({"value": work()})
+            except InputError as error:
+                answer = json.dumps({"error": str(error)})
+        outcome = json.loads(self.broadcast_text(answer))
+        if "error" in outcome:
+            raise InputError(outcome["error"])
+        return outcome["value"]
+
+    def on_every_rank(self, work: Callable[[], T]) -> T:
+        """``work`` on every rank; where it raises an `InputError` on one, that is raised on all, so that none waits."""
+        result, message = None, ""
+        try:
+            result = work()
+        except InputError as error:
+            message = str(error)
+        encoded = message.encode()[:MESSAGE_BYTES].ljust(MESSAGE_BYTES)
+        every = self.communicator.gather(torch.frombuffer(bytearray(encoded), dtype=torch.uint8).to(self.device))
+        messages = [bytes(row.tolist()).decode(errors="replace").strip() for row in every.cpu()]
+        for rank, text in enumerate(messages):
+            if text:
+                raise InputError(text if rank == 0 or self.world_size == 1 else f"rank {rank}: {text}")
+        return cast(T, result)
+
     def check_alike(self, what: str, text: str) -> None:
         """Raise `InputError` on every rank where some rank's ``text`` differs from rank 0's, naming the first one."""
         digest = torch.tensor(list(hashlib.sha256(text.encode()).digest()), dtype=torch.uint8, device=self.device)
@@ -90,14 +120,9 @@ class Runtime:
             )
 
     def close(self) -> None:
-        """Leave the job: trackers are flushed, the process group is destroyed."""
-        self.accelerator.end_training()
+        """Leave the job."""
         if dist.is_initialized():
             dist.destroy_process_group()
-
-    def log_to_trackers(self, values: dict[str, Any], step: int) -> None:
-        """Hand values to Accelerate's trackers (rank 0 writes)."""
-        self.accelerator.log(values, step=step)
 
 
 def _choose_cpu(device: str) -> bool:

@@ -53,8 +53,8 @@ def apply_transition(labels: Tensor, matrix: Tensor, rng: np.random.Generator) -
     Returns:
         (N,) int64 noisy labels. A class of probability 0 is never drawn.
     """
-    cumulative = matrix.cumsum(dim=1)
-    cumulative = (cumulative / cumulative[:, -1:]).numpy()
+    sums = matrix.cumsum(dim=1)
+    cumulative = (sums / sums[:, -1:]).numpy()
     uniform = rng.random(len(labels))
     true = labels.numpy()
     noisy = np.empty_like(true)

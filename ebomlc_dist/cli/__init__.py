@@ -1,0 +1,87 @@
+"""The command ``ebomlc``: verbs in, exit codes out.
+
+Exit codes: 0 done, 1 failed, 2 bad input, 75 stopped with a checkpoint, 130 Ctrl-C. Bad input is one line on stderr,
+under a launcher from the first rank alone. Nothing here imports torch before a command needs it.
+"""
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from ebomlc_dist.cli import listing, show, training, use
+from ebomlc_dist.errors import InputError, TrainingFault
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda text: text.replace("_", "-"),
+    },
+)
+app.command()(training.train)
+app.command()(show.show_config)
+app.command("list")(listing.list_known)
+app.command()(use.evaluate)
+app.command()(use.predict)
+app.command()(show.status)
+app.command()(show.env)
+
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run ``ebomlc`` with these arguments, by default the process's own, and leave the process."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run ``ebomlc`` and return the exit code. Exceptions that nobody foresaw pass through, with their traceback."""
+    arguments = _with_bare_resume(arguments)
+    try:
+        return app(args=arguments, prog_name="ebomlc", standalone_mode=False, obj=arguments) or 0
+    except InputError as error:
+        return _end(str(error), 2)
+    except TrainingFault as error:
+        return _end(str(error), 1)
+    except _USAGE_ERROR as error:
+        return _end(f"{error.format_message()} (`ebomlc --help` and `ebomlc COMMAND --help` list what there is)", 2)  # type: ignore[attr-defined]
+
+
+@app.callback(invoke_without_command=True)
+def ebomlc(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Show the version and leave."),
+) -> int:
+    """Train image classifiers on noisy labels with a small trusted set, on one process or on many."""
+    if version:
+        print(f"ebomlc {show.version()}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+    return 0
+
+
+def _with_bare_resume(arguments: list[str]) -> list[str]:
+    """``--resume`` alone means ``--resume auto``."""
+    found = []
+    for place, word in enumerate(arguments):
+        found.append(word)
+        if word == "--resume" and arguments[place + 1 : place + 2] != ["auto"]:
+            found.append("auto")
+    return found
+
+
+def _end(line: str, code: int) -> int:
+    from ebomlc_dist.distributed.launcher import launched_rank
+
+    if launched_rank() == 0:
+        print(f"ebomlc: {_one_line(line)}", file=sys.stderr)
+    return code
+
+
+def _one_line(text: str) -> str:
+    """Names of files and classes come from others: what could move the cursor or break the line is shown escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text.strip())

@@ -1,0 +1,49 @@
+"""``ebomlc list``: what can be named, without loading any of it."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from ebomlc_dist.cli.output import print_json, print_table
+
+
+class Kind(StrEnum):
+    """What `list_known` lists."""
+
+    METHODS = "methods"
+    RECIPES = "recipes"
+    DATASETS = "datasets"
+    MODELS = "models"
+
+
+def list_known(
+    kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> int:
+    """List the methods, recipes, data sets or models that can be named."""
+    rows = _rows(kind)
+    if json:
+        print_json(dict(rows))
+    else:
+        print_table([kind.value, ""], rows)
+    return 0
+
+
+def _rows(kind: Kind) -> list[tuple[str, str]]:
+    if kind is Kind.METHODS:
+        from ebomlc_dist.methods import METHODS
+
+        return [(name, info.summary) for name, info in METHODS.items()]
+    if kind is Kind.RECIPES:
+        from ebomlc_dist.recipes import RECIPES
+
+        return [(name, info.summary) for name, info in RECIPES.items()]
+    if kind is Kind.DATASETS:
+        from ebomlc_dist.data.datasets import DATASETS
+
+        return [(name, info.summary) for name, info in DATASETS.items()]
+    from ebomlc_dist.models import MODELS, TORCHVISION
+
+    anything = (f"{TORCHVISION}<name>", "any image classifier of torchvision, such as torchvision/resnet50")
+    return [*((name, info.summary) for name, info in MODELS.items()), anything]

@@ -1,0 +1,60 @@
+"""What commands print on stdout: tables for people (rich on a terminal, plain columns elsewhere), JSON for programs."""
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# Heading, and key in summary.json; all in per cent.
+_FIGURES = (
+    ("test accuracy", "accuracy_last"),
+    ("wrong labels corrected", "wrong_labels_corrected"),
+    ("right labels kept", "right_labels_kept"),
+    ("wrong corrected by prediction", "prediction_wrong_labels_corrected"),
+    ("right kept by prediction", "prediction_right_labels_kept"),
+)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns under their headings."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*headings, box=None, header_style="bold", pad_edge=False)
+        for row in rows:
+            # Names come from others: as text, not as markup.
+            table.add_row(*(Text(cell) for cell in row))
+        Console().print(table)
+        return
+    lines = [row for row in (headings, *rows) if any(row)]
+    widths = [max(len(row[column]) for row in lines) for column in range(len(headings))]
+    for row in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints: bool) -> None:
+    """The figures of the runs that ended, where they lie, and what to do with them."""
+    headings = ["method", *(f"{heading} %" for heading, _ in _FIGURES)]
+    print_table(headings, [[str(s.get("method")), *(_per_cent(s.get(key)) for _, key in _FIGURES)] for s in summaries])
+    print()
+    for summary in summaries:
+        print(f"run: {summary['run']}")
+    if hints:
+        run = shlex.quote(str(summaries[0]["run"]))
+        print("\nnext:")
+        print(f"  ebomlc evaluate {run}")
+        print(f"  ebomlc predict {run} --images DIR --output predictions.csv")
+        print(f"  tensorboard --logdir {shlex.quote(str(output))}")
+
+
+def _per_cent(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, int | float) else "–"

@@ -1,0 +1,101 @@
+"""Commands that look and change nothing: ``show-config``, ``status``, ``env``, and the version."""
+
+import json as json_format
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ebomlc_dist.cli.flags import describes_a_run
+from ebomlc_dist.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from ebomlc_dist.recipes.assemble import Request
+
+_REPORTED = ("torch", "torchvision", "accelerate", "numpy", "pydantic", "safetensors", "typer", "ffcv", "deepspeed")
+
+
+@describes_a_run
+def show_config(
+    request: "Request",
+    sources: Annotated[bool, typer.Option("--sources", help="Each value with where it comes from.")] = False,
+) -> int:
+    """Print the complete configuration as JSON, which --config takes back."""
+    from ebomlc_dist.recipes.assemble import resolve
+    from ebomlc_dist.recipes.settings import plain
+
+    runs = resolve(request)
+    if not sources:
+        document = runs[0].config.model_dump(mode="json")
+        if len(runs) > 1:
+            document["method"] = [run.config.method.model_dump(mode="json") for run in runs]
+        print_json(document)
+        return 0
+    rows = []
+    for own in (True, False):
+        # The method's keys differ from run to run, all others are the same.
+        for run in runs if own else runs[:1]:
+            label = f" ({run.config.method.name})" if own and len(runs) > 1 else ""
+            for key, value in plain(run.config).items():
+                if key.startswith("method.") is own:
+                    rows.append([f"{key}{label}", json_format.dumps(value), run.sources[key]])
+    print_table(["key", "value", "source"], rows)
+    return 0
+
+
+def env(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> int:
+    """Print versions and devices, for a bug report."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    from torch.utils.collect_env import get_pretty_env_info
+
+    found = {"ebomlc_dist": version()}
+    for name in _REPORTED:
+        try:
+            found[name] = installed(name)
+        except PackageNotFoundError:
+            found[name] = "-"
+    system = get_pretty_env_info()
+    if json:
+        print_json({"versions": found, "system": system})
+    else:
+        print_table(["package", "version"], list(found.items()))
+        print(f"\n{system}")
+    return 0
+
+
+def version() -> str:
+    """The installed version; "unknown" for a checkout that was not installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("ebomlc_dist")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def status(
+    run: Annotated[Path, typer.Argument(help="A run folder, or the folder of several.", show_default=False)],
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> int:
+    """Say what a run is doing, or how it ended."""
+    from ebomlc_dist.files.run_folder import RunFolder, read_status
+
+    folders = [run]
+    if run.is_dir() and not RunFolder(run).status.exists():
+        folders = sorted(path for path in run.iterdir() if RunFolder(path).status.exists()) or [run]
+    found = {folder: read_status(folder) for folder in folders}
+    if json:
+        print_json({str(folder): asdict(value) for folder, value in found.items()})
+        return 0
+    rows = []
+    for folder, value in found.items():
+        age = f"{max(0.0, time.time() - value.heartbeat):.0f} s ago" if value.heartbeat else "-"
+        step = "-" if value.step is None else str(value.step)
+        rows.append([str(folder), value.state, step, age, value.reason or ""])
+    print_table(["run", "state", "step", "last seen", "reason"], rows)
+    return 0

@@ -1,0 +1,231 @@
+"""``ebomlc train``: from a request to trained runs, in this process or in several."""
+
+import os
+import shlex
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ebomlc_dist.cli.flags import describes_a_run
+from ebomlc_dist.cli.output import print_json, print_results, print_table
+from ebomlc_dist.errors import InputError
+
+if TYPE_CHECKING:
+    from ebomlc_dist.cli.processes import Processes
+    from ebomlc_dist.recipes.assemble import Request, Resolved
+
+STOPPED = 75
+_OUTPUT = "Where the run goes; with several methods, each has a folder in it. Default: runs/<time>-<recipe>-seed<N>."
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What is to be trained, and where to."""
+
+    runs: "tuple[Resolved, ...]"
+    output_dir: Path | None
+    resume: bool
+    device: str
+
+    def default_output(self) -> Path:
+        """A folder named by time, recipe and seed."""
+        config = self.runs[0].config
+        name = "".join(c if (c.isascii() and c.isalnum()) or c in "._-" else "-" for c in config.recipe)
+        return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-seed{config.seeds.seed}"
+
+    def folders(self, output: Path) -> list[Path]:
+        """One method trains into the output folder itself, several into a folder each."""
+        return [output] if len(self.runs) == 1 else [output / run.config.method.name for run in self.runs]
+
+    def claimable_output(self) -> Path:
+        """The output folder. Raises `InputError` where one run's folder cannot be had, before the first is trained."""
+        from ebomlc_dist.files.run_folder import RunFolder, claim
+
+        output = self.output_dir or self.default_output()
+        folders = self.folders(output)
+        for folder in {output, *folders}:
+            _forget_refusal(folder)
+        if len(folders) > 1 and not self.resume and any(RunFolder(folder).config.exists() for folder in folders):
+            again = f"`--resume auto -o {shlex.quote(str(output))}`"
+            raise InputError(
+                f"{output} already holds runs; continue them with {again}, or choose another folder with -o"
+            )
+        for run, folder in zip(self.runs, folders, strict=True):
+            claim(folder, run.config.recipe, resume=self.resume).release()
+        return output
+
+
+@describes_a_run
+def train(
+    request: "Request",
+    context: typer.Context,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", "--output", "-o", metavar="DIR", help=_OUTPUT, show_default=False),
+    ] = None,
+    resume: Annotated[
+        Literal["auto"] | None,
+        typer.Option(
+            "--resume", help="Continue the run in --output-dir, or begin it.", metavar="[auto]", show_default=False
+        ),
+    ] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute.")] = "auto",
+    num_processes: Annotated[
+        int | None, typer.Option("--num-processes", help="Processes, all machines together.", show_default=False)
+    ] = None,
+    num_machines: Annotated[int, typer.Option("--num-machines", help="Machines; run this command on each.")] = 1,
+    machine_rank: Annotated[int, typer.Option("--machine-rank", help="Which machine this one is.")] = 0,
+    main_process_ip: Annotated[
+        str | None, typer.Option("--main-process-ip", help="Address of machine 0.", show_default=False)
+    ] = None,
+    main_process_port: Annotated[
+        int | None, typer.Option("--main-process-port", help="A free port of machine 0.", show_default=False)
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No panel, no progress, no hints.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the summaries as JSON on stdout.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and leave.")] = False,
+) -> int:
+    """Train the methods of a recipe, one after another, on the same split, noise and seeds."""
+    from ebomlc_dist.cli.processes import Processes
+    from ebomlc_dist.distributed.launcher import under_launcher
+    from ebomlc_dist.recipes.assemble import resolve
+
+    try:
+        if resume and output_dir is None:
+            raise InputError("--resume needs --output-dir DIR, the folder of the run to continue")
+        processes = Processes(num_processes or 1, num_machines, machine_rank, main_process_ip, main_process_port)
+        if num_processes is not None or num_machines > 1:
+            _check_processes(processes, num_processes, device, output_dir)
+        start = _Start(resolve(request), output_dir, bool(resume), device)
+        if processes.total > 1 and not under_launcher():
+            return _train_in_several(start, processes, context.find_root().obj, dry_run=dry_run)
+        return _describe(start) if dry_run else _train_here(start, quiet=quiet, as_json=json)
+    except InputError as error:
+        _record_refusal(output_dir, str(error))
+        raise
+
+
+def _check_processes(processes: "Processes", asked: int | None, device: str, output_dir: Path | None) -> None:
+    from ebomlc_dist.distributed.launcher import under_launcher
+
+    if under_launcher():
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        if asked is not None and asked != world:
+            raise InputError(f"--num-processes {asked} under a launcher that started {world}; leave the flag out")
+        return
+    if asked is None:
+        raise InputError("--num-machines needs --num-processes, the number on all machines together")
+    processes.check(device)
+    if processes.machines > 1 and output_dir is None:
+        raise InputError("several machines need --output-dir DIR, a folder that all of them see")
+
+
+def _train_in_several(start: _Start, processes: "Processes", arguments: list[str], *, dry_run: bool) -> int:
+    """Validate here, where one line and exit code 2 still reach the person; then start the launcher."""
+    from ebomlc_dist.cli.processes import launch
+    from ebomlc_dist.cli.validation import validate
+
+    output = start.output_dir or start.default_output()
+    start = replace(start, output_dir=output)
+    folders = [] if dry_run else start.folders(output)
+    validate([run.config for run in start.runs], folders, resume=start.resume)
+    if processes.machine_rank == 0 and not dry_run:
+        start.claimable_output()
+    # Right after the verb: what the person gave comes later and stands.
+    return launch(processes, [arguments[0], "--output-dir", str(output), *arguments[1:]], start.device, folders)
+
+
+def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
+    """Train in this process, which may be one of several that a launcher started."""
+    from ebomlc_dist.distributed.runtime import Runtime
+    from ebomlc_dist.engine.run import Stopped
+    from ebomlc_dist.engine.run import train as train_one
+
+    runtime = Runtime.start(start.runs[0].config.train, start.device)
+    try:
+        # Chosen once, as clocks differ between processes.
+        output = Path(runtime.on_first_rank(lambda: str(start.claimable_output())))
+        summaries = [
+            train_one(
+                run.config,
+                folder,
+                resume=start.resume,
+                quiet=quiet,
+                overrides=run.overrides,
+                sources=run.sources,
+                runtime=runtime,
+            )
+            for run, folder in zip(start.runs, start.folders(output), strict=True)
+        ]
+        if runtime.is_main:
+            _report(summaries, output, quiet=quiet, as_json=as_json)
+        return 0
+    except Stopped as stopped:
+        if runtime.is_main:
+            again = f"the same command with `--resume auto -o {shlex.quote(str(output))}` goes on"
+            print(f"ebomlc: stopped at step {stopped.step} ({stopped.reason}); {again}", file=sys.stderr)
+        # A launcher would take any other code for a failure, and may start the worker again.
+        return 0 if runtime.under_launcher else STOPPED
+    finally:
+        runtime.close()
+
+
+def _describe(start: _Start) -> int:
+    """Say what would happen, run by run, and write nothing. What training would refuse is refused."""
+    from ebomlc_dist.distributed.runtime import Runtime
+    from ebomlc_dist.engine.build import build
+    from ebomlc_dist.engine.plan import describe
+    from ebomlc_dist.engine.run import load_everywhere
+
+    runtime = Runtime.start(start.runs[0].config.train, start.device)
+    try:
+        output = start.output_dir or start.default_output()
+        for run, folder in zip(start.runs, start.folders(output), strict=True):
+            dataset = load_everywhere(run.config, runtime)
+            build(run.config, dataset, runtime)
+            if runtime.is_main:
+                print_table(["", ""], describe(run.config, folder, dataset, runtime, run.sources))
+                print()
+        return 0
+    finally:
+        runtime.close()
+
+
+def _report(summaries: list[dict[str, Any]], output: Path, *, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(summaries)
+    else:
+        print_results(summaries, output, hints=not quiet)
+
+
+def _record_refusal(output_dir: Path | None, line: str) -> None:
+    """Under a launcher, which loses the exit code, leave it in ``status.json``, where no run lies there already."""
+    from ebomlc_dist.distributed.launcher import launched_rank, under_launcher
+    from ebomlc_dist.files.durable import make_folder
+    from ebomlc_dist.files.run_folder import RunFolder, write_status
+
+    if output_dir is None or not under_launcher() or launched_rank() != 0:
+        return
+    folder = RunFolder(output_dir)
+    if not (folder.config.exists() or folder.status.exists() or folder.lock.exists()):
+        make_folder(output_dir)
+        write_status(output_dir, state="failed", reason=line, code=2)
+
+
+def _forget_refusal(folder: Path) -> None:
+    """Remove what a refused start left behind: it is no run that stands in the way, or that could be continued."""
+    from ebomlc_dist.files.durable import remove_tree
+    from ebomlc_dist.files.run_folder import RunFolder, read_status
+
+    paths = RunFolder(folder)
+    if not paths.status.exists() or paths.config.exists() or paths.checkpoints.exists():
+        return
+    status = read_status(folder)
+    if status.state == "failed" and status.code == 2:
+        paths.status.unlink()
+        if paths.logs.is_dir():
+            remove_tree(paths.logs)

@@ -1,0 +1,71 @@
+"""Commands that use a trained run: ``evaluate`` and ``predict``."""
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ebomlc_dist.cli.output import print_json, print_table
+from ebomlc_dist.errors import InputError
+
+_RUN = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.", show_default=False)]
+
+
+def evaluate(run: _RUN, json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> int:
+    """Evaluate a run's model on the run's test images."""
+    from ebomlc_dist.api import load
+
+    figures = load(run).evaluate()
+    if json:
+        print_json(figures)
+    else:
+        print_table(["figure", "value"], [[name, _figure(value)] for name, value in figures.items()])
+    return 0
+
+
+def predict(
+    run: _RUN,
+    images: Annotated[Path, typer.Option("--images", metavar="DIR", help="Images, at any depth.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "--output-dir", "-o", metavar="FILE", help="CSV file to write.")
+    ] = Path("predictions.csv"),
+) -> int:
+    """Write the predicted class of every image in a folder: path, predicted_label, confidence."""
+    from ebomlc_dist.api import load
+    from ebomlc_dist.files.durable import write_bytes
+
+    names = _image_names(images)
+    if not output.parent.is_dir() or output.is_dir():
+        raise InputError(f"--output {output} cannot be a file there; give a file name in a folder that exists")
+    predictions = load(run).predict([images / name for name in names])
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["path", "predicted_label", "confidence"])
+    for name, prediction in zip(names, predictions, strict=True):
+        writer.writerow([name, prediction.label, f"{prediction.confidence:.6f}"])
+    write_bytes(output, table.getvalue().encode("utf-8", "surrogateescape"))
+    print(f"{len(names)} predictions: {output}")
+    return 0
+
+
+def _image_names(folder: Path) -> list[str]:
+    """Images below a folder by their suffix, sorted, relative to it. Hidden ones and linked folders are passed over."""
+    from ebomlc_dist.data.images import SUFFIXES
+
+    if not folder.is_dir():
+        raise InputError(f"--images {folder} is not a folder")
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(place, name) for name in sorted(files) if not name.startswith("."))
+        found += [str(path.relative_to(folder)) for path in paths if path.suffix.lower() in SUFFIXES]
+    if not found:
+        raise InputError(f"--images {folder} holds no images ({', '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

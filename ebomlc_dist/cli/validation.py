@@ -1,0 +1,42 @@
+"""Everything about runs that can be refused before any process is started for them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ebomlc_dist.config import RunConfig
+from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.distributed.trackers import check_trackers
+from ebomlc_dist.engine.build import make_method
+from ebomlc_dist.engine.resume import check_same_run
+from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.methods import METHODS
+from ebomlc_dist.models import build_main_model
+
+
+def validate(configs: Sequence[RunConfig], folders: Sequence[Path], *, resume: bool) -> None:
+    """Raise `InputError` for the first thing that is wrong: method, trackers, data, model, another run's folder.
+
+    Args:
+        configs: of runs that differ in their method alone, so that the data are read once.
+        folders: where they go, beside ``configs``; none where nothing will be written.
+        resume: whether the folders' runs are to go on.
+    """
+    shared = configs[0]
+    for config in configs:
+        make_method(config)
+    check_trackers(shared.train.trackers)
+    needs_clean = any(METHODS[config.method.name].needs_clean for config in configs)
+    dataset = load_dataset(shared.data, shared.noise, shared.seeds, needs_clean=needs_clean)
+    # On the meta device a model has shapes but no memory.
+    with torch.device("meta"):
+        build_main_model(
+            shared.model.name,
+            num_classes=dataset.num_classes,
+            in_channels=dataset.images.shape[1],
+            norm=shared.model.norm,
+        )
+    if resume:
+        for config, folder in zip(configs, folders, strict=False):
+            check_same_run(RunFolder(folder), config)

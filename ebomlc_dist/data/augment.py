@@ -1,0 +1,85 @@
+"""Augmentation in batches, on the device: zero-pad, random crop, random horizontal flip, normalise.
+
+The random numbers are a pure function of (seed, step) and are drawn for the whole **global** batch, then sliced by
+shard: a sample's pixels are the same at every world size. The pixel work has static shapes, reads no tensor value on
+the host, and equals torchvision's pad, crop, hflip and normalise on each image bit for bit.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from ebomlc_dist.data.seeds import child
+
+Kind = Literal["pad-crop-flip", "pad-crop", "none"]
+
+
+class AugmentStream:
+    """The draws of one stream of batches.
+
+    Attributes:
+        kind: ``pad-crop-flip``, ``pad-crop``, or ``none``.
+        pad: P pixels of zeros on every side before the crop back to the image's own size.
+    """
+
+    def __init__(self, kind: Kind, pad: int, seed: np.random.SeedSequence) -> None:
+        self.kind = kind
+        self.pad = 0 if kind == "none" else pad
+        self._seed = seed
+
+    def draws(self, step: int, global_batch_size: int) -> NDArray[np.int64]:
+        """(3, B) int64 for global batch ``step``: top and left of the crop in 0…2P, and whether to flip (0 or 1)."""
+        if self.kind == "none":
+            return np.zeros((3, global_batch_size), dtype=np.int64)
+        bits = np.random.PCG64(child(self._seed, step)).random_raw((3, global_batch_size))
+        drawn = np.empty((3, global_batch_size), dtype=np.int64)
+        # The upper 32 bits, scaled: the same numbers with every numpy, and a bias below 1e-8.
+        drawn[:2] = ((bits[:2] >> np.uint64(32)) * np.uint64(2 * self.pad + 1)) >> np.uint64(32)
+        drawn[2] = bits[2] >> np.uint64(63) if self.kind == "pad-crop-flip" else 0
+        return drawn
+
+
+def augment(images: Tensor, draws: Tensor, pad: int, mean: Tensor, std: Tensor) -> Tensor:
+    """Crop and flip each image as drawn, then normalise.
+
+    Args:
+        images: (n, C, H, W) uint8.
+        draws: (3, n) int64 on the same device, as `AugmentStream.draws` gives them.
+        pad: P, the padding that the draws were made for.
+        mean, std: (C,) float32, see `normalise`.
+
+    Returns:
+        (n, C, H, W) float32.
+    """
+    top, left, flip = draws
+    cropped = _crop(images, top, left, pad) if pad else images
+    # XOR with a mask of all or no bits selects without a branch; `torch.where` on uint8 takes ten times as long.
+    mask = (-flip).to(torch.uint8).view(-1, 1, 1, 1)
+    return normalise(cropped ^ ((cropped ^ cropped.flip(-1)) & mask), mean, std)
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(pixel / 255 − mean) / std as float32.
+
+    Args:
+        images: (n, C, H, W) uint8.
+        mean, std: (C,) float32 on the same device, in units of 0…1.
+    """
+    pixels = images.to(torch.float32).div_(255)
+    return pixels.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1))
+
+
+def _crop(images: Tensor, top: Tensor, left: Tensor, pad: int) -> Tensor:
+    """(n, C, H, W) windows of the zero-padded images at ``top``, ``left``: each a gather of n·C·H rows of W pixels."""
+    number, channels, height, width = images.shape
+    padded = functional.pad(images, (pad, pad, pad, pad))
+    plane_height, plane_width = padded.shape[2:]
+    # Row r of this view is the W pixels from flat position r on, so that a crop needs one index a row, not a pixel.
+    rows = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
+    planes = torch.arange(number * channels, device=images.device).view(number, channels, 1) * plane_height
+    lines = planes + top.view(-1, 1, 1) + torch.arange(height, device=images.device)
+    return rows.index_select(0, (lines * plane_width + left.view(-1, 1, 1)).view(-1)).view(images.shape)

@@ -1,0 +1,92 @@
+"""From a configuration to the data of a run: read the source, draw or read noise and split, check, summarise."""
+
+import hashlib
+import json
+
+from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
+from ebomlc_dist.data.dataset import NoisyDataset, Source, channel_statistics
+from ebomlc_dist.data.datasets import Progress, load_source
+from ebomlc_dist.data.noise import draw_noise
+from ebomlc_dist.data.seeds import seed_sequence
+from ebomlc_dist.data.split import Split, check_classes, draw_indices
+from ebomlc_dist.data.split_file import read_split
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.numerics.noise import realised_rate
+
+
+def load_dataset(
+    data: DataConfig,
+    noise: NoiseConfig,
+    seeds: SeedConfig,
+    *,
+    needs_clean: bool = True,
+    progress: Progress | None = None,
+) -> NoisyDataset:
+    """The data of a run, a pure function of the files and the configuration: the same on every rank.
+
+    Args:
+        data: which data and how they are split.
+        noise: label noise to add. With any kind but ``none``, labels of the user's own images are taken as true.
+        seeds: the streams ``split`` and ``noise`` are used.
+        needs_clean: whether the method needs a trusted set. Without the need a missing one is no error; the split is
+            the same either way, so that methods can be compared.
+        progress: called with (images read, images in all) where single image files are read.
+
+    Raises:
+        InputError: data, noise or split that are missing, damaged or do not fit together.
+    """
+    source = load_source(data, progress=progress)
+    if len(source.class_names) < 2:
+        raise InputError(f"{data.dataset} has {len(source.class_names)} class; a classifier needs 2 or more")
+    fingerprint = fingerprint_of(source)
+    if data.split is not None:
+        split = read_split(data.split, source, fingerprint, noise)
+    else:
+        split = _draw_split(source, data, noise, seeds, needs_clean)
+    check_classes(source, split.noisy_index, split.clean_index, needs_clean=needs_clean)
+    known = source.labels_are_true or split.provenance.get("noise_kind", "none") != "none"
+    true_labels = source.labels[split.noisy_index] if known else None
+    mean, std = channel_statistics(source.images)
+    return NoisyDataset(
+        images=source.images,
+        ids=source.ids,
+        noisy_index=split.noisy_index,
+        noisy_labels=split.noisy_labels,
+        true_labels=true_labels,
+        clean_index=split.clean_index,
+        clean_labels=source.labels[split.clean_index],
+        test_images=source.test_images,
+        test_labels=source.test_labels,
+        class_names=source.class_names,
+        mean=mean,
+        std=std,
+        noise_rate_nominal=split.noise_rate_nominal,
+        noise_rate_realised=None if true_labels is None else realised_rate(true_labels, split.noisy_labels),
+        fingerprint=fingerprint,
+        provenance=split.provenance,
+    )
+
+
+def fingerprint_of(source: Source) -> str:
+    """sha256 (hex) over shapes, pixels and labels of training, trusted and test images, and the class names."""
+    digest = hashlib.sha256(json.dumps(source.class_names).encode())
+    for tensor in (source.images, source.labels, source.trusted, source.test_images, source.test_labels):
+        digest.update(repr(None if tensor is None else tuple(tensor.shape)).encode())
+        if tensor is not None:
+            digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _draw_split(source: Source, data: DataConfig, noise: NoiseConfig, seeds: SeedConfig, needs_clean: bool) -> Split:
+    labels, nominal = draw_noise(source, noise, seed_sequence(seeds, "noise"))
+    known = source.labels_are_true or noise.kind != "none"
+    noisy, clean = draw_indices(
+        source, data, seed_sequence(seeds, "split"), labels_known=known, needs_clean=needs_clean
+    )
+    provenance: dict[str, str | int] = {
+        "split_kind": data.split_kind if source.trusted is None else "own",
+        "split_seed": seeds.seed if seeds.split is None else seeds.split,
+        "noise_kind": noise.kind,
+        "noise_seed": seeds.seed if seeds.noise is None else seeds.noise,
+    }
+    return Split(noisy, labels[noisy], clean, nominal, provenance)

@@ -1,0 +1,89 @@
+"""The data of one run, on the host: plain arrays that every loader, method and report starts from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a data set's module delivers, before noise and split.
+
+    Attributes:
+        images: (N, C, H, W) uint8, the training images (noisy and trusted together).
+        labels: (N,) int64, the label each image came with.
+        ids: one text per image: a path relative to the data folder, or ``train/<index>``.
+        test_images: (M, C, H, W) uint8. M may be 0 where the user has no test set.
+        test_labels: (M,) int64.
+        class_names: K names, in label order.
+        trusted: indices into ``images`` that the user marked as trusted, or None where a split is to be drawn.
+        labels_are_true: False where the labels are the user's own noisy ones and the truth is unknown.
+    """
+
+    images: Tensor
+    labels: Tensor
+    ids: list[str]
+    test_images: Tensor
+    test_labels: Tensor
+    class_names: list[str]
+    trusted: Tensor | None = None
+    labels_are_true: bool = True
+
+
+@dataclass(frozen=True)
+class NoisyDataset:
+    """A source with its noise and its split.
+
+    Attributes:
+        images: (N, C, H, W) uint8, all training images.
+        ids: N texts, see `Source`.
+        noisy_index: (Nn,) int64 into ``images``; ``noisy_labels`` (Nn,) int64 runs beside it.
+        true_labels: (Nn,) int64 for metrics only, or None where the truth is unknown.
+        clean_index: (Nc,) int64 into ``images``; ``clean_labels`` (Nc,) int64 runs beside it.
+        test_images: (M, C, H, W) uint8; ``test_labels`` (M,) int64.
+        class_names: K names.
+        mean, std: (C,) float32 of the training images in 0…1, for normalisation.
+        noise_rate_nominal: the share asked for, in 0…1, or None.
+        noise_rate_realised: the share of ``noisy_labels`` that differ from ``true_labels``, or None.
+        fingerprint: sha256 over shapes, pixels and labels, hex. The same data give the same text.
+        provenance: where split and noise come from: ``split_kind``, ``split_seed``, ``noise_kind``, ``noise_seed``.
+    """
+
+    images: Tensor
+    ids: list[str]
+    noisy_index: Tensor
+    noisy_labels: Tensor
+    true_labels: Tensor | None
+    clean_index: Tensor
+    clean_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    class_names: list[str]
+    mean: Tensor
+    std: Tensor
+    noise_rate_nominal: float | None
+    noise_rate_realised: float | None
+    fingerprint: str
+    provenance: Mapping[str, str | int] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel of (N, C, H, W) uint8 images, each (C,) float32 in 0…1.
+
+    Exact integer sums over a histogram of each channel, so that a large set needs no wider copy.
+    """
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for block in images.split(4096):
+        for channel, histogram in enumerate(counts):
+            histogram += torch.bincount(block[:, channel].reshape(-1), minlength=256)
+    levels = torch.arange(256)
+    count = counts[0].sum()
+    mean = (counts @ levels).double() / count
+    variance = (counts @ levels.square()).double() / count - mean.square()
+    return (mean / 255).float(), (variance.clamp_min(1e-12).sqrt() / 255).clamp_min(1e-3).float()

@@ -1,0 +1,110 @@
+"""The user's own images: ``DIR/{train,clean,test}/<class>/*``, or CSV files ``path,label`` in the place of each part.
+
+The labels of ``train`` are the noisy ones, those of ``clean`` and ``test`` are trusted. The classes, and their order,
+are the sorted folders of ``train`` (torchvision's order), or else those that ``noisy_csv`` uses. An image that both the
+noisy and the trusted part name is taken as trusted, with its trusted label; one that is also in the test part is
+refused, as it would flatter the result.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ebomlc_dist.config import DataConfig
+from ebomlc_dist.data.dataset import Source
+from ebomlc_dist.data.datasets import Progress
+from ebomlc_dist.data.images import read_images
+from ebomlc_dist.data.listing import Listing, class_folders, classes_of, list_csv, list_tree
+from ebomlc_dist.data.paths import listed, shown
+from ebomlc_dist.data.tables import read_table
+from ebomlc_dist.errors import InputError
+
+
+def load(config: DataConfig, progress: Progress | None = None) -> Source:
+    """Read the folder ``config.data_dir``. Raises `InputError` for anything that is missing or does not fit."""
+    root = config.data_dir.resolve()
+    if not root.is_dir():
+        raise InputError(f"{config.data_dir} is not a folder; give the folder of your images with --data-dir")
+    classes = _classes(root, config.noisy_csv)
+    noisy = _part(root, "train", config.noisy_csv, classes)
+    clean = _part(root, "clean", config.clean_csv, classes)
+    test = _part(root, "test", config.test_csv, classes)
+    return read_parts(root, classes, _without(noisy, set(clean.names)), clean, test, config, progress)
+
+
+def read_parts(
+    root: Path,
+    classes: list[str],
+    noisy: Listing,
+    clean: Listing,
+    test: Listing,
+    config: DataConfig,
+    progress: Progress | None,
+) -> Source:
+    """Decode the listed images, all parts in one size and one number of channels. A part may be empty.
+
+    Returns:
+        A `Source` whose first images are the noisy part and the next ones the trusted part. Its ids are the paths.
+    """
+    _check_apart(test, noisy, clean)
+    parts = (noisy, clean, test)
+    names = [name for part in parts for name in part.names]
+    labels = np.array([label for part in parts for label in part.labels], dtype=np.int64)
+    images, readable = read_images(
+        root,
+        names,
+        image_size=config.image_size,
+        max_pixels=config.max_pixels,
+        skip_unreadable=config.skip_unreadable,
+        progress=progress,
+    )
+    part_of = np.repeat(np.arange(3), [len(part.names) for part in parts])[readable]
+    num_train, num_noisy = int((part_of < 2).sum()), int((part_of == 0).sum())
+    kept = torch.from_numpy(labels[readable])
+    return Source(
+        images=images[:num_train],
+        labels=kept[:num_train],
+        ids=[_printable(name) for name, read in zip(names, readable, strict=True) if read][:num_train],
+        test_images=images[num_train:],
+        test_labels=kept[num_train:],
+        class_names=[_printable(name) for name in classes],
+        trusted=None if not clean.names else torch.arange(num_noisy, num_train),
+        labels_are_true=False,
+    )
+
+
+def _classes(root: Path, noisy_csv: Path | None) -> list[str]:
+    train = root / "train"
+    found = class_folders(train) if train.is_dir() else []
+    if not found and noisy_csv is not None:
+        found = classes_of(read_table(noisy_csv))
+    if not found:
+        raise InputError(f"{train} has no class folders; put images into {train}/<class>/, or give --noisy-csv")
+    return found
+
+
+def _part(root: Path, name: str, table: Path | None, classes: list[str]) -> Listing:
+    """One part of the data, empty where there is neither a CSV file nor a folder."""
+    if table is not None:
+        return list_csv(root, table, classes)
+    return list_tree(root, root / name, classes) if (root / name).is_dir() else Listing([], [], root / name)
+
+
+def _without(part: Listing, names: set[str]) -> Listing:
+    kept = [(name, label) for name, label in zip(part.names, part.labels, strict=True) if name not in names]
+    return Listing([name for name, _ in kept], [label for _, label in kept], part.origin)
+
+
+def _check_apart(test: Listing, *others: Listing) -> None:
+    for other in others:
+        if common := sorted(set(test.names) & set(other.names)):
+            raise InputError(
+                f"{len(common)} test images are training images too: {listed([shown(name) for name in common], 10)} "
+                f"({test.origin} and {other.origin}); take them out of one of the two"
+            )
+
+
+def _printable(name: str) -> str:
+    """A name as text that can be written everywhere: undecodable bytes become escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,148 @@
+"""Human label noise: labels that people gave, such as CIFAR-10N and CIFAR-100N (Wei et al. 2022).
+
+Read from a CSV file with a header, or from numpy's ``.npz`` and ``.npy``, never from a pickle. The labels run over the
+whole training set in its original order; a column ``original_index`` (or, for images in folders, ``path``) may say so
+row by row, and a column ``clean_label`` is held against the labels of the data set.
+"""
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ebomlc_dist.config import NoiseConfig
+from ebomlc_dist.data.dataset import Source
+from ebomlc_dist.data.paths import shown
+from ebomlc_dist.data.tables import MAX_BYTES, Table, read_table, stop_on
+from ebomlc_dist.errors import InputError, nearest
+from ebomlc_dist.files.reading import read_bytes
+
+CLEAN_COLUMN = "clean_label"
+
+
+def human_labels(source: Source, noise: NoiseConfig) -> Tensor:
+    """(N,) int64 labels of ``noise.human_file`` for each training image, trusted ones keep their own.
+
+    Raises:
+        InputError: no file, an unknown column, a pickle, rows that do not fit the data set, labels out of range.
+    """
+    path = noise.human_file
+    if path is None:
+        raise InputError("human noise needs a file of labels; give --set noise.human_file=FILE (CSV, .npz or .npy)")
+    if path.suffix == ".csv":
+        labels, clean = _from_csv(path, noise.human_column, source)
+    elif path.suffix in (".npz", ".npy"):
+        labels, clean = _from_arrays(path, noise.human_column, source)
+    else:
+        raise InputError(
+            f"{path} is not read: labels come as .csv, .npz or .npy; other files may be pickles, which run code when "
+            f"they are opened; where you trust it: {_conversion(path)}"
+        )
+    if clean is not None and bool((clean != source.labels).any()):
+        row = int((clean != source.labels).nonzero()[0])
+        raise InputError(
+            f"{path} says that image {source.ids[row]} is of class {int(clean[row])}, the data set says "
+            f"{int(source.labels[row])}: the file belongs to other data, or its order differs"
+        )
+    return labels
+
+
+def _from_csv(path: Path, column: str | None, source: Source) -> tuple[Tensor, Tensor | None]:
+    table = read_table(path)
+    column = _chosen(path, column, table.columns)
+    rows = _rows_of_images(table, source)
+    labels = _in_image_order(table, table.column(column), rows, source)
+    if table.first_of(CLEAN_COLUMN) is None:
+        return labels, None
+    return labels, _in_image_order(table, table.column(CLEAN_COLUMN), rows, source)
+
+
+def _from_arrays(path: Path, column: str | None, source: Source) -> tuple[Tensor, Tensor | None]:
+    content = read_bytes(path, MAX_BYTES)
+    try:
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                if sum(part.file_size for part in archive.infolist()) > MAX_BYTES:
+                    raise InputError(f"{path} unpacks to more than {MAX_BYTES} bytes")
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                column = _chosen(path, column, list(arrays.files))
+                found = arrays[column]
+                clean = arrays[CLEAN_COLUMN] if CLEAN_COLUMN in arrays.files else None
+        else:
+            found, clean = np.load(io.BytesIO(content), allow_pickle=False), None
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} is damaged or holds pickled objects, which are not read ({error}); where you trust it: "
+            f"{_conversion(path)}"
+        ) from None
+    return _checked(path, found, source), None if clean is None else _checked(path, clean, source)
+
+
+def _chosen(path: Path, column: str | None, columns: list[str]) -> str:
+    if column in columns:
+        return str(column)
+    wrong = "no column is chosen" if column is None else f"there is no column '{column}'{nearest(column, columns)}"
+    raise InputError(f"{path}: {wrong}; give --set noise.human_column=NAME, one of {shown(', '.join(columns))}")
+
+
+def _rows_of_images(table: Table, source: Source) -> list[int]:
+    """For each row of the table, the image it speaks of."""
+    numbered = source.ids[:1] == ["train/0"]
+    key = "original_index" if numbered else table.first_of("path", "file_name")
+    if key is None:
+        raise InputError(f"{table.path} has no column path, which images in folders are found by")
+    if key not in table.columns:
+        return list(range(len(table.rows)))
+    image_of = {str(index) if numbered else name: index for index, name in enumerate(source.ids)}
+    return [image_of.get(cell.strip(), -1) for cell in table.column(key)]
+
+
+def _in_image_order(table: Table, cells: list[str], rows: list[int], source: Source) -> Tensor:
+    label_names = source.class_names
+    label_of = {str(label): label for label in range(len(label_names))}
+    label_of |= {name: label for label, name in enumerate(label_names)}
+    labels = source.labels.new_full((len(source.labels),), -1)
+    bad: list[str] = []
+    for row, (image, cell) in enumerate(zip(rows, cells, strict=True)):
+        if not 0 <= image < len(labels):
+            bad.append(f"{table.where(row)} speaks of an image that the training set does not have")
+        elif labels[image] >= 0:
+            bad.append(f"{table.where(row)} speaks of image {shown(source.ids[image])} again")
+        elif cell.strip() not in label_of:
+            bad.append(f"{table.where(row)}: label {shown(cell)} is neither a class nor in 0…{len(label_names) - 1}")
+        else:
+            labels[image] = label_of[cell.strip()]
+    stop_on(bad)
+    if source.trusted is not None:
+        labels[source.trusted] = source.labels[source.trusted]
+    if bool((labels < 0).any()):
+        missing = (labels < 0).nonzero().flatten()
+        raise InputError(
+            f"{table.path} has no label for {len(missing)} of {len(labels)} images, the first is "
+            f"{shown(source.ids[int(missing[0])])}; human labels must cover the whole training set"
+        )
+    return labels
+
+
+def _checked(path: Path, found: NDArray[np.generic], source: Source) -> Tensor:
+    top = len(source.class_names) - 1
+    if found.shape != tuple(source.labels.shape) or found.dtype.kind not in "iu":
+        raise InputError(
+            f"{path} holds {found.dtype} numbers of shape {found.shape}; whole numbers of shape "
+            f"({len(source.labels)},) are needed, one for each training image in the original order"
+        )
+    if found.min() < 0 or found.max() > top:
+        raise InputError(f"{path} holds labels {found.min()}…{found.max()}; 0…{top} are allowed")
+    return torch.from_numpy(found.astype(np.int64))
+
+
+def _conversion(path: Path) -> str:
+    load: Callable[[str], str] = "numpy.load({!r}, allow_pickle=True).item()".format
+    if path.suffix != ".npy":
+        load = "torch.load({!r}, weights_only=False)".format
+    return f"python -c \"import numpy, torch; numpy.savez('human.npz', **{load(str(path))})\""

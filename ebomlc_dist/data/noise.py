@@ -1,0 +1,78 @@
+"""Label noise of a run: the labels of all training images, drawn once from the noise seed, before any split.
+
+Because the draw runs over the whole training set in its own order, the label of an image depends neither on the split
+nor on how many images are used.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebomlc_dist.config import NoiseConfig
+from ebomlc_dist.data.dataset import Source
+from ebomlc_dist.data.human import human_labels
+from ebomlc_dist.data.seeds import child
+from ebomlc_dist.data.tables import read_matrix
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.numerics.noise import apply_transition, flip_matrix, nominal_rate, uniform_matrix
+
+_MATRIX, _LABELS = 0, 1
+
+
+def draw_noise(source: Source, noise: NoiseConfig, seed: np.random.SeedSequence) -> tuple[Tensor, float | None]:
+    """Noisy labels of every training image, and the nominal noise rate.
+
+    Args:
+        source: its labels are taken as true where noise is asked for.
+        noise: kind and rate.
+        seed: of the stream ``noise``. The matrix and the labels are drawn from descendants of their own, so that the
+            classes that ``flip`` pairs do not depend on the rate.
+
+    Returns:
+        (N,) int64, and the share of labels asked for: the rate for ``uniform`` and ``flip``, the expected one for
+        ``matrix``; None for ``human``, where nothing is asked for, and for ``none`` where the truth is unknown.
+
+    Raises:
+        InputError: a matrix or human labels that are missing or do not fit.
+    """
+    if noise.kind == "none":
+        return source.labels, 0.0 if source.labels_are_true else None
+    if noise.kind == "human":
+        return human_labels(source, noise), None
+    num_classes = len(source.class_names)
+    if noise.kind == "uniform":
+        matrix, nominal = uniform_matrix(num_classes, noise.rate, noise.uniform_over), noise.rate
+    elif noise.kind == "flip":
+        rng = np.random.Generator(np.random.PCG64(child(seed, _MATRIX)))
+        matrix, nominal = flip_matrix(num_classes, noise.rate, rng), noise.rate
+    else:
+        matrix = transition_matrix(noise.matrix, num_classes)
+        nominal = nominal_rate(source.labels, matrix)
+    rng = np.random.Generator(np.random.PCG64(child(seed, _LABELS)))
+    return apply_transition(source.labels, matrix, rng), nominal
+
+
+def transition_matrix(path: Path | None, num_classes: int) -> Tensor:
+    """The (K, K) float64 matrix of a CSV file: row = true class, column = noisy class, every row sums to 1.
+
+    Raises:
+        InputError: no file, another shape, entries outside 0…1, rows that do not sum to 1 (to 1e-6).
+    """
+    if path is None:
+        raise InputError("matrix noise needs a transition matrix; give --set noise.matrix=FILE, K rows of K numbers")
+    rows = read_matrix(path)
+    if len(rows) != num_classes or any(len(row) != num_classes for row in rows):
+        widths = ", ".join(sorted({str(len(row)) for row in rows}))
+        raise InputError(
+            f"{path} has {len(rows)} rows of {widths or 'no'} numbers; {num_classes} rows of {num_classes} are needed, "
+            "one row for each true class, without a header"
+        )
+    matrix = torch.tensor(rows, dtype=torch.float64)
+    for number, row in enumerate(matrix, start=1):
+        if not bool(((row >= 0) & (row <= 1)).all()):
+            raise InputError(f"{path}: row {number} has a number outside 0…1; entries are probabilities")
+        if abs(float(row.sum()) - 1) > 1e-6:
+            raise InputError(f"{path}: row {number} sums to {float(row.sum()):.6f}; every row must sum to 1")
+    return matrix

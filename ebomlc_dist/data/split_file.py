@@ -1,0 +1,107 @@
+"""``split.json``: the split and the noisy labels of a run, so that another run can train on exactly the same."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from ebomlc_dist.config import NoiseConfig
+from ebomlc_dist.data.dataset import NoisyDataset, Source
+from ebomlc_dist.data.split import Split
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.files.safe_json import read_json
+
+MAX_BYTES = 64 * 1024 * 1024
+
+_Rate = Annotated[float, Field(ge=0.0, le=1.0)] | None
+_Index = Annotated[int, Field(ge=0)]
+
+
+class SplitDocument(BaseModel):
+    """The content of split.json. True labels are not stored: they come with the data, which the fingerprint pins."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    split_schema: Literal[1] = 1
+    fingerprint: str
+    num_images: _Index
+    num_classes: _Index
+    noise_rate_nominal: _Rate
+    noise_rate_realised: _Rate
+    provenance: dict[str, str | int]
+    clean_index: list[_Index]
+    noisy_index: list[_Index]
+    noisy_labels: list[_Index]
+
+
+def split_document(dataset: NoisyDataset) -> dict[str, Any]:
+    """The JSON content of split.json for ``dataset``: indices, noisy labels, rates, seeds and fingerprint."""
+    return SplitDocument(
+        fingerprint=dataset.fingerprint,
+        num_images=len(dataset.images),
+        num_classes=dataset.num_classes,
+        noise_rate_nominal=dataset.noise_rate_nominal,
+        noise_rate_realised=dataset.noise_rate_realised,
+        provenance=dict(dataset.provenance),
+        clean_index=dataset.clean_index.tolist(),
+        noisy_index=dataset.noisy_index.tolist(),
+        noisy_labels=dataset.noisy_labels.tolist(),
+    ).model_dump()
+
+
+def read_split(path: Path, source: Source, fingerprint: str, noise: NoiseConfig) -> Split:
+    """The split and noisy labels of an earlier run, for the same data.
+
+    Args:
+        path: a split.json.
+        source: the data as they are now.
+        fingerprint: of ``source``.
+        noise: what this run asks for. ``none`` takes the file's noise as it is; anything else must be what it holds.
+
+    Raises:
+        InputError: not a split.json, other data, indices or labels out of range, or another noise than asked for.
+    """
+    try:
+        document = SplitDocument.model_validate(read_json(path, MAX_BYTES))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path} is no split.json of this program: {where}: {first['msg']}") from None
+    num_images, num_classes = len(source.images), len(source.class_names)
+    if (document.num_images, document.num_classes) != (num_images, num_classes):
+        raise InputError(
+            f"{path} is a split of {document.num_images} images in {document.num_classes} classes, these data have "
+            f"{num_images} in {num_classes}; give the data it was made from, or leave --split away"
+        )
+    if document.fingerprint != fingerprint:
+        raise InputError(
+            f"{path} belongs to other data: pixels, labels or their order differ (fingerprint "
+            f"{document.fingerprint[:12]} there, {fingerprint[:12]} here); give the data it was made from, or leave "
+            "--split away"
+        )
+    _check_noise(path, document, noise)
+    noisy, clean, labels = (
+        torch.tensor(values, dtype=torch.int64)
+        for values in (document.noisy_index, document.clean_index, document.noisy_labels)
+    )
+    if len(labels) != len(noisy) or not (_fits(noisy, num_images) and _fits(clean, num_images)):
+        raise InputError(f"{path} is damaged: indices are out of range, doubled, or do not match the labels")
+    if len(labels) and int(labels.max()) >= num_classes:
+        raise InputError(f"{path} is damaged: it holds label {int(labels.max())}, 0…{num_classes - 1} are allowed")
+    return Split(noisy, labels, clean, document.noise_rate_nominal, document.provenance)
+
+
+def _check_noise(path: Path, document: SplitDocument, noise: NoiseConfig) -> None:
+    kind, rate = document.provenance.get("noise_kind"), document.noise_rate_nominal
+    same_rate = noise.kind not in ("uniform", "flip") or noise.rate == rate
+    if noise.kind != "none" and not (noise.kind == kind and same_rate):
+        raise InputError(
+            f"{path} holds labels with {kind} noise at rate {rate}, asked for is {noise.kind} at {noise.rate}; leave "
+            "--split away for new noise, or give --noise none to take the labels of the file"
+        )
+
+
+def _fits(index: Tensor, size: int) -> bool:
+    return len(index.unique()) == len(index) and (not len(index) or int(index.max()) < size)

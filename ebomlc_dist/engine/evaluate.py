@@ -1,0 +1,101 @@
+"""Evaluation outside the clock: spread over the ranks, every image counted once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from ebomlc_dist.data.augment import normalise
+from ebomlc_dist.engine.build import Training
+from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.losses import cross_entropy
+from ebomlc_dist.reporting.meters import LabelMeter, label_figures
+
+BATCH = 512
+
+
+@contextmanager
+def evaluating(networks: dict[str, FlatModule]) -> Iterator[None]:
+    """Evaluation mode without gradients; the modes are put back afterwards."""
+    modes = {name: network.module.training for name, network in networks.items()}
+    for network in networks.values():
+        network.module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for name, network in networks.items():
+            network.module.train(modes[name])
+
+
+def share_statistics(training: Training) -> None:
+    """Give every rank the mean of all ranks' running statistics, so that they evaluate and save the same model."""
+    communicator = training.runtime.communicator
+    if communicator.world_size == 1:
+        return
+    for network in training.networks.values():
+        if network.statistics.numel():
+            communicator.sum(network.statistics).div_(communicator.world_size)
+
+
+def evaluate_test_set(training: Training) -> dict[str, float]:
+    """``accuracy`` in per cent and mean ``loss`` on the test set; empty without a test set."""
+    dataset, runtime = training.dataset, training.runtime
+    totals = torch.zeros(3, dtype=torch.float64, device=runtime.device)
+    with evaluating(training.networks):
+        for index in _share(len(dataset.test_labels), runtime.rank, runtime.world_size):
+            labels = dataset.test_labels[index].to(runtime.device)
+            logits, _ = training.networks["main"](_images(training, dataset.test_images[index]))
+            totals[0] += (logits.argmax(dim=1) == labels).sum()
+            totals[1] += cross_entropy(logits, labels).sum()
+            totals[2] += len(labels)
+    correct, loss, count = runtime.communicator.sum(totals).tolist()
+    return {"accuracy": 100.0 * correct / count, "loss": loss / count} if count else {}
+
+
+def evaluate_noisy_set(training: Training) -> dict[str, dict]:
+    """How the noisy set's labels fare against the truth, in evaluation mode, without augmentation.
+
+    Returns figures of `label_figures` under ``corrector`` (where the method has one) and ``prediction`` (the main model's
+    own prediction as the corrected label); empty where the truth is unknown.
+    """
+    dataset, runtime = training.dataset, training.runtime
+    if dataset.true_labels is None:
+        return {}
+    meters = {name: LabelMeter(runtime.device, dataset.num_classes) for name in ("corrector", "prediction")}
+    has_corrector = False
+    with evaluating(training.networks):
+        for index in _share(len(dataset.noisy_labels), runtime.rank, runtime.world_size):
+            images = _images(training, dataset.images[dataset.noisy_index[index]])
+            given = dataset.noisy_labels[index].to(runtime.device)
+            truth = dataset.true_labels[index].to(runtime.device)
+            logits, corrected = predict(training, images, given)
+            meters["prediction"].add(logits.argmax(dim=1), given, truth)
+            if corrected is not None:
+                has_corrector = True
+                meters["corrector"].add(corrected.argmax(dim=1), given, truth)
+    totals = {name: runtime.communicator.sum(meter.counts) for name, meter in meters.items()}
+    return {
+        name: label_figures(counts, dataset.num_classes)
+        for name, counts in totals.items()
+        if name != "corrector" or has_corrector
+    }
+
+
+def predict(training: Training, images: Tensor, given: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Main-model logits (n, K) and the method's corrected distribution (n, K), if any, for normalised images."""
+    logits, features = training.networks["main"](images)
+    if "extractor" in training.networks:
+        features = training.networks["extractor"](images)[1]
+    return logits, training.method.corrected_probabilities(training.networks, logits, features, given)
+
+
+def _images(training: Training, images: Tensor) -> Tensor:
+    device = training.runtime.device
+    dataset = training.dataset
+    return normalise(images.to(device), dataset.mean.to(device), dataset.std.to(device))
+
+
+def _share(total: int, rank: int, world_size: int) -> Iterator[Tensor]:
+    yield from torch.arange(rank, total, world_size).split(BATCH) if total > rank else ()

@@ -1,0 +1,223 @@
+"""One run, from a configuration and a folder to a summary."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ebomlc_dist.config import RunConfig
+from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.split_file import split_document
+from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.distributed.trackers import check_trackers, open_trackers
+from ebomlc_dist.engine.build import Training, build, make_method
+from ebomlc_dist.engine.export import export_models
+from ebomlc_dist.engine.plan import describe
+from ebomlc_dist.engine.resume import check_same_run, load_checkpoint
+from ebomlc_dist.engine.stop import StopRequests
+from ebomlc_dist.engine.summary import summarise
+from ebomlc_dist.engine.trainer import Trainer
+from ebomlc_dist.errors import InputError, TrainingFault
+from ebomlc_dist.files.checkpoint import Checkpoint
+from ebomlc_dist.files.durable import make_folder, write_bytes, write_json
+from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, read_status, write_status
+from ebomlc_dist.reporting.environment import environment
+from ebomlc_dist.reporting.panel import show_panel
+from ebomlc_dist.reporting.progress import ProgressReport
+from ebomlc_dist.reporting.record import RunRecord, SilentRecord
+
+log = logging.getLogger(__name__)
+STOPPED_CODE = 75
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has written its checkpoint. Exit code 75 where we own the process."""
+
+    def __init__(self, folder: Path, step: int, reason: str) -> None:
+        super().__init__(f"stopped at step {step} ({reason}); continue with `--resume auto -o {folder}`")
+        self.folder = folder
+        self.step = step
+        self.reason = reason
+
+
+def train(
+    config: RunConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    overrides: list[str] | None = None,
+    sources: Mapping[str, str] | None = None,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """Train one run into ``folder``; every rank calls it with the same arguments. Returns the summary.
+
+    Args:
+        config: the run.
+        folder: its run folder; one that holds another run is refused.
+        resume: continue what the folder holds; a first start where it holds nothing.
+        quiet: no progress.
+        overrides: what the person changed, for ``overrides.txt``.
+        sources: where values of the configuration came from, for the start panel.
+        runtime: the processes.
+
+    Raises:
+        InputError: bad input, on every rank alike, before training.
+        TrainingFault: training cannot go on.
+        Stopped: asked to stop, with a checkpoint written.
+    """
+    paths = RunFolder(folder)
+    claimed: list[Claim] = []
+    runtime.on_first_rank(lambda: claimed.append(claim(folder, config.recipe, resume=resume)))
+    try:
+        with _truth_in_status(paths, runtime), _rank_log(paths, runtime):
+            checkpoint, training = _prepare(config, paths, resume, runtime)
+            if runtime.is_main and not quiet:
+                show_panel(describe(config, folder, training.dataset, runtime, sources or {}))
+            return _train(training, paths, checkpoint, overrides or [], quiet)
+    finally:
+        for held in claimed:
+            held.release()
+
+
+def _prepare(
+    config: RunConfig, paths: RunFolder, resume: bool, runtime: Runtime
+) -> tuple[Checkpoint | None, Training]:
+    """Everything that can be refused is refused here."""
+    runtime.check_alike("configuration", config.model_dump_json())
+    check_trackers(config.train.trackers)
+    dataset = load_everywhere(config, runtime)
+    checkpoint = None
+    if resume:
+        runtime.on_first_rank(lambda: check_same_run(paths, config))
+        checkpoint = load_checkpoint(paths, dataset, runtime)
+    return checkpoint, build(config, dataset, runtime)
+
+
+def _train(
+    training: Training, paths: RunFolder, checkpoint: Checkpoint | None, overrides: list[str], quiet: bool
+) -> dict[str, Any]:
+    runtime = training.runtime
+    with StopRequests(paths.stop if runtime.is_main else None) as requests:
+        record = _open_record(training, paths, checkpoint, overrides, quiet)
+        try:
+            trainer = Trainer(training, record)
+            if checkpoint is not None:
+                trainer.resume(checkpoint)
+            if not trainer.run(requests):
+                raise Stopped(paths.root, trainer.progress.step, requests.reason or "another rank was asked")
+        finally:
+            record.close()
+    summary = summarise(training, trainer.progress, paths.root)
+    if runtime.is_main:
+        export_models(training, paths, summary)
+        write_json(paths.summary, summary)
+        write_status(paths.root, state="finished", code=0, step=trainer.progress.step)
+    runtime.communicator.barrier()
+    return summary
+
+
+def load_everywhere(config: RunConfig, runtime: Runtime) -> NoisyDataset:
+    """The same data on every rank; one process a machine goes first, so that a download happens once."""
+    needs_clean = _needs_clean(config)
+
+    def load() -> NoisyDataset:
+        return load_dataset(config.data, config.noise, config.seeds, needs_clean=needs_clean)
+
+    first = runtime.on_every_rank(lambda: load() if runtime.local_rank == 0 else None)
+    dataset = runtime.on_every_rank(lambda: first if first is not None else load())
+    assert dataset is not None
+    runtime.check_alike("data set", dataset.fingerprint + json.dumps(split_document(dataset), sort_keys=True))
+    return dataset
+
+
+def _needs_clean(config: RunConfig) -> bool:
+    streams = make_method(config).streams
+    return streams.clean or streams.lower_clean or streams.noisy_images == "clean"
+
+
+def _open_record(
+    training: Training, paths: RunFolder, checkpoint: Checkpoint | None, overrides: list[str], quiet: bool
+) -> RunRecord | SilentRecord:
+    if not training.runtime.is_main:
+        return SilentRecord()
+    config, dataset = training.config, training.dataset
+    write_bytes(paths.config, config.model_dump_json(indent=2).encode())
+    write_bytes(paths.overrides, "".join(f"{line}\n" for line in overrides).encode())
+    write_json(paths.environment, environment())
+    write_json(paths.split, split_document(dataset))
+    write_json(paths.classes, dataset.class_names)
+    step = checkpoint.step if checkpoint is not None else 0
+    progress = ProgressReport(
+        config.method.name, training.total_steps, training.loader.steps_per_epoch, done=step, enabled=not quiet
+    )
+    trackers = open_trackers(
+        config.train.trackers, paths.root, paths.root.name, config.model_dump(mode="json"), resumed_at=step
+    )
+    fixed = {"fingerprint": dataset.fingerprint, "world_size": training.runtime.world_size}
+    record = RunRecord(paths, trackers, progress, fixed)
+    if paths.metrics.exists():
+        record.wind_back(checkpoint.document("run")["metrics_offset"] if checkpoint is not None else 0)
+    return record
+
+
+@contextmanager
+def _truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
+    """A launcher loses exit codes: how the run ended stands in ``status.json``. The first rank to fail is the one named."""
+
+    def note(state: Any, reason: str, code: int, step: int | None = None) -> None:
+        log.info("%s: %s", state, reason)
+        try:
+            if state == "failed" and paths.status.exists() and read_status(paths.root).state == "failed":
+                return
+            write_status(paths.root, state=state, reason=reason, code=code, rank=runtime.rank, step=step)
+        except (OSError, InputError) as error:
+            log.warning("status not written: %s", error)
+
+    if runtime.is_main:
+        write_status(paths.root, state="running", reason="starting")
+    try:
+        yield
+    except Stopped as stop:
+        if runtime.is_main:
+            note("stopped", stop.reason, STOPPED_CODE, stop.step)
+        raise
+    except InputError as error:
+        if runtime.is_main:
+            note("failed", str(error), 2)
+        raise
+    except TrainingFault as error:
+        if runtime.is_main:
+            note("failed", str(error), 1)
+        raise
+    except KeyboardInterrupt:
+        note("failed", "interrupted", 130)
+        raise
+    except BaseException as error:
+        log.exception("failed")
+        note("failed", f"{type(error).__name__}: {error}".splitlines()[0], 1)
+        raise
+
+
+@contextmanager
+def _rank_log(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
+    make_folder(paths.logs)
+    handler = logging.FileHandler(paths.log(runtime.rank), delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("ebomlc_dist")
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    # A person on the terminal gets one line; the traceback is here.
+    logger.propagate = False
+    logger.addHandler(handler)
+    log.info("rank %d of %d on %s", runtime.rank, runtime.world_size, runtime.device)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+        handler.close()

@@ -1,0 +1,129 @@
+"""Everything that decides the rest of a run, as named tensors and plain values, and back.
+
+Names follow the networks' parameters, not the flat layout, so that a checkpoint says nothing about how the run was spread.
+What differs by rank (running statistics between evaluations, generators, unfinished counts) is stored for every rank; at
+another world size statistics are averaged, counts are summed and generators are seeded anew.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from ebomlc_dist.engine.build import Training
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.reporting.meters import LabelMeter, StepMeter
+
+Groups = dict[str, dict[str, Tensor]]
+
+
+def capture(training: Training, step_meter: StepMeter | None, label_meter: LabelMeter | None) -> Groups:
+    """Name → tensor, in groups. Collective: every rank must call it; all get the same result."""
+    gather = training.runtime.communicator.gather
+    groups: Groups = {}
+    for name, network in training.networks.items():
+        groups[name] = named_state(network)
+        groups[f"ranks-{name}"] = {"statistics": gather(network.statistics)}
+    for name, optimizer in training.optimizers.items():
+        groups[f"optimizer-{name}"] = _named(training.networks[name], optimizer.state())
+    ranks = {"cpu_generator": gather(torch.get_rng_state().to(training.runtime.device))}
+    if training.runtime.device.type == "cuda":
+        ranks["cuda_generator"] = gather(torch.cuda.get_rng_state(training.runtime.device).to(training.runtime.device))
+    if label_meter is not None:
+        ranks["label_counts"] = gather(label_meter.counts)
+    groups["ranks"] = ranks
+    engine: dict[str, Tensor] = {}
+    if step_meter is not None:
+        engine |= {"meter_totals": step_meter.totals, "meter_maxima": step_meter.maxima}
+    if training.loss_scale is not None:
+        engine |= {"loss_scale": training.loss_scale.value, "good_steps": training.loss_scale.good_steps}
+    if engine:
+        groups["engine"] = engine
+    return groups
+
+
+def restore(
+    training: Training, groups: Mapping[str, Mapping[str, Tensor]], epochs_done: int, label_meter: LabelMeter | None
+) -> None:
+    """Put captured state back. Everything is checked before anything is touched; raises `InputError` where it does not fit."""
+    _check(training, groups)
+    runtime = training.runtime
+    for name, network in training.networks.items():
+        load_named_state(network, groups[name])
+        if network.statistics.numel():
+            network.statistics.copy_(_own(groups[f"ranks-{name}"]["statistics"], training, torch.mean))
+    for name, optimizer in training.optimizers.items():
+        optimizer.load(_flattened(training.networks[name], groups[f"optimizer-{name}"]), epochs_done)
+    ranks = groups["ranks"]
+    if len(ranks["cpu_generator"]) == runtime.world_size:
+        torch.set_rng_state(ranks["cpu_generator"][runtime.rank])
+        if "cuda_generator" in ranks and runtime.device.type == "cuda":
+            torch.cuda.set_rng_state(ranks["cuda_generator"][runtime.rank], runtime.device)
+    if label_meter is not None and "label_counts" in ranks:
+        counts = _own(ranks["label_counts"], training, torch.sum)
+        # At another world size the sum so far is carried by the first rank alone.
+        foreign = len(ranks["label_counts"]) != runtime.world_size and not runtime.is_main
+        label_meter.counts.copy_(torch.zeros_like(counts) if foreign else counts)
+    if training.loss_scale is not None:
+        training.loss_scale.value.copy_(groups["engine"]["loss_scale"])
+        training.loss_scale.good_steps.copy_(groups["engine"]["good_steps"])
+
+
+def named_state(network: FlatModule) -> dict[str, Tensor]:
+    """Parameters and buffers under the module's own names."""
+    return {name: tensor.detach() for name, tensor in network.module.state_dict().items()}
+
+
+def load_named_state(network: FlatModule, state: Mapping[str, Tensor]) -> None:
+    """Copy `named_state` into the flat vectors, which the module's tensors are views of."""
+    with torch.no_grad():
+        for name, tensor in network.module.state_dict().items():
+            tensor.copy_(state[name])
+
+
+def _named(network: FlatModule, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Optimiser state with vectors split under parameter names: ``momentum_buffer/stem.weight``."""
+    named: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        if tensor.shape == network.vector.shape:
+            named |= {f"{key}/{name}": piece for name, piece in network.split(tensor).items()}
+        else:
+            named[key] = tensor
+    return named
+
+
+def _flattened(network: FlatModule, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    keys = dict.fromkeys(name.split("/", 1)[0] for name in state)
+    flat = {}
+    for key in keys:
+        if key in state:
+            flat[key] = state[key]
+        else:
+            flat[key] = torch.cat([state[f"{key}/{name}"].reshape(-1) for name in network.names])
+    return flat
+
+
+def _own(rows: Tensor, training: Training, combine: Callable[..., Tensor]) -> Tensor:
+    if len(rows) == training.runtime.world_size:
+        return rows[training.runtime.rank]
+    return combine(rows, dim=0)
+
+
+def _check(training: Training, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+    expected: dict[str, dict[str, Tensor]] = {n: named_state(network) for n, network in training.networks.items()}
+    for name, optimizer in training.optimizers.items():
+        expected[f"optimizer-{name}"] = _named(training.networks[name], optimizer.state())
+    for group, tensors in expected.items():
+        stored = groups.get(group, {})
+        for name, tensor in tensors.items():
+            if name not in stored:
+                raise InputError(f"the checkpoint has no '{name}' in {group}; it belongs to another model or method")
+            if stored[name].shape != tensor.shape or stored[name].dtype != tensor.dtype:
+                raise InputError(
+                    f"'{name}' in {group} of the checkpoint is {tuple(stored[name].shape)} {stored[name].dtype}, "
+                    f"the run needs {tuple(tensor.shape)} {tensor.dtype}"
+                )
+        extra = sorted(set(stored) - set(tensors))
+        if extra:
+            raise InputError(f"the checkpoint has '{extra[0]}' in {group}, which this run does not know")

@@ -1,0 +1,70 @@
+"""One step of any method: propose, check, apply. No host sync from beginning to end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ebomlc_dist.engine.optimizers import FlatOptimizer
+from ebomlc_dist.methods.contract import Method, PairedBatch, Reducer
+from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.loss_scale import LossScale
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step leaves behind, all on the device.
+
+    Attributes:
+        metrics: name → 0-dim, global values.
+        maxima: the same, for figures whose largest value matters.
+        corrected: (n,) int64 labels the method believes, or None.
+        skipped: 0-dim bool, the same on every rank.
+    """
+
+    metrics: Mapping[str, Tensor]
+    maxima: Mapping[str, Tensor]
+    corrected: Tensor | None
+    skipped: Tensor
+
+
+class TrainStep:
+    """Applies a method's proposal through the optimisers.
+
+    A proposal that is not finite on any rank is not finite in the reduced values, hence on every rank: all of them skip
+    together, and parameters, optimiser state and running statistics stay as they were.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        networks: Mapping[str, FlatModule],
+        optimizers: Mapping[str, FlatOptimizer],
+        reducer: Reducer,
+        loss_scale: LossScale | None,
+    ) -> None:
+        self.method = method
+        self.networks = networks
+        self.optimizers = optimizers
+        self.reducer = reducer
+        self.loss_scale = loss_scale
+        rules = {name: optimizer.sgd_rule() for name, optimizer in optimizers.items()}
+        self._rules = {name: rule for name, rule in rules.items() if rule is not None}
+
+    def __call__(self, batch: PairedBatch) -> StepOutcome:
+        before = {name: network.statistics.clone() for name, network in self.networks.items()}
+        result = self.method.step(self.networks, self._rules, batch, self.reducer)
+        skipped = ~torch.stack([torch.linalg.vector_norm(d).isfinite() for d in result.directions.values()]).all()
+        skip = skipped.float()
+        with torch.no_grad():
+            for name, origin in result.origins.items():
+                vector = self.networks[name].vector
+                vector.copy_(torch.where(skipped, vector, origin))
+            for name, direction in result.directions.items():
+                self.optimizers[name].apply(direction, skip)
+            for name, network in self.networks.items():
+                network.statistics.copy_(torch.where(skipped, before[name], network.statistics))
+        if self.loss_scale is not None:
+            self.loss_scale.update(skipped)
+        return StepOutcome(result.metrics, result.maxima, result.corrected, skipped)

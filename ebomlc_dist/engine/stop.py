@@ -1,0 +1,72 @@
+"""Stopping in order: a request only sets a flag, and the ranks agree on one step.
+
+The flag rides in a buffer that is reduced anyway, so every rank learns of it at the same step and writes the same
+checkpoint there.
+"""
+
+import signal
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+
+
+class StopRequests:
+    """Signals and the run folder's ``STOP`` file, as one flag. A second Ctrl-C interrupts at once."""
+
+    def __init__(self, stop_file: Path | None) -> None:
+        self.reason: str | None = None
+        self._stop_file = stop_file
+        self._previous: dict[int, Callable | int | None] = {}
+
+    def __enter__(self) -> "StopRequests":
+        for number in SIGNALS:
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.reason == "SIGINT":
+            raise KeyboardInterrupt
+        self.reason = signal.Signals(number).name
+
+    def asked(self) -> bool:
+        """Whether this rank was asked to stop."""
+        if self.reason is None and self._stop_file is not None and self._stop_file.exists():
+            self.reason = "STOP file"
+        return self.reason is not None
+
+
+class AgreedFlag:
+    """Reads a device flag that is equal on all ranks, without making the device wait for the host.
+
+    On a GPU the value read at step s is that of step s − 2: the copy runs beside the work, and since every rank reads the
+    same old value, they still agree.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._asynchronous = device.type == "cuda"
+        self._pending: deque[tuple[Tensor, torch.cuda.Event]] = deque()
+
+    def read(self, flag: Tensor) -> bool:
+        """Note this step's ``flag`` (0-dim) and return the one that is due."""
+        if not self._asynchronous:
+            return bool(flag > 0)
+        copy = torch.empty((), dtype=flag.dtype, pin_memory=True)
+        copy.copy_(flag, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record()
+        self._pending.append((copy, event))
+        if len(self._pending) <= 2:
+            return False
+        due, done = self._pending.popleft()
+        done.synchronize()
+        return bool(due > 0)

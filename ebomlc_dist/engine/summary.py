@@ -1,0 +1,58 @@
+"""The figures a run ends with."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from ebomlc_dist.engine.build import Training
+from ebomlc_dist.engine.evaluate import evaluate_noisy_set
+from ebomlc_dist.engine.trainer import Progress
+
+
+def summarise(training: Training, progress: Progress, folder: Path) -> dict[str, Any]:
+    """``summary.json``. Collective: every rank calls it. Rates, shares and accuracies are in per cent.
+
+    ``accuracy_last`` is the last epoch's, ``accuracy_best`` the best epoch's on the test set: a figure that was selected
+    on test data, given because the literature quotes it.
+    """
+    config, dataset = training.config, training.dataset
+    labels = evaluate_noisy_set(training)
+    corrector, prediction = labels.get("corrector", {}), labels.get("prediction", {})
+    accuracies = [a for a in progress.accuracies if not math.isnan(a)]
+    last_ten = accuracies[-10:]
+    images = progress.step * config.train.global_noisy_batch_size
+    matrix = corrector.get("correction_matrix")
+    return {
+        "run": str(folder),
+        "recipe": config.recipe,
+        "method": config.method.name,
+        "dataset": config.data.dataset,
+        "model": config.model.name,
+        "noise": config.noise.kind,
+        "noise_rate_nominal": _per_cent(dataset.noise_rate_nominal),
+        "noise_rate_realised": _per_cent(dataset.noise_rate_realised),
+        "seed": config.seeds.seed,
+        "world_size": training.runtime.world_size,
+        "precision": config.train.precision,
+        "num_noisy": len(dataset.noisy_labels),
+        "num_clean": len(dataset.clean_labels),
+        "num_test": len(dataset.test_labels),
+        "epochs": config.train.epochs,
+        "steps": progress.step,
+        "skipped_steps": progress.skipped,
+        "accuracy_last": accuracies[-1] if accuracies else None,
+        "accuracy_last10_mean": sum(last_ten) / len(last_ten) if last_ten else None,
+        "accuracy_best": max(accuracies, default=None),
+        "wrong_labels_corrected": corrector.get("wrong_labels_corrected"),
+        "right_labels_kept": corrector.get("right_labels_kept"),
+        "prediction_wrong_labels_corrected": prediction.get("wrong_labels_corrected"),
+        "prediction_right_labels_kept": prediction.get("right_labels_kept"),
+        "correction_matrix": matrix if dataset.num_classes <= 100 else None,
+        "train_seconds": progress.train_seconds,
+        "images_per_second": images / progress.train_seconds if progress.train_seconds else None,
+        "finished": progress.step == training.total_steps,
+    }
+
+
+def _per_cent(share: float | None) -> float | None:
+    return None if share is None else 100.0 * share

@@ -1,0 +1,171 @@
+"""The loop: batches in, steps out, figures at intervals, evaluation and a checkpoint at each epoch's end."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebomlc_dist.engine.build import Training
+from ebomlc_dist.engine.evaluate import evaluate_test_set, share_statistics
+from ebomlc_dist.engine.state import capture, restore
+from ebomlc_dist.engine.step import StepOutcome
+from ebomlc_dist.engine.stop import AgreedFlag, StopRequests
+from ebomlc_dist.errors import TrainingFault
+from ebomlc_dist.files.checkpoints import Checkpoint
+from ebomlc_dist.methods.contract import PairedBatch
+from ebomlc_dist.reporting.meters import LabelMeter, StepMeter, label_figures
+from ebomlc_dist.reporting.record import RunRecord
+from ebomlc_dist.reporting.stopwatch import Stopwatch
+
+
+@dataclass
+class Progress:
+    """Where a run stands, as plain values; stored with every checkpoint.
+
+    Attributes:
+        step: steps done.
+        train_seconds: time spent in steps, evaluation and checkpoints left out.
+        accuracies: test accuracy after each finished epoch, in per cent.
+        skipped: steps skipped because they were not finite.
+    """
+
+    step: int = 0
+    train_seconds: float = 0.0
+    accuracies: list[float] = field(default_factory=list)
+    skipped: int = 0
+
+
+class Trainer:
+    """Runs a `Training` from where it stands to its end, or to an agreed stop."""
+
+    def __init__(self, training: Training, record: RunRecord) -> None:
+        self.training = training
+        self.record = record
+        self.progress = Progress()
+        device = training.runtime.device
+        self.step_meter: StepMeter | None = None
+        self.label_meter: LabelMeter | None = None
+        if training.dataset.true_labels is not None and training.method.streams.noisy_labels == "noisy":
+            self.label_meter = LabelMeter(device, training.dataset.num_classes)
+            self._given = training.dataset.noisy_labels.to(device)
+            self._truth = training.dataset.true_labels.to(device)
+        self._stored_meter: Mapping[str, Tensor] | None = None
+        self._watch = Stopwatch(self._synchronise)
+        self._interval_began = (0, 0.0)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Continue from a verified checkpoint, from the middle of an epoch too."""
+        progress = Progress(**checkpoint.document("progress"))
+        groups = {name: checkpoint.tensors(name) for name in checkpoint.groups}
+        restore(self.training, groups, progress.step // self.training.loader.steps_per_epoch, self.label_meter)
+        self._stored_meter = groups.get("engine")
+        self.progress = progress
+        self._watch = Stopwatch(self._synchronise, progress.train_seconds)
+        self._interval_began = (progress.step, progress.train_seconds)
+
+    def run(self, requests: StopRequests) -> bool:
+        """Train. True when finished, False when stopped on request, with a checkpoint either way."""
+        training, progress = self.training, self.progress
+        communicator = training.runtime.communicator
+        agreed = AgreedFlag(training.runtime.device)
+        steps_per_epoch, total = training.loader.steps_per_epoch, training.total_steps
+        checkpoint_steps = training.config.train.checkpoint_steps
+        self._watch.start()
+        while progress.step < total:
+            if requests.asked():
+                communicator.ask_to_stop()
+            self._step(progress.step)
+            progress.step += 1
+            stop = agreed.read(communicator.stop_asked)
+            epoch_ends = progress.step % steps_per_epoch == 0
+            if epoch_ends or progress.step % training.config.train.log_interval == 0:
+                self._log_interval()
+            if epoch_ends:
+                with self._watch.paused():
+                    self._end_epoch()
+            elif stop or (checkpoint_steps is not None and progress.step % checkpoint_steps == 0):
+                with self._watch.paused():
+                    self._save()
+            self.record.step(progress.step)
+            if stop and progress.step < total:
+                return False
+        return True
+
+    def _step(self, step: int) -> None:
+        batch = self.training.loader.batch(step)
+        outcome = self.training.step(batch)
+        if self.step_meter is None:
+            self.step_meter = self._make_meter(outcome)
+        self.step_meter.add(outcome.metrics, outcome.maxima, outcome.skipped)
+        if self.label_meter is not None and outcome.corrected is not None and batch.noisy.count:
+            self._count_labels(self.label_meter, step, batch, outcome, outcome.corrected)
+
+    def _count_labels(
+        self, meter: LabelMeter, step: int, batch: PairedBatch, outcome: StepOutcome, corrected: Tensor
+    ) -> None:
+        positions = self.training.loader.positions(step)
+        meter.add(corrected, self._given[positions], self._truth[positions], keep=~outcome.skipped)
+
+    def _make_meter(self, outcome: StepOutcome) -> StepMeter:
+        meter = StepMeter(self.training.runtime.device, sorted(outcome.metrics), sorted(outcome.maxima))
+        if self._stored_meter is not None and "meter_totals" in self._stored_meter:
+            meter.totals.copy_(self._stored_meter["meter_totals"])
+            meter.maxima.copy_(self._stored_meter["meter_maxima"])
+        return meter
+
+    def _log_interval(self) -> None:
+        assert self.step_meter is not None
+        means, skipped, longest = self.step_meter.read()
+        self.step_meter.reset()
+        progress, training = self.progress, self.training
+        progress.skipped += skipped
+        first_step, first_second = self._interval_began
+        self._interval_began = (progress.step, self._watch.read())
+        steps, seconds = progress.step - first_step, max(self._interval_began[1] - first_second, 1e-9)
+        rates = {f"train/{name}_lr": float(optimizer.rate) for name, optimizer in training.optimizers.items()}
+        images = steps * training.config.train.global_noisy_batch_size
+        self.record.metrics(
+            progress.step,
+            self._epoch(),
+            {f"train/{name}": value for name, value in means.items()} | rates | {"train/skipped_steps": skipped},
+            {"perf/images_per_second": images / seconds, "perf/step_ms": 1000.0 * seconds / max(steps, 1)},
+        )
+        if longest >= training.config.train.max_skipped_in_a_row:
+            raise TrainingFault(
+                f"{longest} steps in a row were not finite (seen at step {progress.step}); the last checkpoint is kept. "
+                "A smaller optim.main_lr or precision 'no' usually helps"
+            )
+
+    def _end_epoch(self) -> None:
+        training, progress = self.training, self.progress
+        for optimizer in training.optimizers.values():
+            optimizer.schedule.step()
+        share_statistics(training)
+        figures: dict[str, Any] = {f"eval/{name}": value for name, value in evaluate_test_set(training).items()}
+        if self.label_meter is not None:
+            counts = training.runtime.communicator.sum(self.label_meter.counts.clone())
+            if int(counts[-4:].sum()):
+                labels = label_figures(counts, training.dataset.num_classes)
+                figures |= {f"label/{name}": value for name, value in labels.items()}
+            self.label_meter.reset()
+        accuracy = figures.get("eval/accuracy", math.nan)
+        best = not progress.accuracies or accuracy > max(progress.accuracies)
+        progress.accuracies.append(accuracy)
+        self.record.metrics(progress.step, self._epoch(), figures, {})
+        self._save(best=best)
+
+    def _save(self, best: bool = False) -> None:
+        self.progress.train_seconds = self._watch.read()
+        groups = capture(self.training, self.step_meter, self.label_meter)
+        self.record.checkpoint(self.progress.step, groups, vars(self.progress), best=best)
+
+    def _epoch(self) -> int:
+        """Epochs begun, from 1."""
+        return -(-self.progress.step // self.training.loader.steps_per_epoch)
+
+    def _synchronise(self) -> None:
+        if self.training.runtime.device.type == "cuda":
+            torch.cuda.synchronize(self.training.runtime.device)

@@ -1,0 +1,81 @@
+"""The registry of models. A model is one module, one row here and one row in ``tests/models``.
+
+The table itself imports no torch, so that ``ebomlc list`` answers at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ebomlc_dist.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from ebomlc_dist.models.main_model import MainModel
+
+TORCHVISION = "torchvision/"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One line of the registry.
+
+    Attributes:
+        target: ``module:callable`` in this package; called as ``callable(num_classes, in_channels)``.
+        summary: what a person wants to know before choosing the model.
+    """
+
+    target: str
+    summary: str
+
+
+MODELS: dict[str, ModelInfo] = {
+    "digits-cnn": ModelInfo("digits_cnn:digits_cnn", "three convolutions for 8×8 images, 24 k parameters"),
+    "resnet8": ModelInfo("resnet_cifar:resnet8", "ResNet for 32×32 images, 0.08 M parameters: a quick look on a CPU"),
+    "resnet20": ModelInfo("resnet_cifar:resnet20", "ResNet for 32×32 images, 0.27 M parameters"),
+    "resnet32": ModelInfo(
+        "resnet_cifar:resnet32", "ResNet for 32×32 images, 0.46 M parameters: the paper's main model"
+    ),
+    "resnet44": ModelInfo("resnet_cifar:resnet44", "ResNet for 32×32 images, 0.66 M parameters"),
+    "resnet56": ModelInfo("resnet_cifar:resnet56", "ResNet for 32×32 images, 0.85 M parameters"),
+}
+
+
+def build_main_model(name: str, *, num_classes: int, in_channels: int, norm: str) -> MainModel:
+    """A freshly initialised main model, a pure function of torch's default generator.
+
+    Call ``torch.manual_seed`` before it: the same seed gives the same parameters, bit for bit.
+
+    Args:
+        name: a row of `MODELS`, or ``torchvision/<name>`` for any image classifier of torchvision.
+        num_classes: K, the width of the logits.
+        in_channels: C of the (n, C, H, W) images.
+        norm: ``batch``, ``sync`` or ``group``; see `ebomlc_dist.models.norm`.
+
+    Raises:
+        InputError: an unknown name or norm, or a torchvision model that is no image classifier.
+    """
+    from ebomlc_dist.models.norm import apply_norm
+
+    if name.startswith(TORCHVISION):
+        from ebomlc_dist.models.torchvision_classifier import torchvision_classifier
+
+        model = torchvision_classifier(name.removeprefix(TORCHVISION), num_classes, in_channels)
+    elif name in MODELS:
+        module, attribute = MODELS[name].target.split(":")
+        model = getattr(import_module(f"{__name__}.{module}"), attribute)(num_classes, in_channels)
+    else:
+        raise InputError(_unknown(name))
+    apply_norm(model, norm)
+    return model
+
+
+def _unknown(name: str) -> str:
+    from ebomlc_dist.models.torchvision_classifier import classifier_names
+
+    classifiers = classifier_names()
+    wanted = f"{TORCHVISION}{name}"
+    offered = [f"{TORCHVISION}{known}" for known in classifiers]
+    hint = f" (did you mean '{wanted}'?)" if name in classifiers else nearest(name, [*MODELS, *offered])
+    return f"unknown model '{name}'{hint}; known: {', '.join(MODELS)}, and {TORCHVISION}<name> for its classifiers"

@@ -1,0 +1,165 @@
+"""From what was asked for to complete run configurations, each value with its source.
+
+Precedence, the later wins: default, recipe, configuration file, the launcher's precision where it is not its default,
+``--set``, flags. Several methods give one configuration each, alike in everything but the method.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ebomlc_dist.config import RunConfig
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.methods import config_from_mapping, method_class
+from ebomlc_dist.recipes import TINY, Recipe, recipe
+from ebomlc_dist.recipes.config_file import read_config_file
+from ebomlc_dist.recipes.settings import Setting, check_known, explain, flatten, keys_of, nest, plain, typed
+
+DEFAULT_RECIPE = "digits"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for.
+
+    Attributes:
+        recipe: its name; None for ``digits``, or for bare defaults beneath a configuration file.
+        config_file: JSON or YAML, laid over the recipe.
+        methods: instead of the recipe's; may hold ``a,b``.
+        tiny: the recipe's small variant.
+        assignments: ``key=value`` texts of ``--set``.
+        flags: the flags that stand for a key.
+        launcher_precision: ACCELERATE_MIXED_PRECISION, where a launcher set it.
+    """
+
+    recipe: str | None = None
+    config_file: Path | None = None
+    methods: tuple[str, ...] = ()
+    tiny: bool = False
+    assignments: tuple[str, ...] = ()
+    flags: tuple[Setting, ...] = ()
+    launcher_precision: str | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """One run's configuration.
+
+    Attributes:
+        config: complete and checked.
+        sources: dotted key → where its value comes from.
+        overrides: ``key=value`` for what ``--set`` and flags changed, as typed.
+    """
+
+    config: RunConfig
+    sources: dict[str, str]
+    overrides: list[str]
+
+
+def resolve(request: Request) -> tuple[Resolved, ...]:
+    """The runs a request stands for, one a method. Raises `InputError` for anything that cannot be run."""
+    base = _recipe(request)
+    file_settings, file_methods = _file(request.config_file)
+    methods, chooser = _methods(request, base, tuple(file_methods))
+    overrides = [*_assignments(request.assignments), *request.flags]
+    asked = [*file_settings, *_launcher(request.launcher_precision), *overrides]
+    for setting in asked:
+        check_known(setting, methods)
+    runs = []
+    for method in methods:
+        own = [
+            Setting(f"method.{key}", value, str(request.config_file))
+            for key, value in file_methods.get(method, {}).items()
+        ]
+        for setting in own:
+            check_known(setting, (method,))
+        runs.append(_run(method, chooser, base, [*own, *asked], overrides))
+    return tuple(runs)
+
+
+def _run(method: str, chooser: str, base: Recipe | None, asked: list[Setting], overrides: list[Setting]) -> Resolved:
+    values = plain(RunConfig(method=config_from_mapping({"name": method})))
+    sources = dict.fromkeys(values, "default")
+    if base is not None:
+        same_method = base.config.method.name == method
+        for key, value in plain(base.config).items():
+            if (same_method or not key.startswith("method.")) and value != values[key]:
+                values[key], sources[key] = value, f"recipe {base.name}"
+    sources["method.name"] = chooser
+    fields = keys_of(method)
+    for setting in asked:
+        if setting.key in fields:
+            values[setting.key], sources[setting.key] = typed(setting, fields[setting.key]), setting.source
+    try:
+        nested = nest(values)
+        nested["method"] = config_from_mapping(nested["method"])
+        config = RunConfig.model_validate(nested)
+    except ValidationError as error:
+        raise InputError(explain(error)) from None
+    return Resolved(config, sources, [f"{s.key}={s.value}" for s in overrides if s.key in fields])
+
+
+def _recipe(request: Request) -> Recipe | None:
+    name = request.recipe
+    if name is None:
+        if request.config_file is not None and request.tiny:
+            raise InputError(
+                "--tiny is a recipe's small variant; name the recipe before --config, as in `digits --config …`"
+            )
+        if request.config_file is not None:
+            return None
+        name = DEFAULT_RECIPE
+    return recipe(name + TINY if request.tiny and not name.endswith(TINY) else name)
+
+
+def _file(path: Path | None) -> tuple[list[Setting], dict[str, Mapping[str, Any]]]:
+    """The file's settings, and its methods with their own values, in order."""
+    if path is None:
+        return [], {}
+    values = read_config_file(path)
+    given = values.pop("method", [])
+    methods: dict[str, Mapping[str, Any]] = {}
+    for item in given if isinstance(given, list) else [given]:
+        entry = {"name": item} if isinstance(item, str) else item
+        name = entry.pop("name", None) if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            raise InputError(f"method in {path} must be a name, a mapping with a name, or a list of these")
+        if name in methods:
+            raise InputError(f"method '{name}' stands twice in {path}")
+        methods[name] = entry
+    return [Setting(key, value, str(path)) for key, value in flatten(values).items()], methods
+
+
+def _methods(request: Request, base: Recipe | None, in_file: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """The methods to train, and who chose them."""
+    asked = tuple(name.strip() for text in request.methods for name in text.split(","))
+    if asked:
+        methods, chooser = asked, "--method"
+    elif in_file:
+        methods, chooser = in_file, str(request.config_file)
+    elif base is not None:
+        methods, chooser = base.methods, f"recipe {base.name}"
+    else:
+        raise InputError(f"{request.config_file} names no method; add one there or by --method")
+    for name in methods:
+        method_class(name)
+        if methods.count(name) > 1:
+            raise InputError(f"method '{name}' is asked for twice ({chooser})")
+    return methods, chooser
+
+
+def _launcher(precision: str | None) -> Iterator[Setting]:
+    """The launcher always exports a precision; only one other than its default says something."""
+    if precision and precision != "no":
+        yield Setting("train.precision", precision, "launcher")
+
+
+def _assignments(texts: tuple[str, ...]) -> Iterator[Setting]:
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set {text}: give key=value, such as --set optim.main_lr=0.05")
+        yield Setting(key.strip(), value, "--set")

@@ -1,0 +1,27 @@
+"""Any recipe, cut down until it runs in seconds.
+
+    ebomlc train cifar10-uniform40 --tiny
+
+Its figures mean nothing; that it ends shows that data, devices, folders and launcher are in place.
+"""
+
+from ebomlc_dist.config import RunConfig
+from ebomlc_dist.data.datasets import DATASETS
+
+_NOISY_IMAGES = 256
+_TRUSTED_IMAGES_A_CLASS = 2
+
+
+def tiny(config: RunConfig) -> RunConfig:
+    """Two epochs on a few hundred images with the smallest model of its kind. Own images are used as they are."""
+    data, model, train = config.data, config.model, config.train
+    num_classes = DATASETS[data.dataset].num_classes
+    if num_classes is not None:
+        clean_size = _TRUSTED_IMAGES_A_CLASS * num_classes
+        data = data.model_copy(update={"clean_size": clean_size, "noisy_size": _NOISY_IMAGES})
+    if model.name.startswith("resnet"):
+        model = model.model_copy(update={"name": "resnet8"})
+    train = train.model_copy(
+        update={"epochs": 2, "global_noisy_batch_size": 64, "global_clean_batch_size": 20, "log_interval": 2}
+    )
+    return config.model_copy(update={"data": data, "model": model, "train": train})

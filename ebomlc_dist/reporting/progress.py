@@ -1,0 +1,88 @@
+"""What a person sees while a run goes on: a live bar on a terminal, a plain line every few seconds elsewhere."""
+
+import sys
+import time
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class ProgressReport:
+    """Progress of one run on the first rank; silent on the others and with ``quiet``.
+
+    Args:
+        label: what is being trained.
+        total: steps of the whole run.
+        steps_per_epoch: to name the epoch.
+        done: steps already done by an earlier start.
+        enabled: False for silence.
+        seconds: least time between plain lines.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        steps_per_epoch: int,
+        *,
+        done: int = 0,
+        enabled: bool = True,
+        seconds: float = 5.0,
+        stream: TextIO | None = None,
+    ) -> None:
+        self._label = label
+        self._total = total
+        self._steps_per_epoch = steps_per_epoch
+        self._first = done
+        self._enabled = enabled
+        self._seconds = seconds
+        self._stream = stream or sys.stderr
+        self._started = self._last_line = time.monotonic()
+        self._values: dict[str, float] = {}
+        self._bar: Progress | None = None
+        if enabled and self._stream.isatty():
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[figures]}", markup=False),
+            )
+            self._bar = Progress(*columns, console=Console(file=self._stream))
+            self._task = self._bar.add_task(label, total=total, completed=done, figures="")
+            self._bar.start()
+
+    def figures(self, **values: float | None) -> None:
+        """New values of figures, by name; a figure without a new one keeps the old."""
+        self._values |= {name: value for name, value in values.items() if value is not None}
+
+    def step(self, done: int) -> None:
+        """``done`` steps are done, counted from the run's start."""
+        if not self._enabled:
+            return
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, figures=self._shown())
+        elif time.monotonic() - self._last_line >= self._seconds:
+            self._line(done)
+
+    def _shown(self) -> str:
+        return "  ".join(f"{name} {value:.4g}" for name, value in self._values.items())
+
+    def _line(self, done: int) -> None:
+        now = time.monotonic()
+        self._last_line = now
+        rate = (done - self._first) / max(now - self._started, 1e-9)
+        left = (self._total - done) / rate if rate > 0 else float("nan")
+        epoch = min(done // self._steps_per_epoch + 1, -(-self._total // self._steps_per_epoch))
+        print(
+            f"{self._label}  epoch {epoch}  step {done}/{self._total}  {rate:.1f} steps/s  {left:.0f} s left  "
+            f"{self._shown()}",
+            file=self._stream,
+            flush=True,
+        )
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()

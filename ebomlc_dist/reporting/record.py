@@ -1,0 +1,121 @@
+"""What a run writes while it goes on: metric lines, trackers, status, progress, checkpoints. Rank 0 writes; others are silent."""
+
+import logging
+import time
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ebomlc_dist.files.checkpoints import CheckpointStore
+from ebomlc_dist.files.durable import NoSpace
+from ebomlc_dist.files.journal import Journal
+from ebomlc_dist.files.run_folder import RunFolder, write_status
+from ebomlc_dist.reporting.progress import ProgressReport
+
+log = logging.getLogger(__name__)
+HEARTBEAT_S = 2.0
+MAX_MISSED_CHECKPOINTS = 3
+
+
+class Tracker(Protocol):
+    """What is asked of one of Accelerate's trackers."""
+
+    def log(self, values: dict[str, Any], step: int | None) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class RunRecord:
+    """The record of one run, kept by the first rank.
+
+    Args:
+        folder: the claimed run folder.
+        trackers: opened trackers.
+        progress: what a person sees.
+        fixed: plain values stored with every checkpoint beside the progress (fingerprint, configuration, world size).
+    """
+
+    def __init__(
+        self, folder: RunFolder, trackers: list[Tracker], progress: ProgressReport, fixed: Mapping[str, Any]
+    ) -> None:
+        self.folder = folder
+        self.store = CheckpointStore(folder.checkpoints)
+        self._journal = Journal(folder.metrics)
+        self._trackers = trackers
+        self._progress = progress
+        self._fixed = fixed
+        self._missed = 0
+        self._last_heartbeat = -HEARTBEAT_S
+
+    def wind_back(self, offset: int) -> None:
+        """Forget metric lines written after the checkpoint that is continued."""
+        self._journal.truncate(offset)
+
+    def metrics(self, step: int, epoch: int, figures: Mapping[str, Any], rates: Mapping[str, float]) -> None:
+        """One line of ``metrics.jsonl``; its numbers go to the trackers too.
+
+        ``figures`` repeat exactly when a run is repeated, ``rates`` (speed) do not.
+        """
+        self._journal.append({"step": step, "epoch": epoch, **figures, **rates})
+        numbers = {name: value for name, value in {**figures, **rates}.items() if isinstance(value, Real)}
+        for tracker in self._trackers:
+            tracker.log(numbers, step=step)
+        self._progress.figures(
+            F=figures.get("train/upper"),
+            G=figures.get("train/lower"),
+            beta=figures.get("train/barrier_coefficient"),
+            accuracy=figures.get("eval/accuracy"),
+            images_s=rates.get("perf/images_per_second"),
+        )
+
+    def step(self, step: int) -> None:
+        """``step`` steps are done."""
+        self._progress.step(step)
+        now = time.monotonic()
+        if now - self._last_heartbeat >= HEARTBEAT_S:
+            self._last_heartbeat = now
+            write_status(self.folder.root, state="running", step=step)
+
+    def checkpoint(
+        self, step: int, groups: Mapping[str, Mapping[str, Tensor]], progress: Mapping[str, Any], *, best: bool
+    ) -> None:
+        """Save durably. A full disk is waited out for a few checkpoints; the last good one stays in any case."""
+        self._journal.sync()
+        documents = {"progress": dict(progress), "run": {**self._fixed, "metrics_offset": self._journal.offset}}
+        try:
+            self.store.save(step, groups, documents, best=best)
+        except NoSpace as error:
+            self._missed += 1
+            log.warning("checkpoint of step %d not written: %s", step, error)
+            if self._missed >= MAX_MISSED_CHECKPOINTS:
+                raise
+            return
+        self._missed = 0
+
+    def close(self) -> None:
+        """Flush and close everything."""
+        self._progress.close()
+        self._journal.sync()
+        self._journal.close()
+        for tracker in self._trackers:
+            tracker.finish()
+
+
+class SilentRecord:
+    """The record of every other rank: it keeps nothing."""
+
+    def metrics(self, step: int, epoch: int, figures: Mapping[str, Any], rates: Mapping[str, float]) -> None:
+        """Nothing to write."""
+
+    def step(self, step: int) -> None:
+        """Nothing to show."""
+
+    def checkpoint(
+        self, step: int, groups: Mapping[str, Mapping[str, Tensor]], progress: Mapping[str, Any], *, best: bool
+    ) -> None:
+        """Nothing to save."""
+
+    def close(self) -> None:
+        """Nothing to close."""

@@ -1,0 +1,97 @@
+"""What a step costs: forward units counted by torch's own counter, operator launches, and no wait for the host."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from ebomlc_dist.config import OptimConfig
+from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.engine.optimizers import make_adam, make_sgd
+from ebomlc_dist.engine.step import TrainStep
+from ebomlc_dist.methods import method_class
+from ebomlc_dist.methods.contract import Batch, PairedBatch
+from ebomlc_dist.models import build_main_model
+from ebomlc_dist.models.label_corrector import LabelCorrector
+from ebomlc_dist.numerics.flat import FlatModule
+from tests.methods.rows import ROWS
+
+CPU = torch.device("cpu")
+BATCH = 4
+
+
+def make_step(method: str, batch_size: int = BATCH) -> tuple[TrainStep, PairedBatch]:
+    """The method on ResNet-32 with equal noisy and clean batches, and half a clean batch more where it asks for one."""
+    method_type = method_class(method)
+    instance = method_type(method_type.Config.model_validate({"name": method}))
+    networks = {"main": FlatModule(build_main_model("resnet32", num_classes=10, in_channels=3, norm="batch").train())}
+    if "meta" in instance.networks:
+        networks["meta"] = FlatModule(LabelCorrector(10, 64))
+    makers = {"main": make_sgd, "meta": make_adam}
+    optimizers = {name: makers[name](network, OptimConfig(), 10) for name, network in networks.items()}
+    batch = Batch(torch.randn(batch_size, 3, 32, 32), torch.randint(10, (batch_size,)), batch_size)
+    streams = instance.streams
+    paired = PairedBatch(
+        noisy=batch,
+        clean=batch if streams.clean else None,
+        lower_clean=None,
+    )
+    return TrainStep(instance, networks, optimizers, Communicator(CPU), None), paired
+
+
+def forward_flops() -> int:
+    main = FlatModule(build_main_model("resnet32", num_classes=10, in_channels=3, norm="batch"))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        main(torch.randn(BATCH, 3, 32, 32))
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("method", ROWS)
+def test_forward_units_of_a_step(method: str) -> None:
+    step, batch = make_step(method)
+    with FlopCounterMode(display=False) as counter:
+        step(batch)
+    units = counter.get_total_flops() / forward_flops()
+    # A backward is a little less than two forwards, as nothing flows back into the images.
+    assert units == pytest.approx(ROWS[method].forward_units, rel=0.02)
+
+
+class Launches(TorchDispatchMode):
+    """Counts operators that are not views, and those that make the host wait for the device."""
+
+    WAITING = ("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten.is_nonzero", "aten.unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+        self.waits: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        name = str(func)
+        if name.startswith(self.WAITING):
+            self.waits.append(name)
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", ROWS)
+def test_a_step_never_waits_for_the_host(method: str) -> None:
+    step, batch = make_step(method)
+    step(batch)
+    with Launches() as launches:
+        step(batch)
+    assert launches.waits == []
+
+
+def test_the_watch_for_waits_can_fail() -> None:
+    with Launches() as launches:
+        float(torch.ones(3).sum())
+    assert launches.waits
+
+
+def test_operator_launches_of_the_default_step() -> None:
+    step, batch = make_step("ebomlc")
+    step(batch)
+    with Launches() as launches:
+        step(batch)
+    assert launches.count <= 900, launches.count
