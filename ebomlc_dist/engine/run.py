@@ -101,6 +101,9 @@ def _train(
     training: Training, paths: RunFolder, checkpoint: Checkpoint | None, overrides: list[str], quiet: bool
 ) -> dict[str, Any]:
     runtime = training.runtime
+    if runtime.is_main:
+        # It was meant for the start that it stopped.
+        paths.stop.unlink(missing_ok=True)
     with StopRequests(paths.stop if runtime.is_main else None) as requests:
         record = _open_record(training, paths, checkpoint, overrides, quiet)
         try:

@@ -57,9 +57,10 @@ def restore(
         optimizer.load(_flattened(training.networks[name], groups[f"optimizer-{name}"]), epochs_done)
     ranks = groups["ranks"]
     if len(ranks["cpu_generator"]) == runtime.world_size:
-        torch.set_rng_state(ranks["cpu_generator"][runtime.rank])
+        # Cloned: torch 2.15 reads a state that is a view at its storage's beginning, and crashes.
+        torch.set_rng_state(ranks["cpu_generator"][runtime.rank].clone())
         if "cuda_generator" in ranks and runtime.device.type == "cuda":
-            torch.cuda.set_rng_state(ranks["cuda_generator"][runtime.rank], runtime.device)
+            torch.cuda.set_rng_state(ranks["cuda_generator"][runtime.rank].clone(), runtime.device)
     if label_meter is not None and "label_counts" in ranks:
         counts = _own(ranks["label_counts"], training, torch.sum)
         # At another world size the sum so far is carried by the first rank alone.

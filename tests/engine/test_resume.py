@@ -1,0 +1,118 @@
+"""A run that was stopped and continued is the run that was not."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ebomlc_dist.config import RunConfig
+from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.files.run_folder import read_status
+from tests.support.pool import RankPool
+from tests.support.runs import alone, outcome, runtime_of, same_tensors, tiny_config, train_until
+
+# 5 steps an epoch: 10 ends an epoch, 7 and 12 lie in the middle of one and of a log interval.
+LONG = {"epochs": 4, "log_interval": 5, "global_noisy_batch_size": 60}
+
+
+def four_epochs(method: str = "ebomlc", **train: object) -> RunConfig:
+    return tiny_config(method, train={**LONG, **train}, meta_model={"dropout": 0.2})
+
+
+def assert_same(folder: Path, control: Path) -> None:
+    tensors, lines, summary = outcome(folder)
+    expected_tensors, expected_lines, expected_summary = outcome(control)
+    assert same_tensors(tensors, expected_tensors)
+    assert lines == expected_lines
+    assert summary == expected_summary
+
+
+@pytest.mark.parametrize("stops", [[10], [7], [3, 7, 12]], ids=str)
+@pytest.mark.parametrize("method", ["ebomlc", "ce"])
+def test_stopped_and_continued_equals_straight_through(tmp_path: Path, method: str, stops: list[int]) -> None:
+    config = four_epochs(method)
+    train_until(config, tmp_path / "straight", alone())
+    for stop in stops:
+        assert train_until(config, tmp_path / "stopped", alone(), stop_after=stop) is None
+        assert read_status(tmp_path / "stopped").state == "stopped"
+        assert read_status(tmp_path / "stopped").code == 75
+    assert train_until(config, tmp_path / "stopped", alone()) is not None
+    assert_same(tmp_path / "stopped", tmp_path / "straight")
+
+
+def test_another_seed_is_another_run(tmp_path: Path) -> None:
+    train_until(four_epochs(), tmp_path / "first", alone())
+    other = four_epochs()
+    train_until(other.model_copy(update={"seeds": other.seeds.model_copy(update={"seed": 1})}), tmp_path / "b", alone())
+    assert not same_tensors(outcome(tmp_path / "first")[0], outcome(tmp_path / "b")[0])
+
+
+def on_ranks(communicator: Communicator, config: RunConfig, folder: Path, stop_after: int | None) -> bool:
+    torch.manual_seed(communicator.rank)
+    return train_until(config, folder, runtime_of(communicator), stop_after) is not None
+
+
+@pytest.mark.parametrize("stop", [10, 7], ids=["epoch", "mid-epoch"])
+def test_two_ranks_agree_on_one_stop_and_continue_bit_for_bit(tmp_path: Path, two_ranks: RankPool, stop: int) -> None:
+    """Only rank 0 sees the STOP file; running statistics differ by rank in the middle of an epoch."""
+    config = four_epochs()
+    assert two_ranks.run(on_ranks, config, tmp_path / "straight", None) == [True, True]
+    assert two_ranks.run(on_ranks, config, tmp_path / "stopped", stop) == [False, False]
+    assert two_ranks.run(on_ranks, config, tmp_path / "stopped", None) == [True, True]
+    assert_same(tmp_path / "stopped", tmp_path / "straight")
+
+
+def test_a_run_goes_on_at_another_world_size(tmp_path: Path, two_ranks: RankPool) -> None:
+    """Without batch statistics the rest differs by rounding only."""
+    config = four_epochs()
+    config = config.model_copy(
+        update={
+            "model": config.model.model_copy(update={"norm": "group"}),
+            "meta_model": config.meta_model.model_copy(update={"dropout": 0.0}),
+        }
+    )
+    train_until(config, tmp_path / "straight", alone())
+    assert two_ranks.run(on_ranks, config, tmp_path / "moved", 7) == [False, False]
+    assert train_until(config, tmp_path / "moved", alone()) is not None
+    tensors, lines, _ = outcome(tmp_path / "moved")
+    expected, expected_lines, _ = outcome(tmp_path / "straight")
+    assert [line["step"] for line in lines] == [line["step"] for line in expected_lines]
+    for name in expected:
+        if name.startswith("main/"):
+            assert (tensors[name] - expected[name]).norm() <= 2e-3 * expected[name].norm(), name
+
+
+def test_resume_refuses_another_configuration_and_names_the_keys(tmp_path: Path) -> None:
+    config = four_epochs()
+    train_until(config, tmp_path, alone(), stop_after=7)
+    other = config.model_copy(update={"optim": config.optim.model_copy(update={"main_lr": 0.2})})
+    with pytest.raises(InputError, match=r"optim\.main_lr was 0\.05 and is now 0\.2.*--config"):
+        train_until(other, tmp_path, alone())
+    free = config.model_copy(update={"train": config.train.model_copy(update={"step_timeout_s": 5.0})})
+    assert train_until(free, tmp_path, alone()) is not None
+
+
+def test_resume_refuses_changed_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from ebomlc_dist.engine import run
+
+    config = four_epochs()
+    train_until(config, tmp_path, alone(), stop_after=7)
+    load = run.load_dataset
+    monkeypatch.setattr(run, "load_dataset", lambda *a, **k: replace(load(*a, **k), fingerprint="0" * 64))
+    with pytest.raises(InputError, match="the data have changed"):
+        train_until(config, tmp_path, alone())
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+    config = four_epochs()
+    first = train_until(config, tmp_path, alone())
+    before = outcome(tmp_path)
+    again = train_until(config, tmp_path, alone())
+    assert first is not None
+    assert again is not None
+    assert again["accuracy_last"] == first["accuracy_last"]
+    assert same_tensors(outcome(tmp_path)[0], before[0])
+    assert outcome(tmp_path)[1] == before[1]

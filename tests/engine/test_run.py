@@ -1,0 +1,182 @@
+"""What a run promises: what it writes, what true labels may reach, how it ends when it must."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.engine import run as engine_run
+from ebomlc_dist.engine.run import train
+from ebomlc_dist.errors import InputError, TrainingFault
+from ebomlc_dist.files.checkpoints import CheckpointStore
+from ebomlc_dist.files.journal import read_records
+from ebomlc_dist.files.run_folder import read_status
+from ebomlc_dist.methods import METHODS
+from ebomlc_dist.models.hub import load_model
+from ebomlc_dist.reporting.record import RunRecord
+from tests.support.pool import RankPool
+from tests.support.runs import alone, outcome, runtime_of, same_tensors, tiny_config, train_until
+
+SUMMARY_KEYS = {
+    "method", "dataset", "noise", "noise_rate_nominal", "noise_rate_realised", "seed", "world_size", "epochs",
+    "accuracy_last", "accuracy_last10_mean", "accuracy_best", "wrong_labels_corrected", "right_labels_kept",
+    "train_seconds", "images_per_second", "finished",
+}  # fmt: skip
+LOGGED = {
+    "train/upper", "train/lower", "train/value_gap", "train/barrier_coefficient", "train/barrier_coefficient_max",
+    "train/barrier_coefficient_is_zero", "train/upper_main_norm", "train/gap_main_norm", "train/gap_meta_norm",
+    "train/alignment", "train/main_lr", "train/meta_lr", "perf/images_per_second",
+}  # fmt: skip
+
+
+def test_a_run_leaves_everything_that_was_promised(tmp_path: Path) -> None:
+    config = tiny_config(train={"trackers": ("tensorboard",)})
+    summary = train(config, tmp_path, quiet=True, overrides=["train.epochs=2"], runtime=alone())
+    assert set(summary) >= SUMMARY_KEYS
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert summary["finished"] is True
+    assert type(config).model_validate_json((tmp_path / "config.json").read_text()) == config
+    for name in ("overrides.txt", "environment.json", "split.json", "classes.json", "logs/rank-0.log"):
+        assert (tmp_path / name).stat().st_size > 0, name
+    assert any((tmp_path / "tensorboard").iterdir())
+    assert read_status(tmp_path).state == "finished"
+
+    lines = read_records(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
+    assert set(lines[0]) >= LOGGED
+    epochs = [line for line in lines if "eval/accuracy" in line]
+    assert len(epochs) == config.train.epochs
+    assert {"label/wrong_labels_corrected", "label/right_labels_kept", "label/correction_matrix"} <= set(epochs[0])
+
+    model, stored = load_model(tmp_path / "model")
+    checkpoint = CheckpointStore(tmp_path / "checkpoints").load()
+    assert checkpoint is not None
+    assert same_tensors(dict(model.state_dict()), checkpoint.tensors("main"))
+    assert stored["class_names"] == [str(digit) for digit in range(10)]
+    load_model(tmp_path / "meta_model")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns(tmp_path: Path, method: str) -> None:
+    """Chance is 10 %; the least of them passes 50 % within twelve epochs of the whole set."""
+    whole_set = {"noisy_size": None, "clean_size": 100}
+    config = tiny_config(method, train={"epochs": 12, "log_interval": 20}, data=whole_set)
+    assert train(config, tmp_path, quiet=True, runtime=alone())["accuracy_last"] > 50
+
+
+def test_true_labels_reach_metrics_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config()
+    train(config, tmp_path / "truth", quiet=True, runtime=alone())
+    load = engine_run.load_dataset
+
+    def with_garbage(*arguments: object, **options: object):  # noqa: ANN202
+        dataset = load(*arguments, **options)
+        return replace(dataset, true_labels=(dataset.true_labels * 7 + 3) % 10)
+
+    monkeypatch.setattr(engine_run, "load_dataset", with_garbage)
+    train(config, tmp_path / "garbage", quiet=True, runtime=alone())
+    truth, garbage = outcome(tmp_path / "truth"), outcome(tmp_path / "garbage")
+    assert garbage[2]["wrong_labels_corrected"] != truth[2]["wrong_labels_corrected"]
+    weights = {name for name in truth[0] if name.startswith(("main", "meta", "optimizer"))}
+    assert same_tensors({n: truth[0][n] for n in weights}, {n: garbage[0][n] for n in weights})
+
+    train(tiny_config("ce-oracle"), tmp_path / "oracle-garbage", quiet=True, runtime=alone())
+    monkeypatch.undo()
+    train(tiny_config("ce-oracle"), tmp_path / "oracle", quiet=True, runtime=alone())
+    oracle, other = outcome(tmp_path / "oracle")[0], outcome(tmp_path / "oracle-garbage")[0]
+    assert not torch.equal(oracle["main/" + _first(oracle)], other["main/" + _first(oracle)])
+
+
+def _first(tensors: dict[str, torch.Tensor]) -> str:
+    return next(name.removeprefix("main/") for name in tensors if name.startswith("main/"))
+
+
+def test_ten_bad_steps_in_a_row_end_the_run_and_keep_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(train={"epochs": 8, "log_interval": 4})
+    poisoned_from = 9
+    from ebomlc_dist.data.paired import PairedLoader
+
+    load = PairedLoader.batch
+
+    def batch(self: PairedLoader, step: int):  # noqa: ANN202
+        paired = load(self, step)
+        if step >= poisoned_from:
+            paired.noisy.images.fill_(torch.inf)
+        return paired
+
+    monkeypatch.setattr(PairedLoader, "batch", batch)
+    with pytest.raises(TrainingFault, match="in a row were not finite"):
+        train(config, tmp_path, quiet=True, runtime=alone())
+    status = read_status(tmp_path)
+    assert (status.state, status.code) == ("failed", 1)
+    checkpoint = CheckpointStore(tmp_path / "checkpoints").load()
+    assert checkpoint is not None
+    assert all(torch.isfinite(t).all() for t in checkpoint.tensors("main").values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_signals_ask_for_one_checkpoint_and_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    original = RunRecord.step
+
+    def step(self: RunRecord, done: int) -> None:
+        original(self, done)
+        if done == 3:
+            for _ in range(5):
+                os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(RunRecord, "step", step)
+    with pytest.raises(engine_run.Stopped):
+        train(tiny_config(), tmp_path, quiet=True, runtime=alone())
+    checkpoint = CheckpointStore(tmp_path / "checkpoints").load()
+    assert checkpoint is not None
+    assert checkpoint.step == 4
+    assert read_status(tmp_path).reason == signal.Signals(number).name
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def refused_on(communicator: Communicator, folder: Path, bad_rank: int) -> str:
+    def load(*_: object, **__: object) -> None:
+        raise InputError("no data here")
+
+    original = engine_run.load_dataset
+    if communicator.rank == bad_rank:
+        engine_run.load_dataset = load
+    try:
+        train(tiny_config(), folder, quiet=True, runtime=runtime_of(communicator))
+    except InputError as error:
+        return str(error)
+    finally:
+        engine_run.load_dataset = original
+    return "trained"
+
+
+def test_bad_input_on_one_rank_is_refused_on_all(tmp_path: Path, two_ranks: RankPool) -> None:
+    assert two_ranks.run(refused_on, tmp_path, 1) == ["rank 1: no data here"] * 2
+    assert read_status(tmp_path).code == 2
+
+
+def differing(communicator: Communicator, folder: Path) -> str:
+    config = tiny_config(seeds={"seed": communicator.rank})
+    try:
+        train(config, folder, quiet=True, runtime=runtime_of(communicator))
+    except InputError as error:
+        return str(error)
+    return "trained"
+
+
+def test_ranks_with_different_configurations_are_refused(tmp_path: Path, two_ranks: RankPool) -> None:
+    answers = two_ranks.run(differing, tmp_path)
+    assert all("rank 1 has another configuration than rank 0" in answer for answer in answers)
+
+
+def test_the_second_run_in_a_folder_is_refused(tmp_path: Path) -> None:
+    train_until(tiny_config(), tmp_path, alone(), stop_after=3)
+    with pytest.raises(InputError, match="--resume auto"):
+        train(tiny_config(), tmp_path, quiet=True, runtime=alone())
