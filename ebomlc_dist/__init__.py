@@ -1,0 +1,20 @@
+"""Distributed training on noisy labels: EBOMLC and its peers, on one process and on many.
+
+``fit`` and ``load`` are for Python; the command is ``ebomlc``.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ebomlc_dist.api import fit, load
+
+__all__ = ["fit", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first used: the package itself must load without torch, for `ebomlc --help` and `ebomlc status`.
+    if name in __all__:
+        from ebomlc_dist import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'ebomlc_dist' has no attribute '{name}'")

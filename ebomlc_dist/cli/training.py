@@ -97,7 +97,8 @@ def train(
     try:
         if resume and output_dir is None:
             raise InputError("--resume needs --output-dir DIR, the folder of the run to continue")
-        processes = Processes(num_processes or 1, num_machines, machine_rank, main_process_ip, main_process_port)
+        total = 1 if num_processes is None else num_processes
+        processes = Processes(total, num_machines, machine_rank, main_process_ip, main_process_port)
         if num_processes is not None or num_machines > 1:
             _check_processes(processes, num_processes, device, output_dir)
         start = _Start(resolve(request), output_dir, bool(resume), device)

@@ -58,7 +58,7 @@ def transition_matrix(path: Path | None, num_classes: int) -> Tensor:
     """The (K, K) float64 matrix of a CSV file: row = true class, column = noisy class, every row sums to 1.
 
     Raises:
-        InputError: no file, another shape, entries outside 0…1, rows that do not sum to 1 (to 1e-6).
+        InputError: no file, another shape, negative entries, rows that do not sum to 1 (to 1e-6).
     """
     if path is None:
         raise InputError("matrix noise needs a transition matrix; give --set noise.matrix=FILE, K rows of K numbers")
@@ -71,8 +71,8 @@ def transition_matrix(path: Path | None, num_classes: int) -> Tensor:
         )
     matrix = torch.tensor(rows, dtype=torch.float64)
     for number, row in enumerate(matrix, start=1):
-        if not bool(((row >= 0) & (row <= 1)).all()):
-            raise InputError(f"{path}: row {number} has a number outside 0…1; entries are probabilities")
+        if not bool((row >= 0).all()):
+            raise InputError(f"{path}: row {number} has a negative entry or one that is no number; entries are in 0…1")
         if abs(float(row.sum()) - 1) > 1e-6:
             raise InputError(f"{path}: row {number} sums to {float(row.sum()):.6f}; every row must sum to 1")
     return matrix

@@ -16,7 +16,7 @@ from ebomlc_dist.files.safe_json import read_json
 MAX_BYTES = 64 * 1024 * 1024
 
 _Rate = Annotated[float, Field(ge=0.0, le=1.0)] | None
-_Index = Annotated[int, Field(ge=0)]
+_Index = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class SplitDocument(BaseModel):

@@ -56,9 +56,10 @@ class Runtime:
         limit = InitProcessGroupKwargs(timeout=timedelta(seconds=config.start_timeout_s))
         # Autocast is entered by FlatModule, on plain modules; Accelerate's own precision would act on prepared ones only.
         accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[limit])
-        world_size, group = accelerator.num_processes, None
+        world_size = accelerator.num_processes
+        group: dist.ProcessGroup | None = None
         if world_size > 1:
-            group = dist.new_group(timeout=timedelta(seconds=config.step_timeout_s))
+            group = cast(dist.ProcessGroup, dist.new_group(timeout=timedelta(seconds=config.step_timeout_s)))
         _set_threads()
         return cls(
             communicator=Communicator(

@@ -1,6 +1,8 @@
 """The composition root: a configuration becomes networks, optimisers, a loader and a step."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -12,11 +14,13 @@ from ebomlc_dist.data.seeds import seed_sequence
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.optimizers import FlatOptimizer, make_adam, make_sgd
 from ebomlc_dist.engine.step import TrainStep
+from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import method_class
 from ebomlc_dist.methods.contract import Method
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.hub import load_model
 from ebomlc_dist.models.label_corrector import LabelCorrector
+from ebomlc_dist.models.main_model import MainModel
 from ebomlc_dist.models.norm import check_norm
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.loss_scale import LossScale
@@ -94,15 +98,26 @@ def _make_module(name: str, config: RunConfig, dataset: NoisyDataset, built: dic
             in_channels=dataset.images.shape[1],
             norm=config.model.norm,
         )
-    extractor = getattr(config.method, "extractor", None)
+    extractor: Path | None = getattr(config.method, "extractor", None)
+    source = built["main"].module if extractor is None else _load_extractor(extractor, dataset)
     if name == "extractor":
-        return load_model(extractor)[0]
-    source = load_model(extractor)[0] if extractor is not None else built["main"].module
+        return source
     return LabelCorrector(
         dataset.num_classes,
-        source.feature_dim,
+        cast(MainModel, source).feature_dim,
         embedding_dim=config.meta_model.embedding_dim,
         hidden_dim=config.meta_model.hidden_dim,
         dropout=config.meta_model.dropout,
         batch_norm=config.meta_model.batch_norm,
     )
+
+
+def _load_extractor(folder: Path, dataset: NoisyDataset) -> nn.Module:
+    module, stored = load_model(folder)
+    channels = dataset.images.shape[1]
+    if stored.get("in_channels") != channels:
+        raise InputError(
+            f"{folder} cannot be the extractor: it is no main model for images of {channels} channel(s); "
+            "give the model/ folder of a run on such images (method.extractor)"
+        )
+    return module

@@ -1,5 +1,7 @@
 """What a run is going to do, in rows a person reads before it starts."""
 
+import resource
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,23 +10,26 @@ import torch
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.build import build
+from ebomlc_dist.engine.prepare import check, load_everywhere
 from ebomlc_dist.methods import METHODS
+
+Rows = list[tuple[str, str]]
+_WARM_UP_STEPS, _TIMED_STEPS = 2, 5
 
 
 def describe(
     config: RunConfig, folder: Path, dataset: NoisyDataset, runtime: Runtime, sources: Mapping[str, str]
-) -> list[tuple[str, str]]:
+) -> Rows:
     """Rows (name, value) of the start panel. ``sources``: key of the configuration → where its value came from."""
-    train = config.train
-    per_rank = -(-train.global_noisy_batch_size // runtime.world_size)
-    clean_per_rank = -(-train.global_clean_batch_size // runtime.world_size)
-    steps = -(-len(dataset.noisy_labels) // train.global_noisy_batch_size)
-    noise = config.noise.kind
+    train, world_size = config.train, runtime.world_size
+    noise: str = config.noise.kind
     if dataset.noise_rate_realised is not None:
         nominal = dataset.noise_rate_nominal
         asked = "" if nominal is None else f"{100 * nominal:g} % asked, "
         noise += f", {asked}{100 * dataset.noise_rate_realised:.2f} % realised"
     channels, height, width = dataset.images.shape[1:]
+    shares = [-(-size // world_size) for size in (train.global_noisy_batch_size, train.global_clean_batch_size)]
     return [
         ("method", f"{config.method.name}: {METHODS[config.method.name].summary}"),
         (
@@ -37,9 +42,9 @@ def describe(
         (
             "batch",
             f"{train.global_noisy_batch_size} noisy + {train.global_clean_batch_size} clean, "
-            f"at most {per_rank} + {clean_per_rank} on each of {runtime.world_size} process(es)",
+            f"at most {shares[0]} + {shares[1]} on each of {world_size} process(es)",
         ),
-        ("length", f"{train.epochs} epochs of {steps} steps"),
+        ("length", f"{train.epochs} epochs of {_steps_per_epoch(config, dataset)} steps"),
         ("device", f"{_device_name(runtime)}, {torch.get_num_threads()} thread(s) each"),
         ("precision", f"{train.precision} (from {sources.get('train.precision', 'the configuration')})"),
         ("seed", str(config.seeds.seed)),
@@ -47,5 +52,48 @@ def describe(
     ]
 
 
+def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[str, str]) -> Rows:
+    """`describe`, with time and memory estimated from a few real steps of one process. Raises `InputError` as a run would."""
+    check(config, runtime)
+    dataset = load_everywhere(config, runtime)
+    training = build(config, dataset, runtime)
+    for step in range(_WARM_UP_STEPS):
+        training.step(training.loader.batch(step))
+    _finish(runtime)
+    started = time.monotonic()
+    for step in range(_WARM_UP_STEPS, _WARM_UP_STEPS + _TIMED_STEPS):
+        training.step(training.loader.batch(step))
+    _finish(runtime)
+    seconds = (time.monotonic() - started) / _TIMED_STEPS
+    estimates = [
+        ("steps", str(training.total_steps)),
+        ("time", f"about {_duration(seconds * training.total_steps)} ({1000 * seconds:.1f} ms a step, one process here)"),
+        ("memory", f"about {_peak_gib(runtime):.2f} GiB, one process here"),
+    ]
+    return describe(config, folder, dataset, runtime, sources) + estimates
+
+
+def _steps_per_epoch(config: RunConfig, dataset: NoisyDataset) -> int:
+    return -(-len(dataset.noisy_labels) // config.train.global_noisy_batch_size)
+
+
 def _device_name(runtime: Runtime) -> str:
     return torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else "cpu"
+
+
+def _finish(runtime: Runtime) -> None:
+    if runtime.device.type == "cuda":
+        torch.cuda.synchronize(runtime.device)
+
+
+def _peak_gib(runtime: Runtime) -> float:
+    """Peak device memory; on a CPU the peak resident set of the whole process (``ru_maxrss`` is in KiB)."""
+    if runtime.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(runtime.device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,6 +1,5 @@
 """One run, from a configuration and a folder to a summary."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.distributed.trackers import check_trackers, open_trackers
-from ebomlc_dist.engine.build import Training, build, make_method
+from ebomlc_dist.distributed.trackers import open_trackers
+from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.export import export_models
 from ebomlc_dist.engine.plan import describe
+from ebomlc_dist.engine.prepare import check, load_everywhere
 from ebomlc_dist.engine.resume import check_same_run, load_checkpoint
 from ebomlc_dist.engine.stop import StopRequests
 from ebomlc_dist.engine.summary import summarise
@@ -51,6 +50,7 @@ def train(
     quiet: bool = False,
     overrides: list[str] | None = None,
     sources: Mapping[str, str] | None = None,
+    dataset: NoisyDataset | None = None,
     runtime: Runtime,
 ) -> dict[str, Any]:
     """Train one run into ``folder``; every rank calls it with the same arguments. Returns the summary.
@@ -62,6 +62,7 @@ def train(
         quiet: no progress.
         overrides: what the person changed, for ``overrides.txt``.
         sources: where values of the configuration came from, for the start panel.
+        dataset: data that are in memory already, instead of those the configuration names.
         runtime: the processes.
 
     Raises:
@@ -74,7 +75,7 @@ def train(
     runtime.on_first_rank(lambda: claimed.append(claim(folder, config.recipe, resume=resume)))
     try:
         with _truth_in_status(paths, runtime), _rank_log(paths, runtime):
-            checkpoint, training = _prepare(config, paths, resume, runtime)
+            checkpoint, training = _prepare(config, paths, dataset, resume, runtime)
             if runtime.is_main and not quiet:
                 show_panel(describe(config, folder, training.dataset, runtime, sources or {}))
             return _train(training, paths, checkpoint, overrides or [], quiet)
@@ -84,12 +85,12 @@ def train(
 
 
 def _prepare(
-    config: RunConfig, paths: RunFolder, resume: bool, runtime: Runtime
+    config: RunConfig, paths: RunFolder, dataset: NoisyDataset | None, resume: bool, runtime: Runtime
 ) -> tuple[Checkpoint | None, Training]:
     """Everything that can be refused is refused here."""
-    runtime.check_alike("configuration", config.model_dump_json())
-    check_trackers(config.train.trackers)
-    dataset = load_everywhere(config, runtime)
+    check(config, runtime)
+    if dataset is None:
+        dataset = load_everywhere(config, runtime)
     checkpoint = None
     if resume:
         runtime.on_first_rank(lambda: check_same_run(paths, config))
@@ -121,25 +122,6 @@ def _train(
         write_status(paths.root, state="finished", code=0, step=trainer.progress.step)
     runtime.communicator.barrier()
     return summary
-
-
-def load_everywhere(config: RunConfig, runtime: Runtime) -> NoisyDataset:
-    """The same data on every rank; one process a machine goes first, so that a download happens once."""
-    needs_clean = _needs_clean(config)
-
-    def load() -> NoisyDataset:
-        return load_dataset(config.data, config.noise, config.seeds, needs_clean=needs_clean)
-
-    first = runtime.on_every_rank(lambda: load() if runtime.local_rank == 0 else None)
-    dataset = runtime.on_every_rank(lambda: first if first is not None else load())
-    assert dataset is not None
-    runtime.check_alike("data set", dataset.fingerprint + json.dumps(split_document(dataset), sort_keys=True))
-    return dataset
-
-
-def _needs_clean(config: RunConfig) -> bool:
-    streams = make_method(config).streams
-    return streams.clean or streams.lower_clean or streams.noisy_images == "clean"
 
 
 def _open_record(

@@ -17,7 +17,7 @@ from ebomlc_dist.errors import TrainingFault
 from ebomlc_dist.files.checkpoints import Checkpoint
 from ebomlc_dist.methods.contract import PairedBatch
 from ebomlc_dist.reporting.meters import LabelMeter, StepMeter, label_figures
-from ebomlc_dist.reporting.record import RunRecord
+from ebomlc_dist.reporting.record import RunRecord, SilentRecord
 from ebomlc_dist.reporting.stopwatch import Stopwatch
 
 
@@ -41,7 +41,7 @@ class Progress:
 class Trainer:
     """Runs a `Training` from where it stands to its end, or to an agreed stop."""
 
-    def __init__(self, training: Training, record: RunRecord) -> None:
+    def __init__(self, training: Training, record: RunRecord | SilentRecord) -> None:
         self.training = training
         self.record = record
         self.progress = Progress()

@@ -5,6 +5,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,8 +15,10 @@ from ebomlc_dist.files.reading import read_bytes
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 
-# A string (closed or not, so that the scan stays linear in the size) or a bracket.
-_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
+# A string, closed or not: an open one is taken to the end, so that the scan stays linear in the size.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_LEVEL = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - set(_LEVEL))
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -73,15 +76,10 @@ def null_for_nonfinite(value: Any) -> Any:
 
 
 def _check_depth(data: bytes, source: str) -> None:
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(data):
-        first = data[match.start()]
-        if first in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise InputError(f"{source} is nested deeper than {MAX_DEPTH} levels")
-        elif first in b"]}":
-            depth -= 1
+    # Before parsing, as the parser's own limit depends on how deep its caller stands.
+    brackets = _STRING.sub(b"", data).translate(None, delete=_NO_BRACKETS)
+    if max(accumulate(map(_LEVEL.__getitem__, brackets)), default=0) > MAX_DEPTH:
+        raise InputError(f"{source} is nested deeper than {MAX_DEPTH} levels")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ebomlc_dist.files.reading import read_bytes
 from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.label_corrector import LabelCorrector
+from ebomlc_dist.models.outline import outline
 from ebomlc_dist.models.state import check_state, load_state, state_tensors
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -114,7 +115,7 @@ def save_model(folder: Path, model: nn.Module, config: Mapping[str, Any], card: 
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     checked = _validated({**config, "dtype": dtype}, "config")
     tensors = state_tensors(model)
-    check_state(_skeleton(checked).state_dict(), tensors, "the network")
+    check_state(_outline(checked).state_dict(), tensors, "the network")
     make_folder(folder)
     write_bytes(folder / WEIGHTS, safetensors.torch.save(tensors, metadata={"format": "pt"}))
     write_bytes(folder / CARD, card.encode())
@@ -132,7 +133,8 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     folder = Path(folder)
     config = _validated(read_json(folder / CONFIG, MAX_CONFIG_BYTES), str(folder / CONFIG))
-    module = _skeleton(config)
+    # A size that the weights do not bear out costs nothing: memory comes after they have been held against it.
+    module = _outline(config)
     tensors = _read_weights(folder / WEIGHTS, module.state_dict())
     module.to_empty(device="cpu")
     load_state(module, tensors, str(folder / WEIGHTS))
@@ -147,16 +149,8 @@ def _validated(config: Any, source: str) -> MainModelConfig | LabelCorrectorConf
         raise InputError(f"{source} does not describe a model: {'; '.join(faults)}") from None
 
 
-def _skeleton(config: MainModelConfig | LabelCorrectorConfig) -> nn.Module:
-    """The network without memory: a size that the weights do not bear out costs nothing."""
-    try:
-        with torch.device("meta"):
-            module = config.build()
-    except NotImplementedError:
-        # torchvision's RegNets work out their widths with tensors, which takes real ones.
-        with torch.random.fork_rng(devices=[]):
-            module = config.build()
-    return module.to("meta", getattr(torch, config.dtype))
+def _outline(config: MainModelConfig | LabelCorrectorConfig) -> nn.Module:
+    return outline(config.build).to(getattr(torch, config.dtype))
 
 
 def _read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,9 @@ MEAN, STD = torch.tensor([0.49, 0.48, 0.45]), torch.tensor([0.25, 0.24, 0.26])
 
 
 def images(number: int = 64, height: int = 9, width: int = 7) -> torch.Tensor:
-    return torch.randint(0, 256, (number, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    return torch.randint(
+        0, 256, (number, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(2)
+    )
 
 
 def reference(batch: torch.Tensor, draws: torch.Tensor, pad: int) -> torch.Tensor:

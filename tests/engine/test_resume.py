@@ -96,12 +96,12 @@ def test_resume_refuses_another_configuration_and_names_the_keys(tmp_path: Path)
 def test_resume_refuses_changed_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from ebomlc_dist.engine import run
+    from ebomlc_dist.engine import prepare
 
     config = four_epochs()
     train_until(config, tmp_path, alone(), stop_after=7)
-    load = run.load_dataset
-    monkeypatch.setattr(run, "load_dataset", lambda *a, **k: replace(load(*a, **k), fingerprint="0" * 64))
+    load = prepare.load_dataset
+    monkeypatch.setattr(prepare, "load_dataset", lambda *a, **k: replace(load(*a, **k), fingerprint="0" * 64))
     with pytest.raises(InputError, match="the data have changed"):
         train_until(config, tmp_path, alone())
 

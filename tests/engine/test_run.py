@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.engine import prepare
 from ebomlc_dist.engine import run as engine_run
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.errors import InputError, TrainingFault
@@ -72,13 +73,13 @@ def test_every_method_learns(tmp_path: Path, method: str) -> None:
 def test_true_labels_reach_metrics_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config()
     train(config, tmp_path / "truth", quiet=True, runtime=alone())
-    load = engine_run.load_dataset
+    load = prepare.load_dataset
 
     def with_garbage(*arguments: object, **options: object):  # noqa: ANN202
         dataset = load(*arguments, **options)
         return replace(dataset, true_labels=(dataset.true_labels * 7 + 3) % 10)
 
-    monkeypatch.setattr(engine_run, "load_dataset", with_garbage)
+    monkeypatch.setattr(prepare, "load_dataset", with_garbage)
     train(config, tmp_path / "garbage", quiet=True, runtime=alone())
     truth, garbage = outcome(tmp_path / "truth"), outcome(tmp_path / "garbage")
     assert garbage[2]["wrong_labels_corrected"] != truth[2]["wrong_labels_corrected"]
@@ -145,15 +146,15 @@ def refused_on(communicator: Communicator, folder: Path, bad_rank: int) -> str:
     def load(*_: object, **__: object) -> None:
         raise InputError("no data here")
 
-    original = engine_run.load_dataset
+    original = prepare.load_dataset
     if communicator.rank == bad_rank:
-        engine_run.load_dataset = load
+        prepare.load_dataset = load
     try:
         train(tiny_config(), folder, quiet=True, runtime=runtime_of(communicator))
     except InputError as error:
         return str(error)
     finally:
-        engine_run.load_dataset = original
+        prepare.load_dataset = original
     return "trained"
 
 

@@ -44,8 +44,8 @@ for _name in OPERATION_NAMES:
 class Faulty(Intercepted):
     """Does harm at the k-th call.
 
-    ``die``: the process ends before the call; ``die_short``: after half of a write. ``no_space``, ``io_error``: the call
-    fails; ``late_error``: it is done and reported as failed; ``short``: half of a write is done and reported so.
+    ``die``: the process ends before the call; ``die_short``: after half of a write. ``no_space``, ``io_error``: the
+    call fails; ``late_error``: it is done and reported as failed; ``short``: half of a write is done and reported so.
     ``full``: from then on nothing finds room; ``broken``: from then on every call fails.
     """
 

@@ -111,6 +111,7 @@ DAMAGE = {
     "a missing file": (lambda f: (f / "loop.json").unlink(), "missing or extra files: loop.json"),
     "an extra file": (lambda f: (f / "more.json").write_text("{}"), "missing or extra files: more.json"),
     "no manifest": (lambda f: (f / "manifest.json").unlink(), "does not exist"),
+    "a shorter file": (lambda f: (f / "loop.json").write_text("{}"), "loop.json has 2 bytes instead of"),
     "a longer file": (lambda f: append(f / "loop.json"), "bytes"),
     "a link": (link, "not a regular file"),
     "a pipe": (pipe, "not a regular file"),

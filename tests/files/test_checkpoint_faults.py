@@ -11,10 +11,10 @@ from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.operations import Operations, using
 
 KINDS = {
-    "first": ["die", "no_space", "io_error"],
+    "first": ["broken", "no_space", "io_error"],
     "next": ["die", "die_short", "no_space", "io_error", "late_error", "short", "full", "broken"],
     "again": ["die", "io_error", "late_error"],
-    "after a death": ["die", "no_space"],
+    "after a death": ["broken", "no_space"],
 }
 FEELABLE = {
     "die": {"mkdir", "open", "write", "fsync", "rename", "read", "close"},

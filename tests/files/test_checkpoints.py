@@ -90,8 +90,13 @@ def test_the_same_step_again(tmp_path: Path, saved_as: Callable) -> None:
         saved_as(CheckpointStore(tmp_path), 8, note=note)
         assert CheckpointStore(tmp_path).load().document("loop")["note"] == note
     assert [p.name for p in tmp_path.glob("step-*")] == ["step-00000008.2"]
-    saved_as(CheckpointStore(tmp_path), 7)
-    assert CheckpointStore(tmp_path).load().step == 8
+
+
+def test_what_was_just_saved_stays_though_others_are_ahead(tmp_path: Path, saved_as: Callable) -> None:
+    store = CheckpointStore(tmp_path)
+    for step in (8, 9, 7):
+        assert saved_as(store, step).is_dir()
+    assert CheckpointStore(tmp_path).load().step == 9
 
 
 def test_no_checkpoint_yet(tmp_path: Path) -> None:

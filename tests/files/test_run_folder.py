@@ -77,9 +77,9 @@ def test_a_death_before_the_first_file_is_no_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_two_live_runs_in_one_folder(tmp_path: Path, resume: bool) -> None:
-    with claim(tmp_path, "first"):
-        with pytest.raises(InputError, match=rf"another process is running in .*first \(process {os.getpid()} on "):
-            claim(tmp_path, "second", resume=resume)
+    message = rf"another process is running in .*first \(process {os.getpid()} on "
+    with claim(tmp_path, "first"), pytest.raises(InputError, match=message):
+        claim(tmp_path, "second", resume=resume)
     claim(tmp_path, "second", resume=resume).release()
 
 
@@ -91,6 +91,13 @@ held = claim(Path(sys.argv[1]), "held")
 print("held", flush=True)
 time.sleep(60)
 """
+
+
+def test_a_run_that_came_and_went_meanwhile_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the first look and the lock, another process has run to its end."""
+    monkeypatch.setattr("fcntl.flock", lambda *_: write_status(tmp_path, state="finished"))
+    with pytest.raises(InputError, match="already holds the run"):
+        claim(tmp_path, "second")
 
 
 def test_a_killed_run_lets_go(tmp_path: Path) -> None:
@@ -108,14 +115,17 @@ def test_a_killed_run_lets_go(tmp_path: Path) -> None:
 
 def test_a_forked_worker_does_not_keep_the_lock(tmp_path: Path) -> None:
     claimed = claim(tmp_path, "first")
+    worker_is_up, tell = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
         claimed.release()
+        os.write(tell, b"1")
         time.sleep(60)
         os._exit(0)
     try:
+        os.read(worker_is_up, 1)
         with pytest.raises(InputError, match="another process is running"):
             claim(tmp_path, "second")
         claimed.release()
@@ -123,6 +133,8 @@ def test_a_forked_worker_does_not_keep_the_lock(tmp_path: Path) -> None:
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        os.close(worker_is_up)
+        os.close(tell)
 
 
 def test_a_strangers_folder_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ TORCHVISION_ROWS = {
     "googlenet": 1024,
     "inception_v3": 2048,
     "mobilenet_v3_small": 1024,
+    "regnet_y_400mf": 440,
     "resnet18": 512,
     "squeezenet1_1": 512,
     "swin_t": 768,

@@ -112,6 +112,16 @@ def test_loading_into_views_moves_the_vector() -> None:
     assert equal(source, target)
 
 
+@pytest.fixture
+def no_memory_for_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that will be refused gets no memory: its size is a stranger's word."""
+
+    def refuse(module: nn.Module, **_: object) -> nn.Module:
+        raise AssertionError(f"memory was given to {type(module).__name__}")
+
+    monkeypatch.setattr(nn.Module, "to_empty", refuse)
+
+
 def stored(folder: Path) -> Path:
     save_model(folder, trained(), main_config(), "")
     return folder
@@ -137,6 +147,7 @@ def stored(folder: Path) -> Path:
         ({"model_type": "bert"}, "'ebomlc-main', 'ebomlc-label-corrector'"),
     ],
 )
+@pytest.mark.usefixtures("no_memory_for_a_model")
 def test_tampered_configuration_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     folder = stored(tmp_path)
     config = json.loads((folder / "config.json").read_text()) | changes
@@ -183,6 +194,7 @@ def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         (joined, r"'extra\\n0' is unknown; .*; and 4 more"),
     ],
 )
+@pytest.mark.usefixtures("no_memory_for_a_model")
 def test_tampered_weights_are_refused(
     tmp_path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]], message: str
 ) -> None:

@@ -21,6 +21,7 @@ def test_is_the_network_of_the_paper(dtype: torch.dtype) -> None:
     logits = model(features, labels)
     assert logits.dtype == dtype
     assert torch.equal(logits, expected)
+    assert model.feature_dim == 64
     assert first.weight.shape == (128, 128 + 64)
     assert sum(p.numel() for p in model.parameters()) == 10 * 128 + (192 * 128 + 128) + (128 * 128 + 128) + 1290
 

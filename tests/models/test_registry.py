@@ -9,7 +9,8 @@ from torch import nn
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.models import MODELS, build_main_model
-from ebomlc_dist.models.main_model import MainModel, check_images
+from ebomlc_dist.models.main_model import MainModel
+from ebomlc_dist.models.outline import check_images, outline
 from tests.models.rows import ROWS, num_parameters
 
 if set(ROWS) != set(MODELS):
@@ -105,3 +106,17 @@ def test_image_sizes_are_checked_without_a_trace() -> None:
     assert model.training
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["resnet8", "torchvision/regnet_x_400mf"])
+def test_an_outline_has_shapes_but_neither_memory_nor_chance(name: str) -> None:
+    def build() -> MainModel:
+        return build_main_model(name, num_classes=10, in_channels=3, norm="batch")
+
+    random_state = torch.get_rng_state()
+    drawn = outline(build)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    tensors, real = drawn.state_dict(), build().state_dict()
+    assert {key: tensor.shape for key, tensor in tensors.items()} == {key: t.shape for key, t in real.items()}
+    assert all(tensor.is_meta for tensor in tensors.values())
+    check_images(drawn, name, 3, 32, 32)

@@ -1,5 +1,7 @@
 """Transition matrices and the labels drawn from them."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
@@ -96,6 +98,15 @@ def test_a_class_of_probability_zero_is_never_drawn() -> None:
     matrix[:, 1], matrix[:, 2] = 1 / 3, 2 / 3
     noisy = apply_transition(torch.arange(4000) % 4, matrix, rng())
     assert set(noisy.tolist()) == {1, 2}
+
+
+def test_a_number_on_a_boundary_belongs_to_the_next_class() -> None:
+    class Fixed:
+        def random(self, size: int) -> np.ndarray:
+            return np.array([0.0, 0.5, 0.75])
+
+    matrix = torch.tensor([[0.0, 0.5, 0.0, 0.5]], dtype=torch.float64).repeat(4, 1)
+    assert apply_transition(torch.tensor([0, 1, 2]), matrix, cast(np.random.Generator, Fixed())).tolist() == [1, 3, 3]
 
 
 def test_asymmetric_matrix_keeps_its_direction() -> None:

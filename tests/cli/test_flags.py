@@ -1,0 +1,82 @@
+"""The frozen surface of the command line: a flag that comes, goes or changes its name must change this file."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from ebomlc_dist.cli.flags import FLAGS
+from ebomlc_dist.methods import METHODS
+from ebomlc_dist.recipes.settings import keys_of
+from tests.cli.conftest import Ended, FakeEngine
+
+RUN = {
+    *("--method", "--dataset", "--data-dir", "--image-size", "--noisy-csv", "--clean-csv", "--trusted", "--test-csv"),
+    *("--clean-size", "--split", "--noise", "--noise-rate", "--model", "--norm", "--epochs"),
+    *("--global-noisy-batch-size", "--global-clean-batch-size", "--precision", "--mixed-precision"),
+    *("--seed", "--split-seed", "--noise-seed", "--order-seed", "--augmentation-seed", "--initialisation-seed"),
+    *("--skip-unreadable", "--tiny", "--config", "--set"),
+}
+HELP = {"--help", "-h"}
+COMMANDS = {
+    "train": RUN
+    | HELP
+    | {"--output-dir", "--output", "-o", "--resume", "--device", "--quiet", "-q", "--json", "--dry-run"}
+    | {"--num-processes", "--num-machines", "--machine-rank", "--main-process-ip", "--main-process-port"},
+    "show-config": RUN | HELP | {"--sources"},
+    "list": HELP | {"--json"},
+    "evaluate": HELP | {"--json"},
+    "predict": HELP | {"--images", "--output", "--output-dir", "-o"},
+    "status": HELP | {"--json"},
+    "env": HELP | {"--json"},
+}
+FLAG = re.compile(r"(?<![\w-])-{1,2}[a-z][a-z-]*")
+
+
+def flags_of(text: str) -> set[str]:
+    """Flags in the left column of a help text."""
+    options = text.partition("Options:")[2].splitlines()
+    return {
+        flag
+        for line in options
+        if line.startswith("  -")
+        for flag in FLAG.findall(re.split(r"\s{2,}", line.strip())[0])
+    }
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_flags_of_a_command_are_frozen(command: str, ebomlc: Callable[..., Ended]) -> None:
+    ended = ebomlc(command, "-h")
+    assert ended.code == 0
+    assert flags_of(ended.out) == COMMANDS[command]
+
+
+def test_the_commands_are_frozen(ebomlc: Callable[..., Ended]) -> None:
+    listed = ebomlc("--help").out.partition("Commands:")[2].splitlines()
+    assert {line.split()[0] for line in listed if re.match(r"  \w", line)} == set(COMMANDS)
+    assert ebomlc().out == ebomlc("--help").out
+
+
+def test_every_flag_stands_for_a_key_that_exists() -> None:
+    known = {key for method in METHODS for key in keys_of(method)}
+    assert [flag.key for flag in FLAGS if flag.key not in known] == []
+
+
+def test_every_flag_reaches_its_key(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
+    """A wrong row in the table would send a value to another key."""
+    values = {"noise.kind": "flip", "noise.rate": "0.25", "model.norm": "group", "train.precision": "bf16"}
+    for flag in FLAGS:
+        value = values.get(flag.key, "17")
+        for name in flag.names:
+            engine.calls.clear()
+            assert ebomlc("train", "--method", "ce", "-o", "out", name, value).code == 0, name
+            section, key = flag.key.split(".")
+            assert str(getattr(getattr(engine.calls[0]["config"], section), key)) == value
+            assert engine.calls[0]["sources"][flag.key] == flag.names[0]
+            assert engine.calls[0]["overrides"] == [f"{flag.key}={value}"]
+
+
+def test_underscores_are_accepted(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
+    assert ebomlc("train", "--noise_rate=0.3", "--data_dir", "my_data", "--method", "ce", "-o", "out").code == 0
+    config = engine.calls[0]["config"]
+    assert (config.noise.rate, str(config.data.data_dir)) == (0.3, "my_data")

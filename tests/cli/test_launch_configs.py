@@ -1,0 +1,54 @@
+"""The shipped launcher configurations: no warning, and really the number of processes they state."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "launch_configs" / "accelerate").glob("*.yaml"))
+WORKER = """
+import os
+line = f"{os.environ.get('WORLD_SIZE', '1')} {os.environ['CUDA_VISIBLE_DEVICES'].split(',')[0]}\\n"
+with open("seen", "a") as file:
+    file.write(line)
+"""
+
+
+def test_all_four_are_there() -> None:
+    assert [path.name for path in CONFIGS] == ["cpu.yaml", "cpu_2_processes.yaml", "gpu.yaml", "gpu_8.yaml"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_each_opens_with_its_command_and_decides_what_the_launcher_would_ask(path: Path) -> None:
+    text = path.read_text()
+    assert (
+        f"accelerate launch --config_file launch_configs/accelerate/{path.name} train.py" in text.partition("\n\n")[0]
+    )
+    assert text.startswith("# ")
+    values = yaml.safe_load(text)
+    several = values["num_processes"] > 1
+    assert values["distributed_type"] == ("MULTI_GPU" if several else "NO")
+    # With use_cpu the launcher counts threads itself and warns that it did.
+    assert values["use_cpu"] is False
+    if several:
+        assert values["main_process_port"] == 0
+
+
+@pytest.mark.parametrize(("name", "processes"), [("cpu.yaml", 1), ("cpu_2_processes.yaml", 2)])
+def test_the_launcher_starts_that_many_without_a_warning(name: str, processes: int, place: Path) -> None:
+    (place / "worker.py").write_text(WORKER)
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    config = ROOT / "launch_configs" / "accelerate" / name
+    ended = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config, "worker.py"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=place,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert (place / "seen").read_text() == f"{processes} -1\n" * processes

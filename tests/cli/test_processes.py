@@ -1,0 +1,153 @@
+"""Several processes from one command: what is started, which signals pass, and which exit code is true."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebomlc_dist.cli import processes as module
+from ebomlc_dist.cli.processes import Processes, launch
+from ebomlc_dist.files.run_folder import write_status
+from tests.cli.conftest import Ended
+
+
+def child(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_the_launcher_is_given_every_value_it_would_warn_of() -> None:
+    words = Processes(4).command(["train", "digits"])
+    assert words[-4:] == ["--module", "ebomlc_dist.cli", "train", "digits"]
+    for flag in ("--num_processes", "--num_machines", "--mixed_precision", "--dynamo_backend", "--main_process_port"):
+        assert flag in words
+    assert "--main_process_ip" not in words
+    assert "--main_process_ip" in Processes(4, 2, 1, "10.0.0.1", 29500).command([])
+
+
+def test_a_launchers_precision_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    words = Processes(2).command([])
+    assert words[words.index("--mixed_precision") + 1] == "bf16"
+
+
+def test_the_command_is_handed_on_with_the_folder(
+    ebomlc: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(module, "launch", lambda *given: seen.append(given) or 0)
+    assert ebomlc("train", "digits", "--tiny", "--num-processes", "2", "--device", "cpu").code == 0
+    processes, arguments, device, folders = seen[0]
+    assert (processes.total, device) == (2, "cpu")
+    assert arguments[:2] == ["train", "--output-dir"]
+    assert arguments[3:] == ["digits", "--tiny", "--num-processes", "2", "--device", "cpu"]
+    assert folders == [Path(arguments[2]) / "ebomlc", Path(arguments[2]) / "ce"]
+
+
+def test_the_launcher_gets_a_cpu_and_signals_to_forward(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import os; open('seen', 'w').write(os.environ['ACCELERATE_USE_CPU'] + os.environ['PET_SIGNALS_TO_HANDLE'])"
+    monkeypatch.setattr(Processes, "command", lambda *_: child(code))
+    assert launch(Processes(2), [], "cpu", []) == 0
+    seen = (place / "seen").read_text()
+    assert seen == "trueSIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2"
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "ended", "truth"),
+    [
+        ("finished", 0, 0, 0),
+        ("finished", 0, 1, 0),
+        ("stopped", 75, 1, 75),
+        ("failed", 2, 1, 2),
+        ("failed", 1, 1, 1),
+        ("running", None, 1, 1),
+        (None, None, 0, 1),
+    ],
+)
+def test_the_true_code_stands_in_the_status(
+    state: Any, code: int | None, ended: int, truth: int, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if state:
+        started = (
+            f"from pathlib import Path; from ebomlc_dist.files.run_folder import write_status;"
+            f"write_status(Path('.'), state={state!r}, code={code!r}); raise SystemExit({ended})"
+        )
+    else:
+        started = f"raise SystemExit({ended})"
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setattr(Processes, "command", lambda *_: child(started))
+    assert launch(Processes(2), [], "cpu", [place]) == truth
+
+
+@pytest.mark.parametrize(("state", "truth"), [("stopped", 1), ("failed", 1), ("finished", 0)])
+def test_an_old_status_is_not_taken_for_this_starts_truth(
+    state: Any, truth: int, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_status(place, state=state, code=75)
+    monkeypatch.setattr(Processes, "command", lambda *_: child("raise SystemExit(1)"))
+    assert launch(Processes(2), [], "cpu", [place]) == truth
+    assert ("did not go on" in capsys.readouterr().err) is (truth == 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_reaches_the_launcher_once(
+    number: signal.Signals, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"""
+import signal, time
+from pathlib import Path
+seen = []
+signal.signal({int(number)}, lambda n, f: seen.append(n))
+Path("ready").touch()
+end = time.monotonic() + 10
+while not seen and time.monotonic() < end:
+    time.sleep(0.02)
+time.sleep(0.1)
+Path("seen").write_text(str(seen))
+"""
+    monkeypatch.setattr(Processes, "command", lambda *_: child(code))
+
+    def send() -> None:
+        while not (place / "ready").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    sender = threading.Thread(target=send)
+    before = signal.getsignal(number)
+    sender.start()
+    assert launch(Processes(2), [], "cpu", []) == 0
+    sender.join()
+    assert (place / "seen").read_text() == str([int(number)])
+    assert signal.getsignal(number) is before
+
+
+def test_the_launcher_is_told_when_its_parent_is_gone(place: Path) -> None:
+    """``kill -9`` of the command leaves nobody behind: the launcher gets a SIGTERM, which it forwards."""
+    launcher = (
+        "import signal, time; from pathlib import Path;"
+        "signal.signal(signal.SIGTERM, lambda *_: (Path('told').touch(), exit()));"
+        "Path('ready').touch(); time.sleep(10)"
+    )
+    parent = (
+        "import sys; from ebomlc_dist.cli import processes as p;"
+        f"p._wait([sys.executable, '-c', {launcher!r}], dict(__import__('os').environ))"
+    )
+    root = str(Path(__file__).parents[2])
+    command = subprocess.Popen(child(parent), cwd=place, env=os.environ | {"PYTHONPATH": root})
+    wait_for(place / "ready")
+    command.kill()
+    command.wait()
+    wait_for(place / "told")
+
+
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < end, f"{path.name} did not come"
+        time.sleep(0.02)

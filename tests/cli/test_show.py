@@ -1,0 +1,110 @@
+"""Commands that change nothing."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ebomlc_dist.files.run_folder import write_status
+from ebomlc_dist.methods import METHODS
+from ebomlc_dist.recipes import RECIPES
+from ebomlc_dist.recipes.assemble import Request, resolve
+from tests.cli.conftest import Ended
+
+QUICK = [
+    ["--help"],
+    ["--version"],
+    ["train", "--help"],
+    ["list", "methods"],
+    ["list", "recipes"],
+    ["list", "datasets"],
+    ["list", "models"],
+    ["status", "run"],
+]
+
+
+@pytest.mark.parametrize("arguments", [["digits"], ["cifar10-uniform40", "--seed", "3"], ["--method", "ce,ce-clean"]])
+def test_show_config_is_taken_back(arguments: list[str], ebomlc: Callable[..., Ended], place: Path) -> None:
+    shown = ebomlc("show-config", *arguments).out
+    file = place / "config.json"
+    file.write_text(shown)
+    assert ebomlc("show-config", "--config", str(file)).out == shown
+    again = resolve(Request(config_file=file))
+    changed = resolve(Request(config_file=file, assignments=("optim.main_lr=0.7",)))
+    assert [run.config for run in again] != [run.config for run in changed]
+
+
+def test_show_config_names_the_source_of_each_value(ebomlc: Callable[..., Ended]) -> None:
+    out = ebomlc("show-config", "digits", "--sources", "--noise-rate", "0.3", "--set", "optim.main_lr=0.2").out
+    rows = {line.split("  ")[0]: line.split() for line in out.splitlines()}
+    assert rows["noise.rate"][1:] == ["0.3", "--noise-rate"]
+    assert rows["optim.main_lr"][1:] == ["0.2", "--set"]
+    assert rows["model.name"][2:] == ["recipe", "digits"]
+    assert rows["optim.momentum"][2:] == ["default"]
+    assert "method.name (ce)" in rows
+
+
+def test_list_shows_every_row_as_text_and_as_json(ebomlc: Callable[..., Ended]) -> None:
+    assert list(json.loads(ebomlc("list", "recipes", "--json").out)) == list(RECIPES)
+    assert list(json.loads(ebomlc("list", "methods", "--json").out)) == list(METHODS)
+    for kind in ("methods", "recipes", "datasets", "models"):
+        names = json.loads(ebomlc("list", kind, "--json").out)
+        text = ebomlc("list", kind).out.splitlines()
+        assert [line.split("  ")[0] for line in text[1:]] == list(names)
+
+
+def test_status_of_one_run_and_of_several(ebomlc: Callable[..., Ended], place: Path) -> None:
+    for name, state in (("ce", "finished"), ("ebomlc", "running")):
+        (place / "out" / name).mkdir(parents=True)
+        write_status(place / "out" / name, state=state, step=5)  # type: ignore[arg-type]
+    assert "running" not in ebomlc("status", "out/ce").out
+    assert ebomlc("status", "out").out.count("out/") == 2
+    states = json.loads(ebomlc("status", "out", "--json").out)
+    assert [status["state"] for status in states.values()] == ["finished", "running"]
+
+
+def in_a_new_process(code: str, place: Path) -> subprocess.CompletedProcess[str]:
+    root = str(Path(__file__).parents[2])
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=place, env=os.environ | {"PYTHONPATH": root}
+    )
+
+
+def test_what_must_answer_at_once_does_not_import_torch(place: Path) -> None:
+    (place / "run").mkdir()
+    write_status(place / "run", state="finished", code=0)
+    code = f"""
+import sys
+from ebomlc_dist.cli import run
+codes = [run(arguments) for arguments in {QUICK!r}]
+print(codes, sorted({{"torch", "numpy", "accelerate"}} & set(sys.modules)), file=sys.stderr)
+run(["show-config"])
+print("torch" in sys.modules, file=sys.stderr)
+"""
+    ended = in_a_new_process(code, place)
+    assert ended.stderr.splitlines() == [f"{[0] * len(QUICK)} []", "True"], ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "recipes"], ["status", "run"]])
+def test_it_answers_within_half_a_second(arguments: list[str], place: Path) -> None:
+    """Processor time, the best of several tries: what else runs on the machine is not what is measured."""
+    (place / "run").mkdir()
+    write_status(place / "run", state="finished", code=0)
+    code = f"from ebomlc_dist.cli import main; main({arguments!r})"
+
+    def seconds() -> float:
+        before = os.times()
+        assert in_a_new_process(code, place).returncode == 0
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    deadline = time.monotonic() + 20
+    best = seconds()
+    while best > 0.5 and time.monotonic() < deadline:
+        best = min(best, seconds())
+    assert best < 0.5

@@ -1,0 +1,137 @@
+"""``ebomlc train``: folders, order, exit codes, and what it prints."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ebomlc_dist.engine.run import Stopped
+from ebomlc_dist.errors import InputError, TrainingFault
+from ebomlc_dist.files.run_folder import RunFolder, read_status, write_status
+from tests.cli.conftest import Ended, FakeEngine
+
+
+def test_several_methods_train_in_order_each_in_its_folder(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
+    assert ebomlc("train", "digits", "--output", "out").code == 0
+    assert engine.methods == ["ebomlc", "ce"]
+    assert [call["folder"] for call in engine.calls] == [Path("out/ebomlc"), Path("out/ce")]
+    assert engine.closed == 1
+
+
+def test_one_method_trains_into_the_folder_itself(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
+    assert ebomlc("train", "--method", "ce", "-o", "out").code == 0
+    assert [call["folder"] for call in engine.calls] == [Path("out")]
+
+
+def test_the_default_folder_is_named_by_time_recipe_and_seed(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
+    assert ebomlc("train", "digits", "--tiny", "--method", "ce", "--seed", "3").code == 0
+    assert re.fullmatch(r"runs/\d{8}-\d{6}-digits-tiny-seed3", str(engine.calls[0]["folder"]))
+
+
+def test_the_table_the_folders_and_three_commands_end_a_run(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
+    out = ebomlc("train", "-o", "my out").out
+    assert re.search(r"ebomlc +90\.00 +– +–", out)
+    assert "run: my out/ce" in out
+    commands = [line.split() for line in out.partition("next:")[2].splitlines() if line.strip()]
+    assert [words[:2] for words in commands] == [
+        ["ebomlc", "evaluate"],
+        ["ebomlc", "predict"],
+        ["tensorboard", "--logdir"],
+    ]
+    assert "'my out/ebomlc'" in out
+    assert "next:" not in ebomlc("train", "-o", "other", "--quiet").out
+    assert engine.calls[-1]["quiet"] is True
+
+
+def test_json_is_one_document_on_stdout(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
+    summaries = json.loads(ebomlc("train", "-o", "out", "--json").out)
+    assert [summary["method"] for summary in summaries] == ["ebomlc", "ce"]
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        (TrainingFault("the loss is not finite"), 1),
+        (InputError("no such image"), 2),
+        (Stopped(Path("out"), 7, "SIGTERM"), 75),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_how_a_run_ends_is_its_exit_code(
+    end: BaseException, code: int, ebomlc: Callable[..., Ended], engine: FakeEngine
+) -> None:
+    engine.ends[0] = end
+    ended = ebomlc("train", "-o", "out")
+    assert ended.code == code
+    assert engine.methods == ["ebomlc"], "the second method must not begin"
+    assert engine.closed == 1
+    assert len(ended.err.splitlines()) == (0 if code == 130 else 1)
+    if code == 75:
+        assert "--resume auto -o out" in ended.err
+
+
+def test_a_stopped_worker_ends_well_under_a_launcher(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
+    engine.ends[0], engine.under_launcher = Stopped(Path("out"), 7, "SIGTERM"), True
+    assert ebomlc("train", "-o", "out").code == 0
+
+
+def test_an_existing_run_is_refused_before_the_first_method_trains(
+    ebomlc: Callable[..., Ended], engine: FakeEngine
+) -> None:
+    RunFolder(Path("out/ce")).root.mkdir(parents=True)
+    RunFolder(Path("out/ce")).config.write_text("{}")
+    line = ebomlc("train", "digits", "-o", "out").refused()
+    assert "`--resume auto -o out`" in line
+    assert engine.calls == []
+    assert ebomlc("train", "digits", "-o", "out", "--resume", "auto").code == 0
+    assert [call["resume"] for call in engine.calls] == [True, True]
+
+
+@pytest.mark.parametrize("words", [["--resume"], ["--resume", "auto"], ["--resume=auto"]])
+def test_resume_takes_auto_or_nothing(words: list[str], ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
+    assert ebomlc("train", "-o", "out", *words, "--method", "ce").code == 0
+    assert engine.calls[0]["resume"] is True
+    assert "--output-dir" in ebomlc("train", *words).refused()
+
+
+def test_a_refused_start_does_not_stand_in_the_way(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
+    folder = Path("out")
+    folder.mkdir()
+    write_status(folder, state="failed", reason="no such image", code=2)
+    (folder / "logs").mkdir()
+    assert ebomlc("train", "--method", "ce", "-o", "out").code == 0
+    write_status(folder, state="failed", reason="the loss is not finite", code=1)
+    assert "already holds" in ebomlc("train", "--method", "ce", "-o", "out").refused()
+
+
+@pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])
+def test_under_a_launcher_the_first_rank_alone_speaks_and_leaves_the_code(
+    rank: str, lines: int, ebomlc: Callable[..., Ended], engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    ended = ebomlc("train", "--noise-rate", "3", "-o", "out")
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == lines
+    assert Path("out/status.json").exists() is (rank == "0")
+    if rank == "0":
+        assert read_status(Path("out")).code == 2
+
+
+def test_a_refusal_never_replaces_the_status_of_a_run(
+    ebomlc: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    Path("out").mkdir()
+    write_status(Path("out"), state="finished", code=0)
+    assert ebomlc("train", "--noise-rate", "3", "-o", "out").code == 2
+    assert read_status(Path("out")).state == "finished"
+
+
+def test_a_dry_run_writes_nothing(ebomlc: Callable[..., Ended], place: Path) -> None:
+    ended = ebomlc("train", "digits:tiny", "--dry-run", "--device", "cpu")
+    assert ended.code == 0
+    assert "40 % asked" in ended.out
+    assert list(place.iterdir()) == []

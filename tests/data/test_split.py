@@ -1,0 +1,277 @@
+"""The trusted and the noisy set: stratified, disjoint or leaky, and stored so that another run gets the same."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
+from ebomlc_dist.data import build
+from ebomlc_dist.data.build import fingerprint_of, load_dataset
+from ebomlc_dist.data.dataset import NoisyDataset, Source
+from ebomlc_dist.data.split_file import split_document
+from ebomlc_dist.errors import InputError
+from tests.data.support import make_source, write_image, write_tree
+
+UNIFORM = NoiseConfig(kind="uniform", rate=0.5)
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., NoisyDataset]:
+    """`load_dataset` on a source made in memory; keywords go to the configuration of the data."""
+
+    def loaded(
+        source: Source | None = None,
+        noise: NoiseConfig = UNIFORM,
+        seeds: SeedConfig | None = None,
+        needs_clean: bool = True,
+        **data: Any,
+    ) -> NoisyDataset:
+        monkeypatch.setattr(build, "load_source", lambda config, progress: source or make_source())
+        config = DataConfig.model_validate({"clean_size": 20} | data)
+        return load_dataset(config, noise, seeds or SeedConfig(), needs_clean=needs_clean)
+
+    return loaded
+
+
+Load = Callable[..., NoisyDataset]
+
+
+def indices(dataset: NoisyDataset) -> tuple[set[int], set[int]]:
+    return set(dataset.noisy_index.tolist()), set(dataset.clean_index.tolist())
+
+
+@pytest.mark.parametrize(("clean_size", "counts"), [(20, {5}), (22, {5, 6}), (4, {1})])
+def test_disjoint_and_stratified(load: Load, clean_size: int, counts: set[int]) -> None:
+    dataset = load(clean_size=clean_size)
+    noisy, clean = indices(dataset)
+    assert len(clean) == len(dataset.clean_index) == clean_size
+    assert noisy | clean == set(range(160))
+    assert not noisy & clean
+    assert set(dataset.clean_labels.bincount().tolist()) == counts
+    assert torch.equal(dataset.clean_labels, make_source().labels[dataset.clean_index])
+
+
+def test_split_has_its_own_seed(load: Load) -> None:
+    base = load()
+    assert indices(base) != indices(load(seeds=SeedConfig(split=1)))
+    noise = load(seeds=SeedConfig(noise=1))
+    assert indices(base) == indices(noise)
+    assert not torch.equal(base.noisy_labels, noise.noisy_labels)
+
+
+def test_noisy_label_of_an_image_does_not_depend_on_the_split(load: Load) -> None:
+    one, other = load(), load(seeds=SeedConfig(split=1), noisy_size=50)
+    labels = dict(zip(one.noisy_index.tolist(), one.noisy_labels.tolist(), strict=True))
+    common = [index for index in other.noisy_index.tolist() if index in labels]
+    assert len(common) > 20
+    found = dict(zip(other.noisy_index.tolist(), other.noisy_labels.tolist(), strict=True))
+    assert all(labels[index] == found[index] for index in common)
+
+
+def test_trusted_sets_are_nested_in_their_size(load: Load) -> None:
+    assert indices(load(clean_size=8))[1] < indices(load(clean_size=20))[1]
+
+
+def test_noisy_size_is_in_proportion(load: Load) -> None:
+    source = make_source(labels=torch.tensor([0] * 80 + [1] * 40 + [2] * 20 + [3] * 20))
+    dataset = load(source, clean_size=40, noisy_size=60)
+    assert dataset.true_labels is not None
+    assert dataset.true_labels.bincount().tolist() == [35, 15, 5, 5]
+    assert not indices(dataset)[0] & indices(dataset)[1]
+    with pytest.raises(InputError, match="121 noisy images are asked for, 120 are there"):
+        load(source, clean_size=40, noisy_size=121)
+
+
+def test_leaky_shares_all_but_chance(load: Load) -> None:
+    """Of C trusted images among N, C·(N − C)/N are in the noisy set too: as 979 of 1,000 among 50,000."""
+    shared = []
+    for seed in range(60):
+        noisy, clean = indices(load(split_kind="leaky", seeds=SeedConfig(seed=seed)))
+        assert len(noisy) == 140
+        shared.append(len(noisy & clean))
+    assert sum(shared) / 60 == pytest.approx(20 * 140 / 160, abs=1)
+    assert len(set(shared)) > 1
+
+
+def test_own_trusted_set_is_honoured(load: Load) -> None:
+    trusted = torch.tensor([0, 1, 2, 3, 7])
+    dataset = load(make_source(trusted=trusted))
+    assert torch.equal(dataset.clean_index, trusted)
+    assert indices(dataset)[0] == set(range(160)) - {0, 1, 2, 3, 7}
+    assert torch.equal(dataset.clean_labels, make_source().labels[trusted])
+    with pytest.raises(InputError, match="leaky split draws the trusted set itself"):
+        load(make_source(trusted=trusted), split_kind="leaky")
+
+
+def test_own_noisy_labels_have_no_truth(load: Load) -> None:
+    source = make_source(trusted=torch.arange(8), labels_are_true=False)
+    dataset = load(source, NoiseConfig())
+    assert dataset.true_labels is None
+    assert dataset.noise_rate_nominal is dataset.noise_rate_realised is None
+    assert torch.equal(dataset.noisy_labels, source.labels[dataset.noisy_index])
+    noisy = load(source, UNIFORM)
+    assert noisy.true_labels is not None
+    assert torch.equal(noisy.true_labels, source.labels[noisy.noisy_index])
+
+
+def test_no_trusted_set_to_be_had(load: Load) -> None:
+    source = make_source(labels_are_true=False)
+    with pytest.raises(InputError, match="needs trusted images and the labels of these data are taken as noisy"):
+        load(source, NoiseConfig())
+    dataset = load(source, NoiseConfig(), needs_clean=False)
+    assert len(dataset.clean_index) == 0
+    assert len(dataset.noisy_index) == 160
+    assert len(load(source, UNIFORM).clean_index) == 20
+
+
+def test_split_does_not_depend_on_the_method(load: Load) -> None:
+    assert indices(load(needs_clean=True)) == indices(load(needs_clean=False))
+
+
+def test_class_too_small(load: Load) -> None:
+    source = make_source(labels=torch.tensor([0] * 100 + [1] * 50 + [2] * 4 + [3] * 6))
+    with pytest.raises(InputError, match=r"need 5 of each class, but class 'class2' has only 4.*--clean-size 12 or"):
+        load(source)
+    assert len(load(source, clean_size=12).clean_index) == 12
+    with pytest.raises(InputError, match="need 4 of each class"):
+        load(source, clean_size=16)
+
+
+def test_class_without_images(load: Load) -> None:
+    with pytest.raises(InputError, match="1 of 5 classes have no training image: 'none'"):
+        load(make_source(class_names=["a", "b", "c", "d", "none"]), needs_clean=False)
+
+
+def test_class_without_a_trusted_image(load: Load) -> None:
+    source = make_source(trusted=torch.tensor([0, 1, 4]))
+    with pytest.raises(InputError, match="2 of 4 classes have no trusted image: 'class2'; 'class3'"):
+        load(source)
+    assert len(load(source, needs_clean=False).clean_index) == 3
+    with pytest.raises(InputError, match="1 of 4 classes have no trusted image"):
+        load(clean_size=3)
+
+
+def test_a_single_class_is_no_problem_to_learn(tmp_path: Path) -> None:
+    write_image(tmp_path / "train" / "only" / "0.png")
+    with pytest.raises(InputError, match="folder has 1 class; a classifier needs 2 or more"):
+        load_dataset(DataConfig(dataset="folder", data_dir=tmp_path), UNIFORM, SeedConfig())
+
+
+def test_folder_end_to_end(tmp_path: Path) -> None:
+    config = write_tree(tmp_path)
+    dataset = load_dataset(config, NoiseConfig(), SeedConfig())
+    assert [dataset.ids[index] for index in dataset.clean_index.tolist()] == [
+        f"clean/{name}/{number}.png" for name in ("ant", "bee") for number in range(3)
+    ]
+    assert dataset.true_labels is None
+
+
+def test_rates_and_provenance(load: Load) -> None:
+    dataset = load(seeds=SeedConfig(seed=3, noise=5))
+    assert dataset.true_labels is not None
+    assert dataset.noise_rate_nominal == 0.5
+    assert dataset.noise_rate_realised == pytest.approx((dataset.true_labels != dataset.noisy_labels).float().mean())
+    assert dataset.provenance == {
+        "split_kind": "disjoint",
+        "split_seed": 3,
+        "noise_kind": "uniform",
+        "noise_seed": 5,
+    }
+
+
+CHANGES = {
+    "pixel": lambda source: {"images": source.images.index_fill(0, torch.tensor([3]), 7)},
+    "label": lambda source: {"labels": source.labels.flip(0)},
+    "test": lambda source: {"test_labels": source.test_labels.flip(0)},
+    "classes": lambda source: {"class_names": source.class_names[::-1]},
+    "shape": lambda source: {"images": source.images.transpose(2, 3)},
+    "trusted": lambda source: {"trusted": torch.tensor([1])},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_fingerprint_follows_the_data(name: str) -> None:
+    assert fingerprint_of(make_source()) == fingerprint_of(make_source())
+    assert fingerprint_of(make_source()) != fingerprint_of(make_source(**CHANGES[name](make_source())))
+
+
+def stored(dataset: NoisyDataset, path: Path, **changes: Any) -> Path:
+    path.write_text(json.dumps(split_document(dataset) | changes))
+    return path
+
+
+@pytest.mark.parametrize("split_kind", ["disjoint", "leaky"])
+@pytest.mark.parametrize("noise", [UNIFORM, NoiseConfig()])
+def test_split_round_trip(load: Load, tmp_path: Path, split_kind: str, noise: NoiseConfig) -> None:
+    first = load(split_kind=split_kind, noisy_size=100, seeds=SeedConfig(seed=8))
+    again = load(noise=noise, split=stored(first, tmp_path / "split.json"), clean_size=4)
+    for name in ("noisy_index", "noisy_labels", "true_labels", "clean_index", "clean_labels"):
+        assert torch.equal(getattr(first, name), getattr(again, name))
+    assert split_document(again) == split_document(first)
+
+
+def test_round_trip_of_own_noisy_labels(load: Load, tmp_path: Path) -> None:
+    source = make_source(trusted=torch.arange(8), labels_are_true=False)
+    first = load(source, NoiseConfig())
+    again = load(source, NoiseConfig(), split=stored(first, tmp_path / "split.json"))
+    assert again.true_labels is None
+    assert split_document(again) == split_document(first)
+
+
+def test_split_holds_no_true_labels_and_is_small(load: Load) -> None:
+    document = split_document(load())
+    assert "true" not in json.dumps(document)
+    assert len(json.dumps(document)) < 10 * 160 + 600
+
+
+def test_split_of_other_data(load: Load, tmp_path: Path) -> None:
+    path = stored(load(), tmp_path / "split.json")
+    other = make_source(images=make_source().images + 1)
+    with pytest.raises(InputError, match="belongs to other data: pixels, labels or their order differ"):
+        load(other, split=path)
+    with pytest.raises(InputError, match="split of 160 images in 4 classes, these data have 80 in 4"):
+        load(make_source(per_class=20), split=path)
+
+
+def test_split_with_another_noise(load: Load, tmp_path: Path) -> None:
+    path = stored(load(), tmp_path / "split.json")
+    for noise in (NoiseConfig(kind="flip", rate=0.5), NoiseConfig(kind="uniform", rate=0.2)):
+        with pytest.raises(InputError, match=r"holds labels with uniform noise at rate 0.5, asked for is"):
+            load(noise=noise, split=path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"clean_index": [0, 0]}, "indices are out of range, doubled"),
+        ({"clean_index": [160]}, "indices are out of range"),
+        ({"noisy_index": [1]}, "do not match the labels"),
+        ({"clean_index": [-1]}, "is no split.json of this program: clean_index.0"),
+        ({"clean_index": [1.5]}, "is no split.json of this program: clean_index.0"),
+        ({"noisy_index": [0], "noisy_labels": [4]}, "holds label 4, 0…3 are allowed"),
+        ({"noisy_index": [0], "noisy_labels": [2**70]}, "is no split.json of this program: noisy_labels.0"),
+        ({"split_schema": 2}, "is no split.json of this program: split_schema"),
+        ({"more": 1}, "is no split.json of this program: more"),
+        ({"noise_rate_nominal": 7.0}, "is no split.json of this program: noise_rate_nominal"),
+        ({"fingerprint": None}, "is no split.json of this program: fingerprint"),
+    ],
+)
+def test_damaged_split(load: Load, tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    path = stored(load(), tmp_path / "split.json", **changes)
+    with pytest.raises(InputError, match=reason) as caught:
+        load(split=path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"a": NaN}', b"[" * 100_000])
+def test_split_that_is_no_document(load: Load, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "split.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"split\.json"):
+        load(split=path)
+    with pytest.raises(InputError, match=r"gone\.json does not exist"):
+        load(split=tmp_path / "gone.json")

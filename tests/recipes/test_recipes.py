@@ -1,0 +1,58 @@
+"""The table of recipes: every row is a complete configuration, and the paper's settings are all there."""
+
+import pytest
+
+from ebomlc_dist.config import RunConfig
+from ebomlc_dist.data.datasets import DATASETS
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.methods import METHODS
+from ebomlc_dist.models import MODELS
+from ebomlc_dist.recipes import PAPER_SETTINGS, RECIPES, recipe
+
+EVERY = [*RECIPES, *(f"{name}:tiny" for name in RECIPES)]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_recipe_is_a_complete_configuration(name: str) -> None:
+    found = recipe(name)
+    assert RunConfig.model_validate_json(found.config.model_dump_json()) == found.config
+    assert found.config.recipe == found.name == name
+    assert found.config.data.dataset in DATASETS
+    assert found.config.model.name in MODELS
+    assert set(found.methods) <= set(METHODS)
+    assert found.config.method.name == found.methods[0]
+
+
+def test_the_papers_fourteen_settings_are_there_in_the_papers_frame() -> None:
+    assert len(set(PAPER_SETTINGS)) == 14
+    for dataset, kind, percent in PAPER_SETTINGS:
+        config = recipe(f"{dataset}-{kind}{percent}").config
+        assert (config.data.dataset, config.noise.kind, config.noise.rate) == (dataset, kind, percent / 100)
+        assert (config.model.name, config.train.epochs, config.data.clean_size) == ("resnet32", 120, 1000)
+        assert (config.optim.main_lr, config.optim.meta_lr, config.optim.weight_decay) == (0.1, 3e-4, 5e-4)
+        assert [round(share * 120) for share in config.optim.milestones] == [80, 100]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_tiny_variant_is_small_and_keeps_what_is_being_compared(name: str) -> None:
+    whole, tiny = recipe(name).config, recipe(f"{name}:tiny").config
+    assert tiny.train.epochs <= 2 < whole.train.epochs
+    assert tiny.model.name in ("resnet8", "digits-cnn")
+    assert (tiny.noise, tiny.method, tiny.data.dataset) == (whole.noise, whole.method, whole.data.dataset)
+    num_classes = DATASETS[tiny.data.dataset].num_classes
+    if num_classes is not None:
+        assert tiny.data.noisy_size is not None
+        assert tiny.data.noisy_size <= 256
+        assert tiny.data.clean_size >= num_classes
+
+
+def test_digits_trains_ebomlc_and_then_cross_entropy() -> None:
+    assert recipe("digits").methods == ("ebomlc", "ce")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("digts", "'digits'"), ("cifar10-unform40", "'cifar10-uniform40'"), ("digits:tny", "'digits'")]
+)
+def test_an_unknown_recipe_offers_the_nearest(name: str, hint: str) -> None:
+    with pytest.raises(InputError, match=f"unknown recipe '{name}'.*{hint}"):
+        recipe(name)
