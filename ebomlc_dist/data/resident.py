@@ -70,6 +70,8 @@ class ResidentLoader:
         positions = packed[0]
         images = self._images.index_select(0, self._index[positions])
         pixels = augment(images, packed[1:], self.augment.pad, self._mean, self._std)
+        # Convolutions are a fifth faster in this layout, and keep it through the network.
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         return Batch(pixels, self._labels[positions], self._count)
 
     def positions(self, step: int) -> Tensor:

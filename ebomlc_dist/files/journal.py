@@ -1,6 +1,5 @@
 """A file of JSON lines that only grows, and that a resumed run can wind back to where its checkpoint stood."""
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -54,21 +53,16 @@ class Journal:
         """Write one line. NaN and infinity become null.
 
         Raises:
-            NoSpace: the disk is full. The journal is as before, also after any other `OSError`.
+            NoSpace: the disk is full. `offset` is as before, also after any other `OSError`, and appending may go on.
             TypeError, ValueError: the record does not fit JSON.
         """
         text = json.dumps(null_for_nonfinite(record), ensure_ascii=False, allow_nan=False)
         line = f"{text}\n".encode()
         with durable.explained(self.path, len(line)):
             self._cut_torn_end()
+            # If this fails halfway, the next append, or the next opening, cuts the half line off.
             self._torn = True
-            try:
-                durable.write_all(self._descriptor, line)
-            except BaseException:
-                # Where even this fails, the next append or the next opening cuts it off.
-                with contextlib.suppress(OSError):
-                    self._cut_torn_end()
-                raise
+            durable.write_all(self._descriptor, line)
             self._torn = False
         self._offset += len(line)
 
@@ -83,7 +77,7 @@ class Journal:
         Raises:
             InputError: the file is shorter, or no line ends there; it is not the one the checkpoint was taken with.
         """
-        if not 0 <= offset <= self._offset or (offset and os.pread(self._descriptor, 1, offset - 1) != b"\n"):
+        if offset < 0 or (offset > 0 and os.pread(self._descriptor, 1, offset - 1) != b"\n"):
             raise InputError(
                 f"{self.path} has {self._offset} bytes and does not fit the checkpoint, which ends a line at byte "
                 f"{offset}; put the run's own file back, or start anew with another -o"

@@ -24,13 +24,13 @@ def paper(name: str, method: str, *, dataset: str, kind: str, percent: int) -> R
 
 
 def quick(name: str, method: str, *, dataset: str, kind: str, percent: int) -> RunConfig:
-    """A setting of the paper with a ResNet-8, 10,000 noisy images and 10 epochs."""
+    """A setting of the paper with a ResNet-8, 10,000 noisy images and 8 epochs."""
     config = paper(name, method, dataset=dataset, kind=kind, percent=percent)
     return config.model_copy(
         update={
             "data": DataConfig(dataset=dataset, noisy_size=10_000),
             "model": ModelConfig(name="resnet8"),
-            "train": TrainConfig(epochs=10, log_interval=20),
+            "train": TrainConfig(epochs=8, log_interval=20),
         }
     )
 

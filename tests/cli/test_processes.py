@@ -41,7 +41,12 @@ def test_the_command_is_handed_on_with_the_folder(
     ebomlc: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(module, "launch", lambda *given: seen.append(given) or 0)
+
+    def launch(*given: Any) -> int:
+        seen.append(given)
+        return 0
+
+    monkeypatch.setattr(module, "launch", launch)
     assert ebomlc("train", "digits", "--tiny", "--num-processes", "2", "--device", "cpu").code == 0
     processes, arguments, device, folders = seen[0]
     assert (processes.total, device) == (2, "cpu")

@@ -10,10 +10,11 @@ from ebomlc_dist.files import durable
 from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.operations import Operations, using
 
+# To the disk, "broken" is a death too: nothing is done any more. Real deaths cost a fork each, and are tried once.
 KINDS = {
     "first": ["broken", "no_space", "io_error"],
     "next": ["die", "die_short", "no_space", "io_error", "late_error", "short", "full", "broken"],
-    "again": ["die", "io_error", "late_error"],
+    "again": ["broken", "io_error", "late_error"],
     "after a death": ["broken", "no_space"],
 }
 FEELABLE = {
