@@ -1,5 +1,6 @@
 """The checkers a contributor runs, as tests: lint, format, types, direction of imports."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,18 @@ CHECKS = {
     "types": [sys.executable, "-m", "mypy"],
     "imports": [str(Path(sys.executable).with_name("lint-imports"))],
 }
+
+
+def test_only_distributed_names_collectives_and_the_launcher() -> None:
+    """import-linter sees packages, not parts of torch."""
+    users = set()
+    for path in (ROOT / "ebomlc_dist").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(module.startswith(("torch.distributed", "accelerate")) for module in modules):
+                users.add(path.relative_to(ROOT / "ebomlc_dist").parts[0])
+    assert users == {"distributed"}
 
 
 @pytest.mark.parametrize("name", CHECKS)

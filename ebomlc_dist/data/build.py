@@ -36,6 +36,13 @@ def load_dataset(
         InputError: data, noise or split that are missing, damaged or do not fit together.
     """
     source = load_source(data, progress=progress)
+    return from_source(source, data, noise, seeds, needs_clean=needs_clean)
+
+
+def from_source(
+    source: Source, data: DataConfig, noise: NoiseConfig, seeds: SeedConfig, *, needs_clean: bool = True
+) -> NoisyDataset:
+    """`load_dataset` for images that are in memory already."""
     if len(source.class_names) < 2:
         raise InputError(f"{data.dataset} has {len(source.class_names)} class; a classifier needs 2 or more")
     fingerprint = fingerprint_of(source)

@@ -46,6 +46,7 @@ class UnreadableImageError(ValueError):
 class Header:
     """What an image says about itself before it is decoded; width and height before any EXIF rotation."""
 
+    path: Path
     width: int
     height: int
     grey: bool
@@ -89,8 +90,8 @@ def read_images(
                 f"{len(headers)} images of {width}×{height} pixels do not fit into memory; give a smaller --image-size"
             ) from None
         rows = list(headers)
-        decode = partial(_decode, root, max_pixels, pixels, image_size)
-        outcomes = pool.map(partial(_attempt, decode), enumerate(names[row] for row in rows))
+        decode = partial(_decode, max_pixels, pixels, image_size)
+        outcomes = pool.map(partial(_attempt, decode), enumerate(header.path for header in headers.values()))
         decoded = list(_counted(outcomes, len(rows), progress))
     failures = {row: found for row, found in enumerate(probed) if isinstance(found, str)}
     failures |= {row: found for row, found in zip(rows, decoded, strict=True) if isinstance(found, str)}
@@ -126,8 +127,8 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Result | str:
 
 
 @contextmanager
-def _opened(root: Path, max_pixels: int, name: str) -> Iterator[Image.Image]:
-    with open_regular(resolve_under(root, name)) as file:
+def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+    with open_regular(path) as file:
         try:
             image = Image.open(file, formats=FORMATS)
         except Image.UnidentifiedImageError:
@@ -141,17 +142,18 @@ def _opened(root: Path, max_pixels: int, name: str) -> Iterator[Image.Image]:
 
 
 def _probe(root: Path, max_pixels: int, name: str) -> Header:
-    with _opened(root, max_pixels, name) as image:
+    path = resolve_under(root, name)
+    with _opened(path, max_pixels) as image:
         if image.mode not in _GREY | _COLOUR:
             raise UnreadableImageError(f"has pixels of kind {image.mode}, which is not supported; use 8 bits a channel")
-        return Header(image.width, image.height, image.mode in _GREY)
+        return Header(path, image.width, image.height, image.mode in _GREY)
 
 
-def _decode(root: Path, max_pixels: int, pixels: NDArray[np.uint8], size: int | None, item: tuple[int, str]) -> None:
+def _decode(max_pixels: int, pixels: NDArray[np.uint8], size: int | None, item: tuple[int, Path]) -> None:
     """Write one image to its row of ``pixels``."""
-    row, name = item
+    row, path = item
     channels, height, width = pixels.shape[1:]
-    with _opened(root, max_pixels, name) as opened:
+    with _opened(path, max_pixels) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I;16"):
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

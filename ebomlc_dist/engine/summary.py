@@ -1,6 +1,5 @@
 """The figures a run ends with."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ def summarise(training: Training, progress: Progress, folder: Path) -> dict[str,
     config, dataset = training.config, training.dataset
     labels = evaluate_noisy_set(training)
     corrector, prediction = labels.get("corrector", {}), labels.get("prediction", {})
-    accuracies = [a for a in progress.accuracies if not math.isnan(a)]
+    accuracies = progress.accuracies
     last_ten = accuracies[-10:]
     images = progress.step * config.train.global_noisy_batch_size
     matrix = corrector.get("correction_matrix")

@@ -28,7 +28,7 @@ class Progress:
     Attributes:
         step: steps done.
         train_seconds: time spent in steps, evaluation and checkpoints left out.
-        accuracies: test accuracy after each finished epoch, in per cent.
+        accuracies: test accuracy after each finished epoch, in per cent; empty without a test set.
         skipped: steps skipped because they were not finite.
     """
 
@@ -151,9 +151,10 @@ class Trainer:
                 labels = label_figures(counts, training.dataset.num_classes)
                 figures |= {f"label/{name}": value for name, value in labels.items()}
             self.label_meter.reset()
-        accuracy = figures.get("eval/accuracy", math.nan)
-        best = not progress.accuracies or accuracy > max(progress.accuracies)
-        progress.accuracies.append(accuracy)
+        best = False
+        if "eval/accuracy" in figures:
+            best = figures["eval/accuracy"] > max(progress.accuracies, default=-math.inf)
+            progress.accuracies.append(figures["eval/accuracy"])
         self.record.metrics(progress.step, self._epoch(), figures, {})
         self._save(best=best)
 

@@ -1,5 +1,6 @@
 """What a run writes while it goes on: metric lines, trackers, status, progress, checkpoints. Rank 0 writes; others are silent."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -9,7 +10,6 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ebomlc_dist.files.checkpoints import CheckpointStore
-from ebomlc_dist.files.durable import NoSpace
 from ebomlc_dist.files.journal import Journal
 from ebomlc_dist.files.run_folder import RunFolder, write_status
 from ebomlc_dist.reporting.progress import ProgressReport
@@ -46,6 +46,7 @@ class RunRecord:
         self._trackers = trackers
         self._progress = progress
         self._fixed = fixed
+        self._unwritten: list[dict[str, Any]] = []
         self._missed = 0
         self._last_heartbeat = -HEARTBEAT_S
 
@@ -58,7 +59,11 @@ class RunRecord:
 
         ``figures`` repeat exactly when a run is repeated, ``rates`` (speed) do not.
         """
-        self._journal.append({"step": step, "epoch": epoch, **figures, **rates})
+        self._unwritten.append({"step": step, "epoch": epoch, **figures, **rates})
+        try:
+            self._write_metrics()
+        except OSError as error:
+            log.warning("metrics of step %d wait for the disk: %s", step, error)
         numbers = {name: value for name, value in {**figures, **rates}.items() if isinstance(value, Real)}
         for tracker in self._trackers:
             tracker.log(numbers, step=step)
@@ -76,17 +81,19 @@ class RunRecord:
         now = time.monotonic()
         if now - self._last_heartbeat >= HEARTBEAT_S:
             self._last_heartbeat = now
-            write_status(self.folder.root, state="running", step=step)
+            with contextlib.suppress(OSError):
+                write_status(self.folder.root, state="running", step=step)
 
     def checkpoint(
         self, step: int, groups: Mapping[str, Mapping[str, Tensor]], progress: Mapping[str, Any], *, best: bool
     ) -> None:
-        """Save durably. A full disk is waited out for a few checkpoints; the last good one stays in any case."""
-        self._journal.sync()
-        documents = {"progress": dict(progress), "run": {**self._fixed, "metrics_offset": self._journal.offset}}
+        """Save durably. A disk that takes nothing is waited out for a few checkpoints; the last good one stays."""
         try:
+            self._write_metrics()
+            self._journal.sync()
+            documents = {"progress": dict(progress), "run": {**self._fixed, "metrics_offset": self._journal.offset}}
             self.store.save(step, groups, documents, best=best)
-        except NoSpace as error:
+        except OSError as error:
             self._missed += 1
             log.warning("checkpoint of step %d not written: %s", step, error)
             if self._missed >= MAX_MISSED_CHECKPOINTS:
@@ -94,13 +101,21 @@ class RunRecord:
             return
         self._missed = 0
 
+    def _write_metrics(self) -> None:
+        while self._unwritten:
+            self._journal.append(self._unwritten[0])
+            self._unwritten.pop(0)
+
     def close(self) -> None:
         """Flush and close everything."""
         self._progress.close()
-        self._journal.sync()
-        self._journal.close()
         for tracker in self._trackers:
             tracker.finish()
+        try:
+            self._write_metrics()
+            self._journal.sync()
+        finally:
+            self._journal.close()
 
 
 class SilentRecord:

@@ -1,0 +1,108 @@
+"""Training and trained runs from Python."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import ebomlc_dist
+import ebomlc_dist.api
+from ebomlc_dist.errors import InputError
+from tests.support.runs import alone, tiny_config, train_until
+
+SETTINGS = {
+    "model.name": "digits-cnn", "data.image_size": 8, "data.augment": "none", "train.epochs": 25,
+    "train.global_noisy_batch_size": 50, "train.global_clean_batch_size": 50, "train.trackers": [],
+    "optim.main_lr": 0.05,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images, true labels and labels of which a fifth is wrong beyond the first hundred."""
+    found = load_digits()
+    images = (found.images * 255 / 16).astype(np.uint8)[:700]
+    labels = found.target[:700]
+    noisy = labels.copy()
+    wrong = np.arange(100, 700, 5)
+    noisy[wrong] = (labels[wrong] + 1 + wrong % 9) % 10
+    return images, labels, noisy
+
+
+@pytest.fixture(scope="module")
+def fitted(digits: tuple, tmp_path_factory: pytest.TempPathFactory) -> ebomlc_dist.api.TrainedRun:
+    images, labels, noisy = digits
+    return ebomlc_dist.fit(
+        images,
+        noisy,
+        np.arange(100),
+        test=(images[:100], labels[:100]),
+        output_dir=tmp_path_factory.mktemp("api") / "run",
+        settings=SETTINGS,
+    )
+
+
+def test_fit_learns_from_arrays(fitted: ebomlc_dist.api.TrainedRun, digits: tuple) -> None:
+    images, labels, _ = digits
+    probabilities = fitted.predict_proba(images)
+    assert probabilities.shape == (700, 10)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert (probabilities.argmax(axis=1) == labels).mean() > 0.8
+    assert fitted.evaluate()["accuracy"] == pytest.approx(fitted.summary["accuracy_last"])
+
+
+def test_label_issues_come_first(fitted: ebomlc_dist.api.TrainedRun, digits: tuple) -> None:
+    _, labels, noisy = digits
+    issues = fitted.find_label_issues()
+    assert len(issues.indices) == 600
+    assert issues.in_sample
+    assert (np.diff(issues.suspicion) <= 0).all()
+    wrong = noisy != labels
+    assert wrong[issues.indices[:60]].mean() > 0.8
+    assert wrong[issues.indices[-60:]].mean() < 0.2
+    np.testing.assert_array_equal(noisy[issues.indices], issues.given_labels)
+
+
+def test_load_reads_a_run_back_and_its_data_again(tmp_path: Path) -> None:
+    summary = train_until(tiny_config(), tmp_path, alone())
+    run = ebomlc_dist.load(tmp_path)
+    assert summary is not None
+    assert run.evaluate()["accuracy"] == pytest.approx(summary["accuracy_last"])
+    assert len(run.find_label_issues().indices) == summary["num_noisy"]
+
+
+def test_predict_reads_files_in_the_order_given(fitted: ebomlc_dist.api.TrainedRun, digits: tuple, tmp_path: Path) -> None:
+    images, _, _ = digits
+    paths = [tmp_path / f"{name}.png" for name in ("c", "a", "b")]
+    for path, image in zip(paths, images[:3], strict=True):
+        Image.fromarray(image).save(path)
+    predictions = fitted.predict(paths)
+    expected = fitted.predict_proba(images[:3])
+    assert [p.index for p in predictions] == expected.argmax(axis=1).tolist()
+    assert [p.confidence for p in predictions] == pytest.approx(expected.max(axis=1).tolist(), rel=1e-5)
+
+
+def test_an_unfinished_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no finished run"):
+        ebomlc_dist.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": [0, 1]}, "there must be one label an image"),
+        ({"images": np.zeros((20, 8, 8))}, "give uint8"),
+        ({"trusted": [99]}, "outside 0…19"),
+        ({"labels": [-1] * 20}, "labels run from -1"),
+        ({"class_names": ["one"]}, "there are 1 names"),
+        ({"settings": {"train.epoch": 1}}, "train.epochs"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, change: dict, message: str) -> None:
+    arguments = {
+        "images": np.zeros((20, 8, 8), np.uint8), "labels": [0, 1] * 10, "trusted": [0, 1], "settings": SETTINGS
+    }  # fmt: skip
+    with pytest.raises(InputError, match=message):
+        ebomlc_dist.fit(**{**arguments, **change}, output_dir=tmp_path / "run")
