@@ -4,7 +4,10 @@ Exit codes: 0 done, 1 failed, 2 bad input, 75 stopped with a checkpoint, 130 Ctr
 under a launcher from the first rank alone. Nothing here imports torch before a command needs it.
 """
 
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
@@ -40,14 +43,18 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Run ``ebomlc`` and return the exit code. Exceptions that nobody foresaw pass through, with their traceback."""
     arguments = _with_bare_resume(arguments)
-    try:
-        return app(args=arguments, prog_name="ebomlc", standalone_mode=False, obj=arguments) or 0
-    except InputError as error:
-        return _end(str(error), 2)
-    except TrainingFault as error:
-        return _end(str(error), 1)
-    except _USAGE_ERROR as error:
-        return _end(f"{error.format_message()} (`ebomlc --help` and `ebomlc COMMAND --help` list what there is)", 2)  # type: ignore[attr-defined]
+    with _warnings_shown():
+        try:
+            return app(args=arguments, prog_name="ebomlc", standalone_mode=False, obj=arguments) or 0
+        except InputError as error:
+            _say(str(error))
+            return 2
+        except TrainingFault as error:
+            _say(str(error))
+            return 1
+        except _USAGE_ERROR as error:
+            _say(f"{error.format_message()} (see `ebomlc --help` and `ebomlc COMMAND --help`)")  # type: ignore[attr-defined]
+            return 2
 
 
 @app.callback(invoke_without_command=True)
@@ -74,12 +81,29 @@ def _with_bare_resume(arguments: list[str]) -> list[str]:
     return found
 
 
-def _end(line: str, code: int) -> int:
+class _Warnings(logging.Handler):
+    """Shows the package's warnings, such as a checkpoint that was passed over, as lines like any other."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(record.getMessage())
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    handler, logger = _Warnings(logging.WARNING), logging.getLogger("ebomlc_dist")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _say(line: str) -> None:
+    """One line on stderr, from the first rank alone."""
     from ebomlc_dist.distributed.launcher import launched_rank
 
     if launched_rank() == 0:
         print(f"ebomlc: {_one_line(line)}", file=sys.stderr)
-    return code
 
 
 def _one_line(text: str) -> str:

@@ -191,8 +191,10 @@ def _counted(outcomes: Iterable[Result], total: int, progress: Progress | None) 
 
 def _report(names: list[str], failures: dict[int, str], skip_unreadable: bool) -> None:
     lines = [f"{shown(names[row])} {failures[row]}" for row in sorted(failures)]
+    # Where the run stops, the error itself lists them; the log keeps those it has no room for.
+    level = logging.WARNING if skip_unreadable else logging.INFO
     for line in lines:
-        log.warning("unreadable image: %s", line)
+        log.log(level, "unreadable image: %s", line)
     if lines and not skip_unreadable:
         raise InputError(
             f"{len(lines)} of {len(names)} images cannot be read: {listed(lines)}. Mend or remove them, or leave them "

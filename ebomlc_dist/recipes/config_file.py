@@ -43,9 +43,9 @@ class _PlainLoader(yaml.BaseLoader):
         finally:
             self._depth -= 1
 
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Hashable, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         found = super().construct_mapping(node, deep=deep)
-        if isinstance(node, yaml.MappingNode) and len(found) < len(node.value):
+        if len(found) < len(node.value):
             raise ConstructorError(None, None, "a key stands twice in one mapping", node.start_mark)
         return found
 

@@ -1,5 +1,6 @@
 """Bad input is one line on stderr, nothing on stdout, and exit code 2, before anything is trained or written."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def test_a_device_that_is_not_there(ebomlc: Callable[..., Ended], place: Path) -
         (["folder", "--data-dir", "own"], "--clean-csv"),
         (["folder", "--data-dir", "own", "--method", "ce"], "dog"),
         (["folder", "--data-dir", "own", "--noisy-csv", "labels.csv"], "labels.csv"),
+        (["folder", "--data-dir", "bad", "--method", "ce"], "train/cat/1.png"),
         (["cifar10-uniform40", "--data-dir", "own", "--set", "data.download=false"], "own"),
     ],
 )
@@ -74,6 +76,8 @@ def test_bad_data_are_found_before_any_process_starts(
     for name in ("cat", "dog"):
         (place / "own" / "train" / name).mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(place / "own" / "train" / "cat" / "1.png")
+    (place / "bad" / "train" / "cat").mkdir(parents=True)
+    (place / "bad" / "train" / "cat" / "1.png").write_bytes(b"no image")
     (place / "labels.csv").write_text("path,label\ntrain/cat/1.png,cat\ntrain/cat/2.png,dog\n")
     assert words in ebomlc("train", *arguments, "--num-processes", "2", "-o", "out").refused()
     assert not (place / "out").exists()
@@ -83,3 +87,16 @@ def test_control_characters_of_a_name_do_not_reach_the_terminal(ebomlc: Callable
     line = ebomlc("train", "a\nb\x1b]0;title\x07\u202e\udcff").refused()
     assert line.isprintable()
     assert r"\x1b" in line
+
+
+def test_warnings_are_lines_too_from_the_first_rank_alone(
+    ebomlc: Callable[..., Ended], engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warn(*_: object) -> FakeEngine:
+        logging.getLogger("ebomlc_dist.engine").warning("a checkpoint was passed over\n%s", "\x1b[2J")
+        return engine
+
+    monkeypatch.setattr("ebomlc_dist.distributed.runtime.Runtime.start", warn)
+    assert ebomlc("train", "-o", "first").err == "ebomlc: a checkpoint was passed over\\n\\x1b[2J\n"
+    monkeypatch.setenv("RANK", "1")
+    assert ebomlc("train", "-o", "second").err == ""

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,19 +91,16 @@ print("torch" in sys.modules, file=sys.stderr)
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "recipes"], ["status", "run"]])
 def test_it_answers_within_half_a_second(arguments: list[str], place: Path) -> None:
-    """Processor time, the best of several tries: what else runs on the machine is not what is measured."""
+    """Processor time, the best of three. A slow or busy machine is allowed what the libraries alone take, twice."""
     (place / "run").mkdir()
     write_status(place / "run", state="finished", code=0)
-    code = f"from ebomlc_dist.cli import main; main({arguments!r})"
 
-    def seconds() -> float:
+    def seconds(code: str) -> float:
         before = os.times()
         assert in_a_new_process(code, place).returncode == 0
         after = os.times()
         return after.children_user + after.children_system - before.children_user - before.children_system
 
-    deadline = time.monotonic() + 20
-    best = seconds()
-    while best > 0.5 and time.monotonic() < deadline:
-        best = min(best, seconds())
-    assert best < 0.5
+    command = f"from ebomlc_dist.cli import main; main({arguments!r})"
+    tries = [(seconds(command), seconds("import typer, pydantic.main, pydantic.types")) for _ in range(3)]
+    assert min(own for own, _ in tries) < max(0.5, 2 * min(libraries for _, libraries in tries))

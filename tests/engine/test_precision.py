@@ -1,0 +1,58 @@
+"""Mixed precision changes the passes, not the mathematics made of them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ebomlc_dist.engine.build import Training, build
+from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine.run import train
+from tests.support.runs import alone, tiny_config
+
+
+def make_training(precision: str) -> Training:
+    config = tiny_config(train={"precision": precision})
+    runtime = alone()
+    return build(config, load_everywhere(config, runtime), runtime)
+
+
+def proposal(training: Training) -> tuple[Tensor, Tensor, Tensor]:
+    method = training.method
+    rules = {"main": training.optimizers["main"].sgd_rule()}
+    result = method.step(training.networks, rules, training.loader.batch(0), training.runtime.communicator)
+    return result.directions["main"], result.directions["meta"], result.metrics["barrier_coefficient"]
+
+
+# bf16 rounds at 2⁻⁹, fp16 at 2⁻¹²; the errors of some twenty layers add up.
+@pytest.mark.parametrize(("precision", "least"), [("bf16", 0.99), ("fp16", 0.9999)])
+def test_directions_are_float32_and_near_those_of_float32(precision: str, least: float) -> None:
+    main, meta, beta = proposal(make_training(precision))
+    expected_main, expected_meta, expected_beta = proposal(make_training("no"))
+    assert main.dtype == meta.dtype == torch.float32
+    assert torch.cosine_similarity(main, expected_main, dim=0) > least
+    assert torch.cosine_similarity(meta, expected_meta, dim=0) > least
+    assert abs(float(beta - expected_beta)) < 0.02
+    assert not torch.equal(main, expected_main)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_run_in_half_precision_ends_with_finite_weights(tmp_path: Path, precision: str) -> None:
+    summary = train(tiny_config(train={"precision": precision}), tmp_path, quiet=True, runtime=alone())
+    assert summary["finished"]
+    assert summary["skipped_steps"] == 0
+
+
+def test_an_overflow_skips_the_step_and_halves_the_scale() -> None:
+    training = make_training("fp16")
+    scale = training.loss_scale
+    assert scale is not None
+    scale.value.fill_(2.0**24)
+    before = training.networks["main"].vector.detach().clone()
+    outcome = training.step(training.loader.batch(0))
+    assert bool(outcome.skipped)
+    assert torch.equal(training.networks["main"].vector, before)
+    assert float(scale.value) == 2.0**23
+    scale.value.fill_(2.0**10)
+    assert not bool(training.step(training.loader.batch(0)).skipped)
