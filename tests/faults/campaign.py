@@ -1,0 +1,166 @@
+"""Runs that are killed at random moments and continued until they finish."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ebomlc_dist.config import RunConfig
+from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.run import train
+from ebomlc_dist.files.checkpoints import CheckpointStore
+from ebomlc_dist.files.journal import read_records
+from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.files.safe_json import read_json
+from tests.faults.zygote import Zygote
+from tests.support.pool import free_port
+from tests.support.runs import tiny_config
+
+STEPS_PER_EPOCH = 3
+TIME_LIMIT_S = 10.0
+# What a rank that lost its peer may take: the limit of a collective, and time for a busy machine.
+END_S = TIME_LIMIT_S + 20.0
+RUN_S = 120.0
+
+
+def small_config(epochs: int = 3) -> RunConfig:
+    """Nine steps, each with its metric line; dropout, so that the generators' state matters."""
+    return tiny_config(
+        train={
+            "epochs": epochs,
+            "log_interval": 1,
+            "global_noisy_batch_size": 40,
+            "global_clean_batch_size": 10,
+            "start_timeout_s": TIME_LIMIT_S,
+            "step_timeout_s": TIME_LIMIT_S,
+        },
+        data={"noisy_size": 40 * STEPS_PER_EPOCH},
+        meta_model={"dropout": 0.2},
+    )
+
+
+def train_as_rank(config: RunConfig, folder: Path, rank: int, world_size: int, port: int) -> None:
+    """Begin or continue a run, as one of ``world_size`` processes that meet at ``port``."""
+    if world_size > 1:
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
+        os.environ |= {name: str(value) for name, value in place.items()}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    runtime = Runtime.start(config.train, "cpu")
+    try:
+        train(config, folder, resume=True, quiet=True, runtime=runtime)
+    finally:
+        runtime.close()
+
+
+def newest_checkpoint(folder: Path) -> int:
+    """The step of the newest checkpoint that verifies, 0 without one."""
+    checkpoint = CheckpointStore(RunFolder(folder).checkpoints).load()
+    return checkpoint.step if checkpoint is not None else 0
+
+
+def lost_a_finished_epoch(folder: Path) -> bool:
+    """Whether the metrics know of an epoch that was finished and checkpointed, and no checkpoint holds it.
+
+    A metric line of a later step proves it: the line was written after the epoch's checkpoint.
+    """
+    metrics = RunFolder(folder).metrics
+    steps = [line["step"] for line in read_records(metrics)] if metrics.exists() else []
+    finished = (max(steps, default=1) - 1) // STEPS_PER_EPOCH * STEPS_PER_EPOCH
+    return newest_checkpoint(folder) < finished
+
+
+@dataclass
+class Campaign:
+    """Kills of one kind of run.
+
+    Attributes:
+        zygote: starts the processes.
+        config: of every run.
+        world_size: processes of a run.
+        random: draws the moments and the victims.
+        folder: the runs' folders go into it.
+        kills: by what the run was doing; only those that hit a live, unfinished run.
+        slowest_end_s: the longest that a survivor took to end by itself.
+    """
+
+    zygote: Zygote
+    config: RunConfig
+    world_size: int
+    random: random.Random
+    folder: Path
+    kills: Counter[str] = field(default_factory=Counter)
+    slowest_end_s: float = 0.0
+
+    def undisturbed(self) -> Path:
+        """Run once without a kill, and learn how long that takes."""
+        folder = self.folder / "undisturbed"
+        began = time.monotonic()
+        pids = self._start(folder)
+        assert self._wait(pids, RUN_S) == [0] * self.world_size
+        self.duration = time.monotonic() - began
+        return folder
+
+    def killed(self, name: str) -> Path:
+        """Run, and continue after each kill, until the run has finished."""
+        folder = self.folder / name
+        newest = 0
+        while self._attempt(folder):
+            assert not lost_a_finished_epoch(folder)
+            assert newest_checkpoint(folder) >= newest, "an older checkpoint than before the kill"
+            newest = newest_checkpoint(folder)
+        return folder
+
+    def _attempt(self, folder: Path) -> bool:
+        """One start, with one kill at a moment uniform over the whole run. False once the run has finished."""
+        paths = RunFolder(folder)
+        before = _traces(paths)
+        moment = self.random.uniform(0.0, self.duration)
+        victims = self.random.choice([[rank] for rank in range(self.world_size)] + [list(range(self.world_size))])
+        pids = self._start(folder)
+        time.sleep(moment)
+        for rank in victims:
+            if self.zygote.code(pids[rank]) is None:
+                os.kill(pids[rank], signal.SIGKILL)
+        began = time.monotonic()
+        codes = self._wait(pids, END_S)
+        self.slowest_end_s = max(self.slowest_end_s, time.monotonic() - began)
+        hit = -signal.SIGKILL in codes
+        assert hit or codes == [0] * self.world_size, f"not killed, and yet ended with {codes}"
+        if paths.status.exists() and read_json(paths.status)["state"] == "finished":
+            return False
+        assert hit, "ended well, but not finished"
+        self.kills[_phase(paths, before)] += 1
+        return True
+
+    def _start(self, folder: Path) -> list[int]:
+        port = free_port()
+        ranks = range(self.world_size)
+        return [self.zygote.start(train_as_rank, self.config, folder, rank, self.world_size, port) for rank in ranks]
+
+    def _wait(self, pids: list[int], seconds: float) -> list[int]:
+        """How the processes ended, by themselves; what lives on after ``seconds`` is killed, and an error."""
+        end = time.monotonic() + seconds
+        while None in (codes := [self.zygote.code(pid) for pid in pids]) and time.monotonic() < end:
+            time.sleep(0.01)
+        alive = [rank for rank, code in enumerate(codes) if code is None]
+        for rank in alive:
+            os.kill(pids[rank], signal.SIGKILL)
+        assert not alive, f"ranks {alive} were still there after {seconds} s"
+        return codes  # type: ignore[return-value]
+
+
+def _traces(paths: RunFolder) -> tuple[bytes, set[str]]:
+    status = paths.status.read_bytes() if paths.status.exists() else b""
+    saves = {found.name for found in paths.checkpoints.iterdir()} if paths.checkpoints.exists() else set()
+    return status, {name for name in saves if name.startswith(".tmp-")}
+
+
+def _phase(paths: RunFolder, before: tuple[bytes, set[str]]) -> str:
+    """What a killed run was doing, by what it left on the disk."""
+    status, unfinished = _traces(paths)
+    if status == before[0] or b'"starting"' in status:
+        return "start-up"
+    return "saving" if unfinished - before[1] else "training"
