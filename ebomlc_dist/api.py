@@ -1,10 +1,10 @@
 """Training and trained runs from Python: what the command line does, for people in notebooks.
 
-    import ebomlc_dist
-    run = ebomlc_dist.fit(images, labels, trusted)      # uint8 (N, H, W, 3), noisy labels (N,), trusted indices
-    run.predict_proba(new_images)                       # (M, K)
-    run.find_label_issues()                             # which labels look wrong, most suspicious first
-    ebomlc_dist.load("runs/…")                          # any finished run
+import ebomlc_dist
+run = ebomlc_dist.fit(images, labels, trusted)      # uint8 (N, H, W, 3), noisy labels (N,), trusted indices
+run.predict_proba(new_images)                       # (M, K)
+run.find_label_issues()                             # which labels look wrong, most suspicious first
+ebomlc_dist.load("runs/…")                          # any finished run
 """
 
 import json
@@ -224,7 +224,9 @@ def _source(
     num_classes = int(max(train_labels.max(), test_labels.max() if len(test_labels) else 0)) + 1
     names = [str(name) for name in class_names] if class_names is not None else [str(k) for k in range(num_classes)]
     if len(names) < num_classes or int(train_labels.min()) < 0:
-        raise InputError(f"labels run from {int(train_labels.min())} to {num_classes - 1}, and there are {len(names)} names")
+        raise InputError(
+            f"labels run from {int(train_labels.min())} to {num_classes - 1}, and there are {len(names)} names"
+        )
     chosen = torch.zeros(0, dtype=torch.int64) if trusted is None else _as_integers(trusted, "trusted")
     if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(train_images):
         raise InputError(f"trusted holds an index outside 0…{len(train_images) - 1}")

@@ -73,7 +73,9 @@ def test_load_reads_a_run_back_and_its_data_again(tmp_path: Path) -> None:
     assert len(run.find_label_issues().indices) == summary["num_noisy"]
 
 
-def test_predict_reads_files_in_the_order_given(fitted: ebomlc_dist.api.TrainedRun, digits: tuple, tmp_path: Path) -> None:
+def test_predict_reads_files_in_the_order_given(
+    fitted: ebomlc_dist.api.TrainedRun, digits: tuple, tmp_path: Path
+) -> None:
     images, _, _ = digits
     paths = [tmp_path / f"{name}.png" for name in ("c", "a", "b")]
     for path, image in zip(paths, images[:3], strict=True):

@@ -150,4 +150,4 @@ def _truth(folder: Path, before: tuple[int, int] | None) -> tuple[int, str | Non
         return 1, "the run did not go on"
     if status.state == "running":
         return 1, f"a process died at step {status.step}; its log is in {RunFolder(folder).logs}"
-    return (75 if status.state == "stopped" else status.code or 1), None
+    return status.code or 1, None

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ebomlc_dist.cli.processes import Processes
     from ebomlc_dist.recipes.assemble import Request, Resolved
 
-STOPPED = 75
 _OUTPUT = "Where the run goes; with several methods, each has a folder in it. Default: runs/<time>-<recipe>-seed<N>."
 
 
@@ -170,7 +169,7 @@ def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
             again = f"the same command with `--resume auto -o {shlex.quote(str(output))}` goes on"
             print(f"ebomlc: stopped at step {stopped.step} ({stopped.reason}); {again}", file=sys.stderr)
         # A launcher would take any other code for a failure, and may start the worker again.
-        return 0 if runtime.under_launcher else STOPPED
+        return 0 if runtime.under_launcher else stopped.code
     finally:
         runtime.close()
 
@@ -178,18 +177,15 @@ def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
 def _describe(start: _Start) -> int:
     """Say what would happen, run by run, and write nothing. What training would refuse is refused."""
     from ebomlc_dist.distributed.runtime import Runtime
-    from ebomlc_dist.engine.build import build
-    from ebomlc_dist.engine.plan import describe
-    from ebomlc_dist.engine.run import load_everywhere
+    from ebomlc_dist.engine.plan import preview
 
     runtime = Runtime.start(start.runs[0].config.train, start.device)
     try:
         output = start.output_dir or start.default_output()
         for run, folder in zip(start.runs, start.folders(output), strict=True):
-            dataset = load_everywhere(run.config, runtime)
-            build(run.config, dataset, runtime)
+            rows = preview(run.config, folder, runtime, run.sources)
             if runtime.is_main:
-                print_table(["", ""], describe(run.config, folder, dataset, runtime, run.sources))
+                print_table(["", ""], rows)
                 print()
         return 0
     finally:

@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.distributed.trackers import check_trackers
 from ebomlc_dist.engine.build import make_method
+from ebomlc_dist.engine.prepare import check_model
 from ebomlc_dist.engine.resume import check_same_run
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.methods import METHODS
-from ebomlc_dist.models import build_main_model
 
 
 def validate(configs: Sequence[RunConfig], folders: Sequence[Path], *, resume: bool) -> None:
@@ -29,14 +27,7 @@ def validate(configs: Sequence[RunConfig], folders: Sequence[Path], *, resume: b
     check_trackers(shared.train.trackers)
     needs_clean = any(METHODS[config.method.name].needs_clean for config in configs)
     dataset = load_dataset(shared.data, shared.noise, shared.seeds, needs_clean=needs_clean)
-    # On the meta device a model has shapes but no memory.
-    with torch.device("meta"):
-        build_main_model(
-            shared.model.name,
-            num_classes=dataset.num_classes,
-            in_channels=dataset.images.shape[1],
-            norm=shared.model.norm,
-        )
+    check_model(shared, dataset)
     if resume:
         for config, folder in zip(configs, folders, strict=False):
             check_same_run(RunFolder(folder), config)

@@ -19,7 +19,9 @@ class Communicator:
         num_bytes: bytes they carried.
     """
 
-    def __init__(self, device: torch.device, *, rank: int = 0, world_size: int = 1, group: dist.ProcessGroup | None = None):
+    def __init__(
+        self, device: torch.device, *, rank: int = 0, world_size: int = 1, group: dist.ProcessGroup | None = None
+    ):
         self.device = device
         self.rank = rank
         self.world_size = world_size

@@ -56,7 +56,9 @@ def _parent_command() -> list[str]:
 
 def _asked_processes(command: list[str]) -> int | None:
     """``--num_processes`` of an ``accelerate launch`` command line or of its config file, else None."""
-    words = [word for argument in command for word in (argument.split("=", 1) if argument.startswith("--") else [argument])]
+    words = [
+        word for argument in command for word in (argument.split("=", 1) if argument.startswith("--") else [argument])
+    ]
     if "launch" not in words or not any("accelerate" in word for word in words):
         return None
     for flag in ("--num_processes", "--num-processes"):

@@ -53,7 +53,7 @@ def describe(
 
 
 def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[str, str]) -> Rows:
-    """`describe`, with time and memory estimated from a few real steps of one process. Raises `InputError` as a run would."""
+    """`describe`, with time and memory estimated from a few real steps here. Raises `InputError` as a run would."""
     check(config, runtime)
     dataset = load_everywhere(config, runtime)
     training = build(config, dataset, runtime)
@@ -67,14 +67,21 @@ def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[
     seconds = (time.monotonic() - started) / _TIMED_STEPS
     estimates = [
         ("steps", str(training.total_steps)),
-        ("time", f"about {_duration(seconds * training.total_steps)} ({1000 * seconds:.1f} ms a step, one process here)"),
-        ("memory", f"about {_peak_gib(runtime):.2f} GiB, one process here"),
+        (
+            "time",
+            f"about {_duration(seconds * training.total_steps)} ({1000 * seconds:.1f} ms a step on {_places(runtime)})",
+        ),
+        ("memory", f"about {_peak_gib(runtime):.2f} GiB on {_places(runtime)}"),
     ]
     return describe(config, folder, dataset, runtime, sources) + estimates
 
 
 def _steps_per_epoch(config: RunConfig, dataset: NoisyDataset) -> int:
     return -(-len(dataset.noisy_labels) // config.train.global_noisy_batch_size)
+
+
+def _places(runtime: Runtime) -> str:
+    return "one process here" if runtime.world_size == 1 else f"each of {runtime.world_size} processes here"
 
 
 def _device_name(runtime: Runtime) -> str:

@@ -9,6 +9,8 @@ from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import check_trackers
 from ebomlc_dist.engine.build import make_method
+from ebomlc_dist.models import build_main_model
+from ebomlc_dist.models.outline import check_images, outline
 
 
 def check(config: RunConfig, runtime: Runtime) -> None:
@@ -34,7 +36,19 @@ def load_everywhere(config: RunConfig, runtime: Runtime) -> NoisyDataset:
     dataset = runtime.on_every_rank(lambda: first if first is not None else load())
     assert dataset is not None
     check_alike(dataset, runtime)
+    check_model(config, dataset)
     return dataset
+
+
+def check_model(config: RunConfig, dataset: NoisyDataset) -> None:
+    """Raise `InputError` for a model that is not known or cannot take these images. Nothing is computed."""
+    channels, height, width = dataset.images.shape[1:]
+    shape = outline(
+        lambda: build_main_model(
+            config.model.name, num_classes=dataset.num_classes, in_channels=channels, norm=config.model.norm
+        )
+    )
+    check_images(shape, config.model.name, channels, height, width)
 
 
 def check_alike(dataset: NoisyDataset, runtime: Runtime) -> None:

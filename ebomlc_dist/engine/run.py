@@ -30,16 +30,22 @@ from ebomlc_dist.reporting.record import RunRecord, SilentRecord
 
 log = logging.getLogger(__name__)
 STOPPED_CODE = 75
+INTERRUPTED_CODE = 130
 
 
 class Stopped(Exception):
-    """The run was asked to stop and has written its checkpoint. Exit code 75 where we own the process."""
+    """The run was asked to stop and has written its checkpoint.
+
+    Attributes:
+        code: the exit code where we own the process: 75, or 130 after Ctrl-C.
+    """
 
     def __init__(self, folder: Path, step: int, reason: str) -> None:
         super().__init__(f"stopped at step {step} ({reason}); continue with `--resume auto -o {folder}`")
         self.folder = folder
         self.step = step
         self.reason = reason
+        self.code = INTERRUPTED_CODE if reason == "SIGINT" else STOPPED_CODE
 
 
 def train(
@@ -168,7 +174,7 @@ def _truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
         yield
     except Stopped as stop:
         if runtime.is_main:
-            note("stopped", stop.reason, STOPPED_CODE, stop.step)
+            note("stopped", stop.reason, stop.code, stop.step)
         raise
     except InputError as error:
         if runtime.is_main:
@@ -179,7 +185,7 @@ def _truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
             note("failed", str(error), 1)
         raise
     except KeyboardInterrupt:
-        note("failed", "interrupted", 130)
+        note("failed", "interrupted", INTERRUPTED_CODE)
         raise
     except BaseException as error:
         log.exception("failed")

@@ -72,7 +72,10 @@ class Ebomlc(LabelCorrection):
             ahead_logits, _ = main.at(ahead, noisy.images)
             ahead_sum = self.lower_sum(partial(main.at, ahead), batch, ahead_logits, soft_labels.detach())
         log_ratio = (ahead_logits.log_softmax(dim=1) - logits.log_softmax(dim=1)).detach()
-        gap_sums = [*gradients(noisy.sum((log_ratio * soft_labels).sum(dim=1)), [meta]), (lower_sum - ahead_sum).detach()]
+        gap_sums = [
+            *gradients(noisy.sum((log_ratio * soft_labels).sum(dim=1)), [meta]),
+            (lower_sum - ahead_sum).detach(),
+        ]
         if difference:
             gap_sums.append(gradient_at(ahead_sum, ahead, main))
         gap_meta, value_gap, *ahead_main = reducer.mean_of_sums(gap_sums, count).wait()

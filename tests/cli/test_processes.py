@@ -69,6 +69,7 @@ def test_the_launcher_gets_a_cpu_and_signals_to_forward(place: Path, monkeypatch
         ("finished", 0, 0, 0),
         ("finished", 0, 1, 0),
         ("stopped", 75, 1, 75),
+        ("stopped", 130, 1, 130),
         ("failed", 2, 1, 2),
         ("failed", 1, 1, 1),
         ("running", None, 1, 1),

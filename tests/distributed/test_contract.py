@@ -61,9 +61,7 @@ def test_ranks_hold_the_same_parameters_but_their_own_statistics(
 
 @pytest.mark.parametrize("sizes", [UNEQUAL, EMPTY_CLEAN], ids=["unequal", "empty-clean"])
 @pytest.mark.parametrize(("method", "settings"), CASES, ids=str)
-def test_two_ranks_agree_with_the_whole_batch(
-    two_ranks: RankPool, method: str, settings: dict, sizes: Sizes
-) -> None:
+def test_two_ranks_agree_with_the_whole_batch(two_ranks: RankPool, method: str, settings: dict, sizes: Sizes) -> None:
     """Without batch statistics the world size is a matter of rounding."""
     state = two_ranks.run(on_a_rank, method, settings, sizes, False)[0]
     whole = make_learner(method, Communicator(CPU), batch_norm=False, **settings)

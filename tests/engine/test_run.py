@@ -123,7 +123,9 @@ def test_ten_bad_steps_in_a_row_end_the_run_and_keep_the_last_good_checkpoint(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
-def test_signals_ask_for_one_checkpoint_and_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_signals_ask_for_one_checkpoint_and_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     original = RunRecord.step
 
     def step(self: RunRecord, done: int) -> None:

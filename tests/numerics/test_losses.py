@@ -48,7 +48,9 @@ def test_a_mixture_of_one_is_cross_entropy_of_the_main_model(kind: str) -> None:
 
 def test_the_three_mixtures_differ() -> None:
     main, meta, labels = case()
-    losses = [mixture_cross_entropy(main, meta, labels, 0.3, kind).sum() for kind in ("probability", "logit", "released")]
+    losses = [
+        mixture_cross_entropy(main, meta, labels, 0.3, kind).sum() for kind in ("probability", "logit", "released")
+    ]
     assert len({round(float(loss), 6) for loss in losses}) == 3
 
 

@@ -63,7 +63,12 @@ class Learner:
 
 
 def make_learner(
-    method_name: str, reducer: Reducer, *, batch_norm: bool = True, dtype: torch.dtype = torch.float64, **settings: object
+    method_name: str,
+    reducer: Reducer,
+    *,
+    batch_norm: bool = True,
+    dtype: torch.dtype = torch.float64,
+    **settings: object,
 ) -> Learner:
     """A learner whose initial bits depend on nothing but the arguments."""
     method_type = method_class(method_name)

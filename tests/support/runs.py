@@ -62,7 +62,9 @@ def outcome(folder: Path) -> tuple[dict[str, Tensor], list[dict], dict]:
     checkpoint = CheckpointStore(folder / "checkpoints").load()
     assert checkpoint is not None
     tensors = {f"{g}/{n}": t for g in checkpoint.groups for n, t in checkpoint.tensors(g).items()}
-    lines = [{k: v for k, v in line.items() if not k.startswith("perf/")} for line in read_records(folder / "metrics.jsonl")]
+    lines = [
+        {k: v for k, v in line.items() if not k.startswith("perf/")} for line in read_records(folder / "metrics.jsonl")
+    ]
     path = folder / "summary.json"
     summary = json.loads(path.read_text()) if path.exists() else {}
     for key in ("run", "train_seconds", "images_per_second"):
