@@ -54,7 +54,7 @@ class Runtime:
             make_deterministic()
         _die_with_parent()
         limit = InitProcessGroupKwargs(timeout=timedelta(seconds=config.start_timeout_s))
-        # Autocast is entered by FlatModule, on plain modules; Accelerate's own precision would act on prepared ones only.
+        # FlatModule enters autocast, on plain modules; Accelerate's own precision acts on prepared ones only.
         accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[limit])
         world_size = accelerator.num_processes
         group: dist.ProcessGroup | None = None

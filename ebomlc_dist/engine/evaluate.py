@@ -57,8 +57,8 @@ def evaluate_test_set(training: Training) -> dict[str, float]:
 def evaluate_noisy_set(training: Training) -> dict[str, dict]:
     """How the noisy set's labels fare against the truth, in evaluation mode, without augmentation.
 
-    Returns figures of `label_figures` under ``corrector`` (where the method has one) and ``prediction`` (the main model's
-    own prediction as the corrected label); empty where the truth is unknown.
+    Returns figures of `label_figures` under ``corrector`` (where the method has one) and ``prediction`` (the main
+    model's own prediction as the corrected label); empty where the truth is unknown.
     """
     dataset, runtime = training.dataset, training.runtime
     if dataset.true_labels is None:

@@ -15,7 +15,7 @@ from ebomlc_dist.numerics.sgd import SgdRule
 class FlatOptimizer:
     """One network's optimiser and schedule.
 
-    The learning rate is a 0-dim tensor on the device, changed in place by the schedule, so that a captured step follows it.
+    The learning rate is a 0-dim tensor on the device, changed in place by the schedule, so that a captured step follows.
     """
 
     def __init__(self, network: FlatModule, optimizer: Optimizer, milestones: list[int], decay: float) -> None:
@@ -29,7 +29,7 @@ class FlatOptimizer:
         return self.optimizer.param_groups[0]["lr"]
 
     def apply(self, direction: Tensor, skip: Tensor) -> None:
-        """Step along ``direction`` (P,), or leave parameters and state as they are where ``skip`` (0-dim float) is 1."""
+        """Step along ``direction`` (P,); where ``skip`` (0-dim float) is 1, leave parameters and state as they are."""
         self.network.vector.grad = direction
         self.optimizer.found_inf = skip  # type: ignore[attr-defined]  # read by torch's fused kernels
         self.optimizer.step()

@@ -157,7 +157,7 @@ def _open_record(
 
 @contextmanager
 def _truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
-    """A launcher loses exit codes: how the run ended stands in ``status.json``. The first rank to fail is the one named."""
+    """A launcher loses exit codes: how the run ended stands in ``status.json``, with the first rank that failed."""
 
     def note(state: Any, reason: str, code: int, step: int | None = None) -> None:
         log.info("%s: %s", state, reason)

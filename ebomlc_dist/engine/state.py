@@ -1,8 +1,8 @@
 """Everything that decides the rest of a run, as named tensors and plain values, and back.
 
-Names follow the networks' parameters, not the flat layout, so that a checkpoint says nothing about how the run was spread.
-What differs by rank (running statistics between evaluations, generators, unfinished counts) is stored for every rank; at
-another world size statistics are averaged, counts are summed and generators are seeded anew.
+Names follow the networks' parameters, not the flat layout, so that a checkpoint says nothing about how the run was
+spread. What differs by rank (running statistics between evaluations, generators, unfinished counts) is stored for every
+rank; at another world size statistics are averaged, counts are summed and generators are seeded anew.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ def capture(training: Training, step_meter: StepMeter | None, label_meter: Label
 def restore(
     training: Training, groups: Mapping[str, Mapping[str, Tensor]], epochs_done: int, label_meter: LabelMeter | None
 ) -> None:
-    """Put captured state back. Everything is checked before anything is touched; raises `InputError` where it does not fit."""
+    """Put captured state back. Raises `InputError` where it does not fit, before anything is touched."""
     _check(training, groups)
     runtime = training.runtime
     for name, network in training.networks.items():

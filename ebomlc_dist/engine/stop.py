@@ -48,8 +48,8 @@ class StopRequests:
 class AgreedFlag:
     """Reads a device flag that is equal on all ranks, without making the device wait for the host.
 
-    On a GPU the value read at step s is that of step s − 2: the copy runs beside the work, and since every rank reads the
-    same old value, they still agree.
+    On a GPU the value read at step s is that of step s − 2: the copy runs beside the work, and since every rank reads
+    the same old value, they still agree.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -11,8 +11,8 @@ from ebomlc_dist.engine.trainer import Progress
 def summarise(training: Training, progress: Progress, folder: Path) -> dict[str, Any]:
     """``summary.json``. Collective: every rank calls it. Rates, shares and accuracies are in per cent.
 
-    ``accuracy_last`` is the last epoch's, ``accuracy_best`` the best epoch's on the test set: a figure that was selected
-    on test data, given because the literature quotes it.
+    ``accuracy_last`` is the last epoch's, ``accuracy_best`` the best epoch's on the test set: a figure that was
+    selected on test data, given because the literature quotes it.
     """
     config, dataset = training.config, training.dataset
     labels = evaluate_noisy_set(training)

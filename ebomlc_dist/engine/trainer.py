@@ -135,8 +135,8 @@ class Trainer:
         )
         if longest >= training.config.train.max_skipped_in_a_row:
             raise TrainingFault(
-                f"{longest} steps in a row were not finite (seen at step {progress.step}); the last checkpoint is kept. "
-                "A smaller optim.main_lr or precision 'no' usually helps"
+                f"{longest} steps in a row were not finite (seen at step {progress.step}); the last checkpoint is "
+                "kept. A smaller optim.main_lr or precision 'no' usually helps"
             )
 
     def _end_epoch(self) -> None:

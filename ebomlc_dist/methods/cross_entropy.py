@@ -2,8 +2,8 @@
 
     L(w) = mean CE(f_w(x), y),   d_w = ∇_wL
 
-with y the noisy label (`ce`), the trusted label on the trusted images alone (`ce-clean`), or the true label (`ce-oracle`).
-Cost: 3 forward units.
+with y the noisy label (`ce`), the trusted label on the trusted images alone (`ce-clean`), or the true label
+(`ce-oracle`). Cost: 3 forward units.
 """
 
 from collections.abc import Mapping

@@ -102,7 +102,7 @@ class EbomlcReleased(LabelCorrection):
     def _lower(
         self, networks: Mapping[str, FlatModule], forward: Forward, batch: PairedBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """G's sum with fixed soft labels, its noisy part with fixed predictions (for ∇_α), and the soft labels (n, K)."""
+        """G's sum with fixed soft labels, its noisy part with fixed predictions (for ∇_α), the soft labels (n, K)."""
         noisy = batch.noisy
         logits, features = forward(noisy.images)
         soft_labels = networks["meta"](self.features(networks, noisy.images, features), noisy.labels).softmax(dim=1)

@@ -1,4 +1,4 @@
-"""What a result depends on besides the configuration: versions, device, threads, and an allowed part of the environment."""
+"""What a result depends on besides the configuration: versions, device, threads, some environment variables."""
 
 import os
 import platform

@@ -33,7 +33,7 @@ class StepMeter:
             self.maxima = torch.maximum(self.maxima, torch.where(skipped, -torch.inf, new))
 
     def read(self) -> tuple[dict[str, float], int, int]:
-        """Means and ``<name>_max`` since the last `reset`, steps skipped since then, longest row of skips of the run."""
+        """Means and ``<name>_max`` since the last `reset`, steps skipped since, longest row of skips of the run."""
         totals, maxima = self.totals.tolist(), self.maxima.tolist()
         *sums, steps, skipped, _, longest = totals
         means = {name: value / steps if steps else float("nan") for name, value in zip(self.names, sums, strict=True)}

@@ -1,4 +1,4 @@
-"""What a run writes while it goes on: metric lines, trackers, status, progress, checkpoints. Rank 0 writes; others are silent."""
+"""What a run writes while it goes on: metric lines, trackers, status, progress, checkpoints. Rank 0 alone writes."""
 
 import contextlib
 import logging

@@ -108,7 +108,7 @@ class SkipsOne:
     def __init__(self, communicator: Communicator, skipped: int, calls: int) -> None:
         self._communicator, self._skipped, self._calls, self._call = communicator, skipped, calls, 0
 
-    def mean_of_sums(self, sums: list[Tensor], count: int):  # noqa: ANN201
+    def mean_of_sums(self, sums: list[Tensor], count: int):
         call, self._call = self._call % self._calls, self._call + 1
         return (Communicator(CPU) if call == self._skipped else self._communicator).mean_of_sums(sums, count)
 

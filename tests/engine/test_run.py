@@ -75,7 +75,7 @@ def test_true_labels_reach_metrics_only(tmp_path: Path, monkeypatch: pytest.Monk
     train(config, tmp_path / "truth", quiet=True, runtime=alone())
     load = prepare.load_dataset
 
-    def with_garbage(*arguments: object, **options: object):  # noqa: ANN202
+    def with_garbage(*arguments: object, **options: object):
         dataset = load(*arguments, **options)
         return replace(dataset, true_labels=(dataset.true_labels * 7 + 3) % 10)
 
@@ -106,7 +106,7 @@ def test_ten_bad_steps_in_a_row_end_the_run_and_keep_the_last_good_checkpoint(
 
     load = PairedLoader.batch
 
-    def batch(self: PairedLoader, step: int):  # noqa: ANN202
+    def batch(self: PairedLoader, step: int):
         paired = load(self, step)
         if step >= poisoned_from:
             paired.noisy.images.fill_(torch.inf)

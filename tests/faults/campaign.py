@@ -1,20 +1,21 @@
 """Runs that are killed at random moments and continued until they finish."""
 
 import os
-import random
 import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
+from typing import NamedTuple
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.files.checkpoints import CheckpointStore
+from ebomlc_dist.files.durable import is_litter
 from ebomlc_dist.files.journal import read_records
-from ebomlc_dist.files.run_folder import RunFolder
-from ebomlc_dist.files.safe_json import read_json
+from ebomlc_dist.files.run_folder import RunFolder, read_status
 from tests.faults.zygote import Zygote
 from tests.support.pool import free_port
 from tests.support.runs import tiny_config
@@ -26,8 +27,8 @@ END_S = TIME_LIMIT_S + 20.0
 RUN_S = 120.0
 
 
-def small_config(epochs: int = 3) -> RunConfig:
-    """Nine steps, each with its metric line; dropout, so that the generators' state matters."""
+def small_config(epochs: int = 5) -> RunConfig:
+    """Three steps an epoch, each with its metric line; dropout, so that the generators' state matters."""
     return tiny_config(
         train={
             "epochs": epochs,
@@ -61,15 +62,20 @@ def newest_checkpoint(folder: Path) -> int:
     return checkpoint.step if checkpoint is not None else 0
 
 
-def lost_a_finished_epoch(folder: Path) -> bool:
-    """Whether the metrics know of an epoch that was finished and checkpointed, and no checkpoint holds it.
-
-    A metric line of a later step proves it: the line was written after the epoch's checkpoint.
-    """
+def finished_epochs(folder: Path) -> int:
+    """The step that ends the last epoch known to be finished and saved: a metric line of a later step proves it."""
     metrics = RunFolder(folder).metrics
     steps = [line["step"] for line in read_records(metrics)] if metrics.exists() else []
-    finished = (max(steps, default=1) - 1) // STEPS_PER_EPOCH * STEPS_PER_EPOCH
-    return newest_checkpoint(folder) < finished
+    return (max(steps, default=1) - 1) // STEPS_PER_EPOCH * STEPS_PER_EPOCH
+
+
+def check_nothing_is_lost(folder: Path, at_least: int = 0) -> int:
+    """The newest checkpoint's step; an AssertionError where it is older than ``at_least`` or than a finished epoch."""
+    newest = newest_checkpoint(folder)
+    assert newest >= max(at_least, finished_epochs(folder)), (
+        f"{folder} lost an epoch: its checkpoint is of step {newest}"
+    )
+    return newest
 
 
 @dataclass
@@ -89,7 +95,7 @@ class Campaign:
     zygote: Zygote
     config: RunConfig
     world_size: int
-    random: random.Random
+    random: Random
     folder: Path
     kills: Counter[str] = field(default_factory=Counter)
     slowest_end_s: float = 0.0
@@ -98,8 +104,7 @@ class Campaign:
         """Run once without a kill, and learn how long that takes."""
         folder = self.folder / "undisturbed"
         began = time.monotonic()
-        pids = self._start(folder)
-        assert self._wait(pids, RUN_S) == [0] * self.world_size
+        assert self._wait(self._start(folder), RUN_S) == [0] * self.world_size
         self.duration = time.monotonic() - began
         return folder
 
@@ -108,9 +113,7 @@ class Campaign:
         folder = self.folder / name
         newest = 0
         while self._attempt(folder):
-            assert not lost_a_finished_epoch(folder)
-            assert newest_checkpoint(folder) >= newest, "an older checkpoint than before the kill"
-            newest = newest_checkpoint(folder)
+            newest = check_nothing_is_lost(folder, at_least=newest)
         return folder
 
     def _attempt(self, folder: Path) -> bool:
@@ -121,19 +124,24 @@ class Campaign:
         victims = self.random.choice([[rank] for rank in range(self.world_size)] + [list(range(self.world_size))])
         pids = self._start(folder)
         time.sleep(moment)
-        for rank in victims:
-            if self.zygote.code(pids[rank]) is None:
-                os.kill(pids[rank], signal.SIGKILL)
+        self._kill([pids[rank] for rank in victims], signal.SIGKILL)
+        if _traces(paths).status == before.status:
+            # Ranks that have not met yet know nothing of each other; there it is the launcher that ends the rest.
+            self._kill(pids, signal.SIGTERM)
         began = time.monotonic()
         codes = self._wait(pids, END_S)
         self.slowest_end_s = max(self.slowest_end_s, time.monotonic() - began)
         hit = -signal.SIGKILL in codes
-        assert hit or codes == [0] * self.world_size, f"not killed, and yet ended with {codes}"
-        if paths.status.exists() and read_json(paths.status)["state"] == "finished":
+        if paths.status.exists() and read_status(folder).state == "finished":
             return False
-        assert hit, "ended well, but not finished"
+        assert hit, f"not killed, and yet ended with {codes}, unfinished"
         self.kills[_phase(paths, before)] += 1
         return True
+
+    def _kill(self, pids: list[int], number: signal.Signals) -> None:
+        for pid in pids:
+            if self.zygote.code(pid) is None:
+                os.kill(pid, number)
 
     def _start(self, folder: Path) -> list[int]:
         port = free_port()
@@ -146,21 +154,26 @@ class Campaign:
         while None in (codes := [self.zygote.code(pid) for pid in pids]) and time.monotonic() < end:
             time.sleep(0.01)
         alive = [rank for rank, code in enumerate(codes) if code is None]
-        for rank in alive:
-            os.kill(pids[rank], signal.SIGKILL)
+        self._kill([pids[rank] for rank in alive], signal.SIGKILL)
         assert not alive, f"ranks {alive} were still there after {seconds} s"
         return codes  # type: ignore[return-value]
 
 
-def _traces(paths: RunFolder) -> tuple[bytes, set[str]]:
+class _Traces(NamedTuple):
+    """What an attempt leaves on the disk beside its results."""
+
+    status: bytes
+    unfinished_saves: frozenset[str]
+
+
+def _traces(paths: RunFolder) -> _Traces:
     status = paths.status.read_bytes() if paths.status.exists() else b""
-    saves = {found.name for found in paths.checkpoints.iterdir()} if paths.checkpoints.exists() else set()
-    return status, {name for name in saves if name.startswith(".tmp-")}
+    saves = paths.checkpoints.iterdir() if paths.checkpoints.exists() else ()
+    return _Traces(status, frozenset(found.name for found in saves if is_litter(found.name)))
 
 
-def _phase(paths: RunFolder, before: tuple[bytes, set[str]]) -> str:
-    """What a killed run was doing, by what it left on the disk."""
-    status, unfinished = _traces(paths)
-    if status == before[0] or b'"starting"' in status:
+def _phase(paths: RunFolder, before: _Traces) -> str:
+    now = _traces(paths)
+    if now.status == before.status or b'"starting"' in now.status:
         return "start-up"
-    return "saving" if unfinished - before[1] else "training"
+    return "saving" if now.unfinished_saves - before.unfinished_saves else "training"

@@ -66,7 +66,7 @@ class Launches(TorchDispatchMode):
         self.count = 0
         self.waits: list[str] = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = str(func)
         if name.startswith(self.WAITING):
             self.waits.append(name)

@@ -4,8 +4,8 @@ Lower ½|w − a|², upper ½|w − b|² + r/2·|a|². With T inner steps of siz
 
     ∇_wQ = w − a,   ∇_aQ = (a − w) − (a − w_T) = −s_T(w − a)
 
-so that, with w held at the lower optimum by the barrier, the iteration settles at a_T = s_T/(r + s_T)·b. It is biased for
-finite T by design: the value function is cut off after T steps.
+so that, with w held at the lower optimum by the barrier, the iteration settles at a_T = s_T/(r + s_T)·b. It is biased
+for finite T by design: the value function is cut off after T steps.
 """
 
 import pytest

@@ -1,0 +1,64 @@
+"""A world that is not the one that was asked for is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from ebomlc_dist.distributed import launcher
+from ebomlc_dist.errors import InputError
+
+PLACE = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PLACE:
+        monkeypatch.delenv(name, raising=False)
+
+
+def started_by(monkeypatch: pytest.MonkeyPatch, *command: str, **place: str) -> None:
+    monkeypatch.setattr(launcher, "_parent_command", lambda: list(command))
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+
+
+ACCELERATE = ("/usr/bin/python", "/usr/bin/accelerate", "launch")
+
+
+def test_one_process_that_should_be_two_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    started_by(monkeypatch, *ACCELERATE, "--cpu", "--num_processes", "2", "train.py")
+    with pytest.raises(InputError, match="2 processes were asked for but the launcher started 1"):
+        launcher.check_place()
+
+
+@pytest.mark.parametrize("flag", [("--num_processes=2",), ("--num-processes", "2")])
+def test_the_flag_in_its_other_spellings(monkeypatch: pytest.MonkeyPatch, flag: tuple[str, ...]) -> None:
+    started_by(monkeypatch, *ACCELERATE, *flag, "train.py")
+    with pytest.raises(InputError, match="2 processes"):
+        launcher.check_place()
+
+
+def test_the_number_in_a_config_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("num_processes: 2\n")
+    started_by(monkeypatch, *ACCELERATE, "--config_file", str(config), "train.py")
+    with pytest.raises(InputError, match="2 processes"):
+        launcher.check_place()
+
+
+def test_two_that_are_two_are_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    started_by(monkeypatch, *ACCELERATE, "--multi_gpu", "--num_processes", "2", "train.py", **PLACE)
+    launcher.check_place()
+    assert launcher.under_launcher()
+    assert launcher.local_world_size() == 2
+
+
+def test_another_parent_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    started_by(monkeypatch, "bash", "-c", "python train.py --num_processes 2")
+    launcher.check_place()
+
+
+def test_a_worker_without_its_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    started_by(monkeypatch, "bash", WORLD_SIZE="2")
+    with pytest.raises(InputError, match="not RANK"):
+        launcher.check_place()
