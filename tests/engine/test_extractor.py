@@ -13,7 +13,7 @@ from ebomlc_dist.methods import config_from_mapping
 from tests.support.runs import alone, tiny_config
 
 
-def with_extractor(folder: Path):  # noqa: ANN201
+def with_extractor(folder: Path):
     method = config_from_mapping({"name": "ebomlc", "features": "frozen", "extractor": folder})
     return tiny_config().model_copy(update={"method": method})
 

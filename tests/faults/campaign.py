@@ -27,7 +27,7 @@ END_S = TIME_LIMIT_S + 20.0
 RUN_S = 120.0
 
 
-def small_config(epochs: int = 5) -> RunConfig:
+def small_config(epochs: int = 4) -> RunConfig:
     """Three steps an epoch, each with its metric line; dropout, so that the generators' state matters."""
     return tiny_config(
         train={

@@ -2,20 +2,21 @@
 
 import os
 import signal
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.engine import trainer
 from ebomlc_dist.engine.optimizers import FlatOptimizer
 from ebomlc_dist.files.durable import remove_tree
 from ebomlc_dist.reporting.record import RunRecord
-from tests.faults.campaign import STEPS_PER_EPOCH, Campaign, check_nothing_is_lost, small_config, train_as_rank
+from tests.faults.campaign import RUN_S, STEPS_PER_EPOCH, Campaign, check_nothing_is_lost, small_config, train_as_rank
 from tests.faults.zygote import Zygote
 from tests.support.runs import outcome, same_tensors
 
@@ -69,6 +70,62 @@ def kill_in_lanes(zygote: Zygote, world_size: int, kills: int, folder: Path) -> 
 @pytest.mark.parametrize(("world_size", "kills"), [(1, 60), (2, 40)])
 def test_a_killed_run_ends_as_the_undisturbed_one(zygote: Zygote, world_size: int, kills: int, tmp_path: Path) -> None:
     kill_in_lanes(zygote, world_size, kills, tmp_path)
+
+
+def die_at(step: int, config: RunConfig, folder: Path) -> None:
+    original = RunRecord.step
+
+    def record(self: RunRecord, done: int) -> None:
+        original(self, done)
+        if done == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    RunRecord.step = record  # type: ignore[method-assign]
+    train_as_rank(config, folder, 0, 1, 0)
+
+
+def continue_badly(forgotten: str | None, config: RunConfig, folder: Path) -> None:
+    """Continue a run, with one part of resuming left out."""
+    if forgotten == "journal":
+        RunRecord.wind_back = lambda self, offset: None  # type: ignore[method-assign]
+    elif forgotten == "optimisers":
+        FlatOptimizer.load = lambda self, *state: None  # type: ignore[method-assign]
+    elif forgotten == "generators":
+        torch.set_rng_state = lambda state: None
+    train_as_rank(config, folder, 0, 1, 0)
+
+
+def ended(zygote: Zygote, pid: int) -> int:
+    end = time.monotonic() + RUN_S
+    while (code := zygote.code(pid)) is None:
+        assert time.monotonic() < end, f"not done within {RUN_S} s"
+        time.sleep(0.01)
+    return code
+
+
+@pytest.mark.parametrize("forgotten", ["journal", "optimisers", "generators"])
+def test_the_comparison_sees_what_a_resume_forgets(zygote: Zygote, forgotten: str, tmp_path: Path) -> None:
+    """Negative controls: killed in the second epoch, continued well and badly."""
+    config, killed_at = small_config(epochs=2), STEPS_PER_EPOCH + 2
+    folders = [tmp_path / name for name in ("undisturbed", "well", "badly")]
+    for folder in folders[1:]:
+        assert ended(zygote, zygote.start(die_at, killed_at, config, folder)) == -signal.SIGKILL
+    pids = [zygote.start(continue_badly, choice, config, folder) for choice, folder in zip((None, None, forgotten), folders)]
+    assert [ended(zygote, pid) for pid in pids] == [0, 0, 0]
+    undisturbed, well, badly = (outcome(folder) for folder in folders)
+    assert same_tensors(well[0], undisturbed[0])
+    assert well[1] == undisturbed[1]
+    assert badly[1] != undisturbed[1]
+    assert same_tensors(badly[0], undisturbed[0]) is (forgotten == "journal")
+
+
+def test_a_lost_epoch_is_seen(zygote: Zygote, tmp_path: Path) -> None:
+    config = small_config(epochs=2)
+    assert ended(zygote, zygote.start(die_at, STEPS_PER_EPOCH + 1, config, tmp_path)) == -signal.SIGKILL
+    assert check_nothing_is_lost(tmp_path) == STEPS_PER_EPOCH
+    remove_tree(next((tmp_path / "checkpoints").glob("step-*")))
+    with pytest.raises(AssertionError, match="lost an epoch"):
+        check_nothing_is_lost(tmp_path)
 
 
 @pytest.mark.slow
