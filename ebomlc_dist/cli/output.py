@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,9 +52,18 @@ def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints
     if hints:
         run = shlex.quote(str(summaries[0]["run"]))
         print("\nnext:")
-        print(f"  ebomlc evaluate {run}")
-        print(f"  ebomlc predict {run} --images DIR --output predictions.csv")
-        print(f"  tensorboard --logdir {shlex.quote(str(output))}")
+        print(f"  {_command('ebomlc')} evaluate {run}")
+        print(f"  {_command('ebomlc')} predict {run} --images DIR --output predictions.csv")
+        print(f"  {_command('tensorboard')} --logdir {shlex.quote(str(output))}")
+
+
+def _command(name: str) -> str:
+    """A command as the person can type it: by name, or by path where its environment is not activated."""
+    beside = Path(sys.executable).with_name(name)
+    if shutil.which(name) is not None or not beside.exists():
+        return name
+    here = Path.cwd()
+    return shlex.quote(str(beside.relative_to(here) if beside.is_relative_to(here) else beside))
 
 
 def _per_cent(value: Any) -> str:

@@ -15,7 +15,7 @@ from ebomlc_dist.numerics.sgd import SgdRule
 class FlatOptimizer:
     """One network's optimiser and schedule.
 
-    The learning rate is a 0-dim tensor on the device, changed in place by the schedule, so that a captured step follows.
+    The learning rate is a 0-dim tensor on the device, changed in place by the schedule, and a captured step follows.
     """
 
     def __init__(self, network: FlatModule, optimizer: Optimizer, milestones: list[int], decay: float) -> None:
