@@ -1,7 +1,9 @@
 """What can be known about the launcher that started this process, before any process group exists."""
 
+import ctypes
 import os
 import shlex
+import signal
 from pathlib import Path
 
 import yaml
@@ -10,6 +12,7 @@ from ebomlc_dist.errors import InputError
 
 # Variables by which torchrun and Accelerate hand a worker its place.
 _PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_PR_SET_PDEATHSIG = 1
 
 
 def under_launcher() -> bool:
@@ -25,6 +28,27 @@ def launched_rank() -> int:
 def local_world_size() -> int:
     """Processes of this job on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
+
+
+def die_with_launcher() -> None:
+    """Ask Linux to kill this worker with its launcher: one that is gone leaves no orphans behind.
+
+    Call it before the long imports; a launcher that died earlier than that is seen by the parent that took its place.
+    """
+    if not under_launcher():
+        return
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError):
+        return
+    if _is_orphan():
+        raise SystemExit(1)
+
+
+def _is_orphan() -> bool:
+    """Whether init adopted this worker of torchrun, whose agent is a Python process, as the first process too."""
+    program = _parent_command()[:1]
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.getppid() == 1 and "python" not in "".join(program)
 
 
 def check_place() -> None:

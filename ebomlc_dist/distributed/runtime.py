@@ -4,11 +4,9 @@ Models are not wrapped: the engine reduces sums itself (see `communicator`), bec
 too late for a rule that is not linear in it.
 """
 
-import ctypes
 import hashlib
 import json
 import os
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +19,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from ebomlc_dist.config import TrainConfig
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.determinism import make_deterministic
-from ebomlc_dist.distributed.launcher import check_place, local_world_size, under_launcher
+from ebomlc_dist.distributed.launcher import check_place, die_with_launcher, local_world_size, under_launcher
 from ebomlc_dist.errors import InputError
 
 T = TypeVar("T")
@@ -34,11 +32,14 @@ class Runtime:
 
     Attributes:
         communicator: reductions with the step's own time limit.
+        patient: the same ranks with the limit of a start-up, for what one rank may do while the others wait: reading
+            data, a checkpoint, the folder.
         device: where this rank's tensors live.
         under_launcher: whether a launcher owns the exit code.
     """
 
     communicator: Communicator
+    patient: Communicator
     device: torch.device
     rank: int
     world_size: int
@@ -52,7 +53,7 @@ class Runtime:
         cpu = _choose_cpu(device)
         if config.deterministic:
             make_deterministic()
-        _die_with_parent()
+        die_with_launcher()
         limit = InitProcessGroupKwargs(timeout=timedelta(seconds=config.start_timeout_s))
         # FlatModule enters autocast, on plain modules; Accelerate's own precision acts on prepared ones only.
         accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[limit])
@@ -61,12 +62,12 @@ class Runtime:
         if world_size > 1:
             group = cast(dist.ProcessGroup, dist.new_group(timeout=timedelta(seconds=config.step_timeout_s)))
         _set_threads()
+        rank = accelerator.process_index
         return cls(
-            communicator=Communicator(
-                accelerator.device, rank=accelerator.process_index, world_size=world_size, group=group
-            ),
+            communicator=Communicator(accelerator.device, rank=rank, world_size=world_size, group=group),
+            patient=Communicator(accelerator.device, rank=rank, world_size=world_size),
             device=accelerator.device,
-            rank=accelerator.process_index,
+            rank=rank,
             world_size=world_size,
             local_rank=accelerator.local_process_index,
             under_launcher=under_launcher(),
@@ -79,7 +80,7 @@ class Runtime:
 
     def broadcast_text(self, text: str) -> str:
         """Rank 0's text on every rank."""
-        return self.communicator.broadcast_bytes(text.encode() if self.is_main else None).decode()
+        return self.patient.broadcast_bytes(text.encode() if self.is_main else None).decode()
 
     def on_first_rank(self, work: Callable[[], Any]) -> Any:
         """The JSON value that ``work`` gives on rank 0, on every rank. An `InputError` there is raised everywhere."""
@@ -102,7 +103,7 @@ class Runtime:
         except InputError as error:
             message = str(error)
         encoded = message.encode()[:MESSAGE_BYTES].ljust(MESSAGE_BYTES)
-        every = self.communicator.gather(torch.frombuffer(bytearray(encoded), dtype=torch.uint8).to(self.device))
+        every = self.patient.gather(torch.frombuffer(bytearray(encoded), dtype=torch.uint8).to(self.device))
         messages = [bytes(row.tolist()).decode(errors="replace").strip() for row in every.cpu()]
         for rank, text in enumerate(messages):
             if text:
@@ -112,7 +113,7 @@ class Runtime:
     def check_alike(self, what: str, text: str) -> None:
         """Raise `InputError` on every rank where some rank's ``text`` differs from rank 0's, naming the first one."""
         digest = torch.tensor(list(hashlib.sha256(text.encode()).digest()), dtype=torch.uint8, device=self.device)
-        every = self.communicator.gather(digest)
+        every = self.patient.gather(digest)
         different = (every != every[0]).any(dim=1).nonzero().flatten().tolist()
         if different:
             raise InputError(
@@ -146,17 +147,3 @@ def _set_threads() -> None:
     elif omp is None or (omp == "1" and under_launcher()):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(1, cores // local_world_size()))
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to kill this worker with its launcher: a launcher that is gone leaves no orphans behind."""
-    if not under_launcher():
-        return
-    parent = os.getppid()
-    pr_set_pdeathsig = 1
-    try:
-        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != parent:
-        raise SystemExit(1)

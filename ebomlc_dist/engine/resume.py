@@ -68,7 +68,7 @@ def load_checkpoint(paths: RunFolder, dataset: NoisyDataset, runtime: Runtime) -
 
     if not runtime.on_first_rank(read):
         return None
-    return Checkpoint.unpack(runtime.communicator.broadcast_bytes(packed if runtime.is_main else None))
+    return Checkpoint.unpack(runtime.patient.broadcast_bytes(packed if runtime.is_main else None))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

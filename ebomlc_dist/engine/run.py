@@ -80,7 +80,7 @@ def train(
     claimed: list[Claim] = []
     runtime.on_first_rank(lambda: claimed.append(claim(folder, config.recipe, resume=resume)))
     try:
-        with _truth_in_status(paths, runtime), _rank_log(paths, runtime):
+        with _rank_log(paths, runtime), _truth_in_status(paths, runtime):
             checkpoint, training = _prepare(config, paths, dataset, resume, runtime)
             if runtime.is_main and not quiet:
                 show_panel(describe(config, folder, training.dataset, runtime, sources or {}))
@@ -126,7 +126,7 @@ def _train(
         export_models(training, paths, summary)
         write_json(paths.summary, summary)
         write_status(paths.root, state="finished", code=0, step=trainer.progress.step)
-    runtime.communicator.barrier()
+    runtime.patient.barrier()
     return summary
 
 

@@ -29,7 +29,15 @@ def tiny_config(method: str = "ebomlc", **changes: dict[str, Any]) -> RunConfig:
 def runtime_of(communicator: Communicator) -> Runtime:
     """A runtime around ranks that exist already."""
     rank = communicator.rank
-    return Runtime(communicator, communicator.device, rank, communicator.world_size, rank, under_launcher=False)
+    return Runtime(
+        communicator=communicator,
+        patient=communicator,
+        device=communicator.device,
+        rank=rank,
+        world_size=communicator.world_size,
+        local_rank=rank,
+        under_launcher=False,
+    )
 
 
 def alone() -> Runtime:

@@ -1,0 +1,72 @@
+"""What one rank does while the others wait is under the start-up's limit, not under a step's."""
+
+import time
+from datetime import timedelta
+
+import torch.distributed as dist
+
+from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.errors import InputError
+from tests.support.pool import RankPool
+from tests.support.runs import runtime_of
+
+STEP_LIMIT_S = 1.0
+
+
+def reading_slowly(communicator: Communicator, patient: bool) -> str:
+    group = dist.new_group(timeout=timedelta(seconds=STEP_LIMIT_S))
+    runtime = runtime_of(communicator)
+    hasty = Communicator(communicator.device, rank=communicator.rank, world_size=2, group=group)
+    runtime.communicator = hasty
+    if not patient:
+        runtime.patient = hasty
+
+    def read() -> str:
+        time.sleep(2 * STEP_LIMIT_S)
+        return "read"
+
+    try:
+        return runtime.on_first_rank(read)
+    except RuntimeError:
+        return "timed out"
+
+
+def test_the_first_rank_may_take_its_time_at_the_start(two_ranks: RankPool) -> None:
+    assert two_ranks.run(reading_slowly, True) == ["read", "read"]
+
+
+def test_the_steps_limit_would_have_ended_it() -> None:
+    """In ranks of its own: a limit that strikes leaves a group broken."""
+    pool = RankPool(2)
+    try:
+        assert "timed out" in pool.run(reading_slowly, False)
+    finally:
+        pool.close()
+
+
+def outcomes(communicator: Communicator) -> list[str]:
+    runtime = runtime_of(communicator)
+
+    def refuse() -> None:
+        raise InputError("it cannot be")
+
+    told = []
+    for work in (runtime.on_first_rank, runtime.on_every_rank):
+        try:
+            work(refuse)
+        except InputError as error:
+            told.append(str(error))
+    runtime.check_alike("thing", "same")
+    try:
+        runtime.check_alike("thing", f"of rank {communicator.rank}")
+    except InputError as error:
+        told.append(str(error))
+    return [*told, runtime.broadcast_text(f"rank {communicator.rank}: ü")]
+
+
+def test_every_rank_hears_the_same(two_ranks: RankPool) -> None:
+    first, second = two_ranks.run(outcomes)
+    assert first == second
+    assert first[:2] == ["it cannot be"] * 2
+    assert "rank 1 has another thing than rank 0" in first[2]
+    assert first[3] == "rank 0: ü"
