@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.engine.optimizers import FlatOptimizer
-from ebomlc_dist.methods.contract import Method, PairedBatch, Reducer
+from ebomlc_dist.methods.contract import Method, PairedBatch, Reducer, Remembering, memory_of
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.loss_scale import LossScale
 
@@ -33,7 +33,7 @@ class TrainStep:
     """Applies a method's proposal through the optimisers.
 
     A proposal that is not finite on any rank is not finite in the reduced values, hence on every rank: all of them skip
-    together, and parameters, optimiser state and running statistics stay as they were.
+    together, and parameters, optimiser state, running statistics and the method's memory stay as they were.
     """
 
     def __init__(
@@ -51,20 +51,25 @@ class TrainStep:
         self.loss_scale = loss_scale
         rules = {name: optimizer.sgd_rule() for name, optimizer in optimizers.items()}
         self._rules = {name: rule for name, rule in rules.items() if rule is not None}
+        if isinstance(method, Remembering):
+            method.allocate(networks)
 
     def __call__(self, batch: PairedBatch) -> StepOutcome:
         before = {name: network.statistics.clone() for name, network in self.networks.items()}
         result = self.method.step(self.networks, self._rules, batch, self.reducer)
         skipped = ~torch.stack([torch.linalg.vector_norm(d).isfinite() for d in result.directions.values()]).all()
-        skip = skipped.float()
         with torch.no_grad():
             for name, origin in result.origins.items():
                 vector = self.networks[name].vector
                 vector.copy_(torch.where(skipped, vector, origin))
             for name, direction in result.directions.items():
-                self.optimizers[name].apply(direction, skip)
+                rests = skipped | result.waits[name] if name in result.waits else skipped
+                self.optimizers[name].apply(direction, rests.float())
             for name, network in self.networks.items():
                 network.statistics.copy_(torch.where(skipped, before[name], network.statistics))
+            memory = memory_of(self.method)
+            for name, value in result.memory.items():
+                memory[name].copy_(torch.where(skipped, memory[name], value))
         if self.loss_scale is not None:
             self.loss_scale.update(skipped)
         return StepOutcome(result.metrics, result.maxima, result.corrected, skipped)

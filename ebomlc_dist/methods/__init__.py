@@ -38,6 +38,18 @@ METHODS = {
         "released code of EBOMLC",
         True,
     ),
+    "mlc": MethodInfo(
+        "mlc:Mlc",
+        "label correction steered by a hypergradient through a look-ahead",
+        "Meta Label Correction for Noisy Label Learning",
+        True,
+    ),
+    "mlc-d": MethodInfo(
+        "mlc_d:MlcD",
+        "MLC with the plain dynamic barrier instead of a hypergradient",
+        "Efficient Bilevel Optimization for Meta Label Correction, Algorithm 1",
+        True,
+    ),
     "ce": MethodInfo("cross_entropy:CrossEntropy", "cross entropy on the noisy labels: the floor", "-", False),
     "ce-clean": MethodInfo(
         "cross_entropy:CrossEntropyClean", "cross entropy on the trusted images alone: a reference", "-", True

@@ -6,7 +6,7 @@ non-linear afterwards, on means that are the same on every rank. It never names 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
@@ -102,6 +102,8 @@ class StepResult:
         maxima: the same, for figures whose largest value over an interval matters.
         corrected: (n,) int64 label the method believes for each sample of ``batch.noisy``, where it forms one.
         origins: network name → (P,) vector the optimiser starts from instead of the current parameters.
+        waits: network name → 0-dim bool, the same on every rank: where true, this network's optimiser rests this step.
+        memory: new values of `Remembering.memory`, under the same names.
     """
 
     directions: Mapping[str, Tensor]
@@ -109,6 +111,8 @@ class StepResult:
     maxima: Mapping[str, Tensor] = field(default_factory=dict)
     corrected: Tensor | None = None
     origins: Mapping[str, Tensor] = field(default_factory=dict)
+    waits: Mapping[str, Tensor] = field(default_factory=dict)
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Method(Protocol):
@@ -141,3 +145,24 @@ class Method(Protocol):
         None where the method forms no corrected label. Evaluation mode, no gradient.
         """
         ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """What a method has besides `Method` where a step leaves something behind for the next one.
+
+    Attributes:
+        memory: name → tensor on the device, the same on every rank. A step reads it and returns new values in
+            `StepResult.memory`; the engine writes them in place unless the step is skipped, and checkpoints hold them.
+    """
+
+    memory: dict[str, Tensor]
+
+    def allocate(self, networks: Mapping[str, FlatModule]) -> None:
+        """Fill `memory` with what the first step is to find. The engine calls it once."""
+        ...
+
+
+def memory_of(method: Method) -> dict[str, Tensor]:
+    """What the method's steps carry from one to the next; empty where they carry nothing."""
+    return method.memory if isinstance(method, Remembering) else {}

@@ -22,14 +22,15 @@ from pydantic import Field
 from torch import Tensor
 
 from ebomlc_dist.methods.contract import PairedBatch, Reducer, StepResult
-from ebomlc_dist.methods.label_correction import CorrectorConfig, Forward, LabelCorrection
+from ebomlc_dist.methods.label_correction import Forward
+from ebomlc_dist.methods.mixture import MixtureConfig, MixtureCorrection
 from ebomlc_dist.numerics.barrier import gram
 from ebomlc_dist.numerics.flat import FlatModule, gradient_at, gradients
 from ebomlc_dist.numerics.losses import MixtureKind, soft_cross_entropy
 from ebomlc_dist.numerics.sgd import SgdRule
 
 
-class EbomlcReleasedConfig(CorrectorConfig):
+class EbomlcReleasedConfig(MixtureConfig):
     """The released code's settings. Its companions (dropout and BatchNorm in the meta model, the ``leaky`` split, the
     best epoch's score) belong to the recipe."""
 
@@ -39,7 +40,7 @@ class EbomlcReleasedConfig(CorrectorConfig):
     gap_as_step: bool = Field(False, description="line 5; the released code does it except on CIFAR-10")
 
 
-class EbomlcReleased(LabelCorrection):
+class EbomlcReleased(MixtureCorrection):
     """The released step. See the module's equations."""
 
     Config: ClassVar = EbomlcReleasedConfig

@@ -1,14 +1,16 @@
-"""What the label-correcting methods share: the two objectives, and the label a trained corrector gives.
+"""What the label-correcting methods share: the lower objective, and the label a trained corrector gives.
 
 With main model f_w, label corrector g_α, and features h(x) through which no gradient flows:
 
-    G(w, α) = mean softCE(f_w(x_n), g_α(h(x_n), ỹ))                  lower objective, over the noisy batch
-    F(w, α) = mean CE(ρ·f_w(x_c) + (1−ρ)·g_α(h(x_c), y_c), y_c)      upper objective, over the clean batch (eq. 9)
+    G(w, α) = mean softCE(f_w(x_n), g_α(h(x_n), ỹ))      lower objective, over the noisy batch
+    F(w)    = mean CE(f_w(x_c), y_c)                     plain upper objective, over the clean batch
+
+EBOMLC's upper objective mixes in the corrector: `ebomlc_dist.methods.mixture`.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -16,23 +18,19 @@ from torch import Tensor
 
 from ebomlc_dist.methods.contract import Batch, MethodConfig, PairedBatch, Streams
 from ebomlc_dist.numerics.flat import FlatModule
-from ebomlc_dist.numerics.losses import MixtureKind, cross_entropy, mixture_cross_entropy, soft_cross_entropy
+from ebomlc_dist.numerics.losses import cross_entropy, soft_cross_entropy
 
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class CorrectorConfig(MethodConfig):
-    """What every method with a label corrector chooses about its two objectives."""
+    """What every method with a label corrector chooses."""
 
     features: Literal["main", "frozen"] = Field("main", description="h(x): the main model's, or a frozen extractor's")
     extractor: Path | None = Field(None, description="model folder of the frozen extractor, such as RUN/model")
     lower_objective: Literal["noisy", "with_clean"] = Field(
         "noisy", description="with_clean: half of each clean batch joins the lower objective as cross entropy"
     )
-    mixture: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.2, description="ρ, weight of the main prediction in F")
-    mixture_kind: MixtureKind = "probability"
-    barrier_strength: Annotated[float, Field(ge=0.0)] = Field(0.25, description="δ")
-    noisy_scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.5, description="ξ")
 
     @model_validator(mode="after")
     def _extractor_is_given_where_needed(self) -> Self:
@@ -42,19 +40,17 @@ class CorrectorConfig(MethodConfig):
 
 
 class LabelCorrection:
-    """F and G over one rank's samples, as sums."""
+    """The objectives over one rank's samples, as sums."""
 
     def __init__(self, config: CorrectorConfig) -> None:
         self.config = config
         self.networks: tuple[str, ...] = ("main", "meta") + (("extractor",) if config.features == "frozen" else ())
         self.streams = Streams(clean=True, lower_clean=config.lower_objective == "with_clean")
 
-    def upper_sum(self, networks: Mapping[str, FlatModule], clean: Batch) -> Tensor:
-        """Sum of F, differentiable in w and α."""
-        config = self.config
-        logits, features = networks["main"](clean.images)
-        meta_logits = networks["meta"](self.features(networks, clean.images, features), clean.labels)
-        return clean.sum(mixture_cross_entropy(logits, meta_logits, clean.labels, config.mixture, config.mixture_kind))
+    def clean_sum(self, forward: Forward, clean: Batch) -> Tensor:
+        """Sum of plain cross entropy on trusted labels under ``forward``, such as the upper objective F."""
+        logits, _ = forward(clean.images)
+        return clean.sum(cross_entropy(logits, clean.labels))
 
     def features(self, networks: Mapping[str, FlatModule], images: Tensor, main_features: Tensor) -> Tensor:
         """h(x), (n, D), without a gradient."""
@@ -71,8 +67,7 @@ class LabelCorrection:
         total = batch.noisy.sum(soft_cross_entropy(logits.log_softmax(dim=1), soft_labels))
         if batch.lower_clean is None:
             return total
-        clean_logits, _ = forward(batch.lower_clean.images)
-        return total + batch.lower_clean.sum(cross_entropy(clean_logits, batch.lower_clean.labels))
+        return total + self.clean_sum(forward, batch.lower_clean)
 
     def lower_count(self, batch: PairedBatch) -> int:
         """How many of this rank's samples `lower_sum` runs over."""

@@ -23,6 +23,11 @@ class SgdRule:
     weight_decay: float
     nesterov: bool = False
 
+    @property
+    def sensitivity(self) -> Tensor:
+        """The derivative of `step` with respect to the gradient, 0-dim: η, with nesterov η(1 + μ)."""
+        return self.rate * (1 + self.momentum) if self.nesterov else self.rate
+
     def step(self, gradient: Tensor, point: Tensor) -> Tensor:
         """η·(g + λw + μm), (P,): what would be subtracted from ``point`` (P,) for ``gradient`` (P,)."""
         decayed = gradient + self.weight_decay * point

@@ -1,6 +1,7 @@
 """A world that is not the one that was asked for is refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,3 +63,20 @@ def test_a_worker_without_its_place_is_refused(monkeypatch: pytest.MonkeyPatch) 
     started_by(monkeypatch, "bash", WORLD_SIZE="2")
     with pytest.raises(InputError, match="not RANK"):
         launcher.check_place()
+
+
+@pytest.mark.parametrize(
+    ("parent", "number", "orphan"), [("/sbin/init", 1, True), ("python", 1, False), ("bash", 7, False)]
+)
+def test_a_worker_that_init_adopted_ends(
+    monkeypatch: pytest.MonkeyPatch, parent: str, number: int, orphan: bool
+) -> None:
+    """A launcher may be the first process of a container, and is Python then."""
+    started_by(monkeypatch, parent, **PLACE, TORCHELASTIC_RUN_ID="none")
+    monkeypatch.setattr(launcher.ctypes, "CDLL", lambda *_: SimpleNamespace(prctl=lambda *_: 0))
+    monkeypatch.setattr(launcher.os, "getppid", lambda: number)
+    if orphan:
+        with pytest.raises(SystemExit):
+            launcher.die_with_launcher()
+    else:
+        launcher.die_with_launcher()

@@ -7,6 +7,7 @@ import torch
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.engine import state
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import read_status
 from tests.support.pool import RankPool
@@ -39,6 +40,25 @@ def test_stopped_and_continued_equals_straight_through(tmp_path: Path, method: s
         assert read_status(tmp_path / "stopped").code == 75
     assert train_until(config, tmp_path / "stopped", alone()) is not None
     assert_same(tmp_path / "stopped", tmp_path / "straight")
+
+
+def test_what_a_step_leaves_for_the_next_is_stored_and_needed(tmp_path: Path) -> None:
+    """MLC with a window of 3 steps, stopped in the middle of one; without its memory the run would be another."""
+    config = four_epochs("mlc")
+    window = config.method.model_copy(update={"look_ahead_steps": 3})
+    config = config.model_copy(update={"method": window})
+    train_until(config, tmp_path / "straight", alone())
+    for stop in (7, 11):
+        assert train_until(config, tmp_path / "stopped", alone(), stop_after=stop) is None
+    assert train_until(config, tmp_path / "stopped", alone()) is not None
+    assert_same(tmp_path / "stopped", tmp_path / "straight")
+
+    assert train_until(config, tmp_path / "forgetful", alone(), stop_after=7) is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "memory_of", lambda method: {})
+        assert train_until(config, tmp_path / "forgetful", alone()) is not None
+    tensors, expected = outcome(tmp_path / "forgetful")[0], outcome(tmp_path / "straight")[0]
+    assert not torch.equal(tensors["meta/embedding.weight"], expected["meta/embedding.weight"])
 
 
 def test_another_seed_is_another_run(tmp_path: Path) -> None:

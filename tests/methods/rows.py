@@ -29,6 +29,21 @@ ROWS = {
         ),
     ),
     "ebomlc-released": Row(collectives=3, forward_units=9, variants=({}, {"gap_as_step": True})),
+    "mlc": Row(
+        collectives=3,
+        forward_units=9,
+        variants=(
+            {},
+            {"hypergradient": "double_backward", "lower_objective": "with_clean"},
+            {"hypergradient": "finite_difference", "look_ahead": "sgd"},
+            {"look_ahead_steps": 3},
+        ),
+    ),
+    "mlc-d": Row(
+        collectives=7,
+        forward_units=19,
+        variants=({}, {"value_gradient": "difference", "inner_steps": 2}, {"lower_objective": "with_clean"}),
+    ),
     "ce": Row(collectives=1, forward_units=3),
     "ce-clean": Row(collectives=1, forward_units=3),
     "ce-oracle": Row(collectives=1, forward_units=3),

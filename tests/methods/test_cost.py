@@ -20,10 +20,10 @@ CPU = torch.device("cpu")
 BATCH = 4
 
 
-def make_step(method: str, batch_size: int = BATCH) -> tuple[TrainStep, PairedBatch]:
+def make_step(method: str, batch_size: int = BATCH, **settings: object) -> tuple[TrainStep, PairedBatch]:
     """The method on ResNet-32 with equal noisy and clean batches, and half a clean batch more where it asks for one."""
     method_type = method_class(method)
-    instance = method_type(method_type.Config.model_validate({"name": method}))
+    instance = method_type(method_type.Config.model_validate({"name": method, **settings}))
     networks = {"main": FlatModule(build_main_model("resnet32", num_classes=10, in_channels=3, norm="batch").train())}
     if "meta" in instance.networks:
         networks["meta"] = FlatModule(LabelCorrector(10, 64))
@@ -54,6 +54,22 @@ def test_forward_units_of_a_step(method: str) -> None:
     units = counter.get_total_flops() / forward_flops()
     # A backward is a little less than two forwards, as nothing flows back into the images.
     assert units == pytest.approx(ROWS[method].forward_units, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"hypergradient": "double_backward"}, 10),
+        ({"hypergradient": "finite_difference"}, 7),
+        ({"look_ahead_steps": 2}, 12),
+    ],
+    ids=str,
+)
+def test_forward_units_of_mlc(settings: dict, expected: float) -> None:
+    step, batch = make_step("mlc", **settings)
+    with FlopCounterMode(display=False) as counter:
+        step(batch)
+    assert counter.get_total_flops() / forward_flops() == pytest.approx(expected, rel=0.02)
 
 
 class Launches(TorchDispatchMode):

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.methods.contract import StepResult
-from tests.methods.reference import ebomlc_directions
-from tests.support.problem import Learner, Sizes, local_batch, make_learner, run_steps
+from tests.methods.reference import ebomlc_directions, flat
+from tests.support.problem import Sizes, local_batch, make_learner, propose, run_steps
 
 CPU = torch.device("cpu")
 OPTIONS = [
@@ -21,17 +20,6 @@ OPTIONS = [
     {"mixture": 1.0},
     {"mixture": 0.0, "barrier_strength": 2.0, "noisy_scale": 1.0},
 ]
-
-
-def propose(learner: Learner, step: int = 0) -> StepResult:
-    """The method's proposal, without applying it."""
-    rules = {"main": learner.optimizers["main"].sgd_rule()}
-    batch = local_batch(learner.method, step, 0, 1)
-    return learner.method.step(learner.networks, rules, batch, Communicator(CPU))
-
-
-def flat(tensors: list[torch.Tensor]) -> torch.Tensor:
-    return torch.cat([t.reshape(-1) for t in tensors])
 
 
 @pytest.mark.parametrize("settings", OPTIONS, ids=str)

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from ebomlc_dist.config import OptimConfig
 from ebomlc_dist.data.index_stream import shard
+from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.optimizers import FlatOptimizer, make_adam, make_sgd
 from ebomlc_dist.engine.step import StepOutcome, TrainStep
 from ebomlc_dist.methods import method_class
-from ebomlc_dist.methods.contract import Batch, Method, PairedBatch, Reducer
+from ebomlc_dist.methods.contract import Batch, Method, PairedBatch, Reducer, StepResult, memory_of
 from ebomlc_dist.models.label_corrector import LabelCorrector
 from ebomlc_dist.numerics.flat import FlatModule
 
@@ -59,6 +60,7 @@ class Learner:
         for name, optimizer in self.optimizers.items():
             state[f"{name}.vector"] = self.networks[name].vector.detach().clone()
             state |= {f"{name}.{key}": value.clone() for key, value in optimizer.state().items()}
+        state |= {f"method.{name}": value.clone() for name, value in memory_of(self.method).items()}
         return state
 
 
@@ -124,3 +126,10 @@ def run_steps(
         learner.step(local_batch(learner.method, step, rank, world_size, sizes, dtype))
         for step in range(first, first + steps)
     ]
+
+
+def propose(learner: Learner, step: int = 0) -> StepResult:
+    """The method's proposal on the whole batch of a step, without applying it."""
+    rules = {"main": learner.optimizers["main"].sgd_rule()}
+    batch = local_batch(learner.method, step, 0, 1)
+    return learner.method.step(learner.networks, rules, batch, Communicator(torch.device("cpu")))

@@ -1,0 +1,37 @@
+"""EBOMLC's upper objective, in which the corrector's prediction joins the main model's (eq. 9):
+
+F(w, α) = mean CE(ρ·f_w(x_c) + (1−ρ)·g_α(h(x_c), y_c), y_c)
+"""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from ebomlc_dist.methods.contract import Batch
+from ebomlc_dist.methods.label_correction import CorrectorConfig, LabelCorrection
+from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.losses import MixtureKind, mixture_cross_entropy
+
+
+class MixtureConfig(CorrectorConfig):
+    """What Algorithm 2 and the released step have in common."""
+
+    mixture: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.2, description="ρ, weight of the main prediction in F")
+    mixture_kind: MixtureKind = "probability"
+    barrier_strength: Annotated[float, Field(ge=0.0)] = Field(0.25, description="δ")
+    noisy_scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.5, description="ξ")
+
+
+class MixtureCorrection(LabelCorrection):
+    """Label correction with the mixture upper objective."""
+
+    config: MixtureConfig
+
+    def upper_sum(self, networks: Mapping[str, FlatModule], clean: Batch) -> Tensor:
+        """Sum of F, differentiable in w and α."""
+        config = self.config
+        logits, features = networks["main"](clean.images)
+        meta_logits = networks["meta"](self.features(networks, clean.images, features), clean.labels)
+        return clean.sum(mixture_cross_entropy(logits, meta_logits, clean.labels, config.mixture, config.mixture_kind))
