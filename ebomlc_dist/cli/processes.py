@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -115,7 +116,8 @@ def _wait(command: list[str], environment: dict[str, str]) -> int:
 
     previous = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
-        child = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_end_with_parent)
+        end = partial(_end_with_parent, os.getpid())
+        child = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=end)
         for number in early:
             child.send_signal(number)
         return child.wait()
@@ -124,9 +126,11 @@ def _wait(command: list[str], environment: dict[str, str]) -> int:
             signal.signal(number, handler)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """In the child: ask Linux for a SIGTERM when the parent is gone, whatever ended it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _version(folder: Path) -> tuple[int, int] | None:

@@ -90,7 +90,9 @@ def train(
 ) -> int:
     """Train the methods of a recipe, one after another, on the same split, noise and seeds."""
     from ebomlc_dist.cli.processes import Processes
-    from ebomlc_dist.distributed.launcher import under_launcher
+    from ebomlc_dist.distributed.launcher import die_with_launcher, under_launcher
+
+    die_with_launcher()
     from ebomlc_dist.recipes.assemble import resolve
 
     try:

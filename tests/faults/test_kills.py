@@ -1,4 +1,4 @@
-"""F1: ``kill -9`` of a random process at a random moment never costs a finished epoch, and leaves no trace in the result."""
+"""``kill -9`` of a random process at a random moment costs no finished epoch and leaves no trace in the result."""
 
 import os
 import signal
@@ -15,9 +15,11 @@ import torch
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.engine.optimizers import FlatOptimizer
 from ebomlc_dist.files.durable import remove_tree
+from ebomlc_dist.files.run_folder import read_status
 from ebomlc_dist.reporting.record import RunRecord
 from tests.faults.campaign import RUN_S, STEPS_PER_EPOCH, Campaign, check_nothing_is_lost, small_config, train_as_rank
 from tests.faults.zygote import Zygote
+from tests.support.pool import free_port
 from tests.support.runs import outcome, same_tensors
 
 SEED = int(os.environ.get("EBOMLC_TEST_SEED", "20"))
@@ -72,7 +74,8 @@ def test_a_killed_run_ends_as_the_undisturbed_one(zygote: Zygote, world_size: in
     kill_in_lanes(zygote, world_size, kills, tmp_path)
 
 
-def die_at(step: int, config: RunConfig, folder: Path) -> None:
+def die_at(step: int, config: RunConfig, folder: Path, rank: int = 0, world_size: int = 1, port: int = 0) -> None:
+    """Train; rank 0 is killed once ``step`` steps are done."""
     original = RunRecord.step
 
     def record(self: RunRecord, done: int) -> None:
@@ -81,7 +84,7 @@ def die_at(step: int, config: RunConfig, folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     RunRecord.step = record  # type: ignore[method-assign]
-    train_as_rank(config, folder, 0, 1, 0)
+    train_as_rank(config, folder, rank, world_size, port)
 
 
 def continue_badly(forgotten: str | None, config: RunConfig, folder: Path) -> None:
@@ -110,13 +113,25 @@ def test_the_comparison_sees_what_a_resume_forgets(zygote: Zygote, forgotten: st
     folders = [tmp_path / name for name in ("undisturbed", "well", "badly")]
     for folder in folders[1:]:
         assert ended(zygote, zygote.start(die_at, killed_at, config, folder)) == -signal.SIGKILL
-    pids = [zygote.start(continue_badly, choice, config, folder) for choice, folder in zip((None, None, forgotten), folders)]
+    choices = zip((None, None, forgotten), folders, strict=True)
+    pids = [zygote.start(continue_badly, choice, config, folder) for choice, folder in choices]
     assert [ended(zygote, pid) for pid in pids] == [0, 0, 0]
     undisturbed, well, badly = (outcome(folder) for folder in folders)
     assert same_tensors(well[0], undisturbed[0])
     assert well[1] == undisturbed[1]
     assert badly[1] != undisturbed[1]
     assert same_tensors(badly[0], undisturbed[0]) is (forgotten == "journal")
+
+
+def test_a_survivor_leaves_its_reason_behind(zygote: Zygote, tmp_path: Path) -> None:
+    port = free_port()
+    pids = [zygote.start(die_at, 4, small_config(), tmp_path, rank, 2, port) for rank in (0, 1)]
+    assert [ended(zygote, pid) for pid in pids] == [-signal.SIGKILL, 1]
+    status = read_status(tmp_path)
+    assert (status.state, status.code, status.rank) == ("failed", 1, 1)
+    log = (tmp_path / "logs" / "rank-1.log").read_text()
+    assert "Traceback" in log
+    assert str(status.reason).partition(": ")[2] in log
 
 
 def test_a_lost_epoch_is_seen(zygote: Zygote, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""F2, F5: no worker outlives its launcher; a request to stop ends every process with one checkpoint."""
+"""No worker outlives its launcher; a request to stop ends every process with one checkpoint."""
 
 import os
 import signal
@@ -15,7 +15,6 @@ from tests.support.commands import (
     CONFIGS,
     EBOMLC,
     ROOT,
-    START_S,
     Command,
     command,
     is_training,
@@ -31,6 +30,8 @@ STARTS = {
     "ebomlc": [*EBOMLC, "train", *LONG, "-o", "out", "--num-processes", "2", "--device", "cpu"],
 }
 GONE_S = 2.0
+# With a step to finish and a checkpoint to write; schedulers wait as long before they kill.
+IN_ORDER_S = 30.0
 
 
 def kill_and_watch(started: Command) -> float:
@@ -40,8 +41,8 @@ def kill_and_watch(started: Command) -> float:
     return wait_for("orphans", lambda: not started.alive(), 60.0)
 
 
-@pytest.mark.parametrize("name", ["accelerate", pytest.param("accelerate-single", marks=pytest.mark.slow), "ebomlc"])
-def test_nobody_outlives_the_parent(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["accelerate", pytest.param("accelerate-single", marks=pytest.mark.slow)])
+def test_nobody_outlives_the_launcher(name: str, tmp_path: Path) -> None:
     with command(STARTS[name], tmp_path) as started:
         wait_for("the first step", lambda: is_training(tmp_path / "out"))
         assert kill_and_watch(started) < GONE_S
@@ -56,24 +57,32 @@ def test_nobody_outlives_a_parent_killed_while_it_starts(name: str, trial: int, 
     with command(STARTS[name], tmp_path) as started:
         wait_for("a child", lambda: len(started.alive()) > 1)
         time.sleep(moment)
-        assert kill_and_watch(started) < GONE_S
+        assert kill_and_watch(started) < (IN_ORDER_S if name == "ebomlc" else GONE_S)
 
 
-def test_sigterm_stops_all_processes_with_one_checkpoint_and_code_75(tmp_path: Path) -> None:
+def test_asked_or_orphaned_the_processes_of_ebomlc_stop_with_one_checkpoint(tmp_path: Path) -> None:
+    """SIGTERM ends with code 75; after ``kill -9`` of the command its launcher is told, and the run stops just so."""
     folder = tmp_path / "out"
     with command(STARTS["ebomlc"], tmp_path) as started:
         wait_for("the first step", lambda: is_training(folder))
         os.kill(started.process.pid, signal.SIGTERM)
-        code, _, err = started.wait(START_S)
+        code, _, err = started.wait()
         assert not started.alive()
+    assert (code, read_status(folder).code) == (75, 75), err
+    first = stopped_at(folder)
+
+    with command([*STARTS["ebomlc"], "--resume", "auto"], tmp_path) as continued:
+        wait_for("a later step", lambda: read_status(folder).state == "running" and is_training(folder))
+        assert kill_and_watch(continued) < IN_ORDER_S
+    assert stopped_at(folder) > first
+
+
+def stopped_at(folder: Path) -> int:
+    """The step of the checkpoint of a run that was stopped."""
     status = read_status(folder)
-    assert (code, status.state, status.code, status.reason) == (75, "stopped", 75, "SIGTERM"), err
+    assert (status.state, status.reason) == ("stopped", "SIGTERM")
     checkpoint = CheckpointStore(folder / "checkpoints").load()
     assert checkpoint is not None
     assert checkpoint.step == status.step
     assert not list((folder / "checkpoints").glob(".tmp-*"))
-
-    with command([*STARTS["ebomlc"], "--resume", "auto"], tmp_path) as continued:
-        wait_for("a later step", lambda: is_training(folder) and (read_status(folder).step or 0) > checkpoint.step)
-        assert read_status(folder).state == "running"
-        assert kill_and_watch(continued) < GONE_S
+    return checkpoint.step

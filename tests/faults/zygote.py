@@ -29,7 +29,7 @@ _START_S = 300
 
 
 class Zygote:
-    """Forks itself on order. Its forks die with it, and it dies with the test session. Several threads may give orders."""
+    """Forks itself on order. Its forks die with it, and it dies with the test session. Threads may share it."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -44,11 +44,11 @@ class Zygote:
         assert threads == 1, f"{threads} threads: a fork may inherit a lock that nobody gives back"
 
     def start(self, work: Callable[..., object], *arguments: Any) -> int:
-        """The id of a new process that runs ``work(*arguments)``, a module's function, and ends with 0, or 1 if it raised."""
+        """The id of a new process that runs ``work(*arguments)``, a module's function; 1 if that raises."""
         return self._ask("start", work, arguments)
 
     def code(self, pid: int) -> int | None:
-        """How a process ended (−9: killed by signal 9), or None while it lives. Until this tells, the id stays taken."""
+        """How a process ended (−9: killed by signal 9), or None while it lives. The id stays taken until then."""
         return self._ask("code", pid)
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Real commands in processes of their own: found by a mark in their environment, bounded in time, none left behind."""
 
 import contextlib
+import ctypes
 import os
 import secrets
 import signal
@@ -16,6 +17,7 @@ from ebomlc_dist.files.run_folder import RunFolder, read_status
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "launch_configs" / "accelerate"
 MARK = "EBOMLC_TEST_MARK"
+_PR_SET_PDEATHSIG = 1
 # A start imports torch in every process; on a machine with other work that takes long.
 START_S = 180.0
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
@@ -27,17 +29,19 @@ class Command:
 
     def __init__(self, words: list[str], folder: Path) -> None:
         self.mark = secrets.token_hex(8)
-        # As a person's shell has it: no choice of threads, no place among ranks.
+        # OMP_NUM_THREADS is what the launcher has an opinion on. One thread: two fight where others use the cores too.
         kept = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "PYTHONPATH")}
         self.process = subprocess.Popen(
             words,
             cwd=folder,
-            env=kept | {MARK: self.mark, "PYTHONPATH": str(ROOT)},
+            env=kept
+            | {MARK: self.mark, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1", "EBOMLC_NUM_THREADS": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_end_with_tests,
         )
 
     def wait(self, seconds: float = START_S) -> tuple[int, str, str]:
@@ -55,6 +59,11 @@ class Command:
             return marked and (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
         except OSError:
             return False
+
+
+def _end_with_tests() -> None:
+    """In the child: ask Linux for a SIGKILL when the test session is gone, whatever ended it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager
