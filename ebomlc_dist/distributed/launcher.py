@@ -12,6 +12,8 @@ from ebomlc_dist.errors import InputError
 
 # Variables by which torchrun and Accelerate hand a worker its place.
 _PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+# What ``accelerate launch`` exports, all of it only there.
+_BY_ACCELERATE = ("ACCELERATE_MIXED_PRECISION", "ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_USE_CPU")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -46,9 +48,10 @@ def die_with_launcher() -> None:
 
 
 def _is_orphan() -> bool:
-    """Whether init adopted this worker of torchrun, whose agent is a Python process, as the first process too."""
-    program = _parent_command()[:1]
-    return "TORCHELASTIC_RUN_ID" in os.environ and os.getppid() == 1 and "python" not in "".join(program)
+    """Whether init adopted this worker. A launcher is Python, where it is the first process of a container too."""
+    started = "TORCHELASTIC_RUN_ID" in os.environ or all(name in os.environ for name in _BY_ACCELERATE)
+    program = Path(next(iter(_parent_command()), "")).name
+    return started and (os.getppid() == 1 or program == "systemd") and "python" not in program
 
 
 def check_place() -> None:

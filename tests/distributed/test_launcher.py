@@ -65,14 +65,27 @@ def test_a_worker_without_its_place_is_refused(monkeypatch: pytest.MonkeyPatch) 
         launcher.check_place()
 
 
+BY_TORCHRUN = {**PLACE, "TORCHELASTIC_RUN_ID": "none"}
+BY_ACCELERATE = {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "no", "ACCELERATE_USE_CPU": "false"}
+BY_HAND = {**PLACE, "ACCELERATE_MIXED_PRECISION": "bf16"}
+
+
 @pytest.mark.parametrize(
-    ("parent", "number", "orphan"), [("/sbin/init", 1, True), ("python", 1, False), ("bash", 7, False)]
+    ("parent", "number", "place", "orphan"),
+    [
+        ("/sbin/init", 1, BY_TORCHRUN, True),
+        ("/sbin/init", 1, BY_ACCELERATE, True),
+        ("/lib/systemd/systemd", 900, BY_ACCELERATE, True),
+        ("/usr/bin/python3", 1, BY_TORCHRUN, False),
+        ("/bin/bash", 7, BY_TORCHRUN, False),
+        ("/sbin/tini", 1, BY_HAND, False),
+    ],
 )
 def test_a_worker_that_init_adopted_ends(
-    monkeypatch: pytest.MonkeyPatch, parent: str, number: int, orphan: bool
+    monkeypatch: pytest.MonkeyPatch, parent: str, number: int, place: dict[str, str], orphan: bool
 ) -> None:
-    """A launcher may be the first process of a container, and is Python then."""
-    started_by(monkeypatch, parent, **PLACE, TORCHELASTIC_RUN_ID="none")
+    """A launcher may be the first process of a container, and is Python then; a place may be given by hand."""
+    started_by(monkeypatch, parent, **place)
     monkeypatch.setattr(launcher.ctypes, "CDLL", lambda *_: SimpleNamespace(prctl=lambda *_: 0))
     monkeypatch.setattr(launcher.os, "getppid", lambda: number)
     if orphan:
