@@ -11,11 +11,13 @@ class Row:
     variants: settings under which the contract is checked; the first one is the default.
     collectives: reductions of one step under the first variant.
     forward_units: cost of one step in forwards of one batch, backward = 2 (noisy and clean batch of equal size).
+    learning_epochs: passes over the digits within which it gets beyond 50 %.
     """
 
     collectives: int
     forward_units: float
     variants: tuple[dict, ...] = field(default=({},))
+    learning_epochs: int = 12
 
 
 ROWS = {
@@ -32,6 +34,8 @@ ROWS = {
     "mlc": Row(
         collectives=3,
         forward_units=9,
+        # The main model learns from nothing but the corrector, which starts from random labels.
+        learning_epochs=60,
         variants=(
             {},
             {"hypergradient": "double_backward", "lower_objective": "with_clean"},
