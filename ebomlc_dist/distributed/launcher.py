@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import shlex
 import signal
 from pathlib import Path
 
@@ -104,8 +103,3 @@ def _processes_of(config: Path) -> int | None:
         return None
     count = value.get("num_processes") if isinstance(value, dict) else None
     return count if isinstance(count, int) else None
-
-
-def describe_parent() -> str:
-    """The command that started this process, quoted for a shell, for logs."""
-    return shlex.join(word for word in _parent_command() if word)

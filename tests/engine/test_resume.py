@@ -11,7 +11,7 @@ from ebomlc_dist.engine import state
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import read_status
 from tests.support.pool import RankPool
-from tests.support.runs import alone, outcome, runtime_of, same_tensors, tiny_config, train_until
+from tests.support.runs import alone, assert_same, outcome, runtime_of, same_tensors, tiny_config, train_until
 
 # 5 steps an epoch: 10 ends an epoch, 7 and 12 lie in the middle of one and of a log interval.
 LONG = {"epochs": 4, "log_interval": 5, "global_noisy_batch_size": 60}
@@ -19,14 +19,6 @@ LONG = {"epochs": 4, "log_interval": 5, "global_noisy_batch_size": 60}
 
 def four_epochs(method: str = "ebomlc", **train: object) -> RunConfig:
     return tiny_config(method, train={**LONG, **train}, meta_model={"dropout": 0.2})
-
-
-def assert_same(folder: Path, control: Path) -> None:
-    tensors, lines, summary = outcome(folder)
-    expected_tensors, expected_lines, expected_summary = outcome(control)
-    assert same_tensors(tensors, expected_tensors)
-    assert lines == expected_lines
-    assert summary == expected_summary
 
 
 @pytest.mark.parametrize("stops", [[10], [7], [3, 7, 12]], ids=str)

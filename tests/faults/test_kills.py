@@ -20,7 +20,7 @@ from ebomlc_dist.reporting.record import RunRecord
 from tests.faults.campaign import RUN_S, STEPS_PER_EPOCH, Campaign, check_nothing_is_lost, small_config, train_as_rank
 from tests.faults.zygote import Zygote
 from tests.support.pool import free_port
-from tests.support.runs import outcome, same_tensors
+from tests.support.runs import assert_same, outcome, same_tensors
 
 SEED = int(os.environ.get("EBOMLC_TEST_SEED", "20"))
 LANES = 2
@@ -31,15 +31,6 @@ def zygote() -> Iterator[Zygote]:
     zygote = Zygote()
     yield zygote
     zygote.close()
-
-
-def assert_same(folder: Path, control: Path) -> None:
-    tensors, lines, summary = outcome(folder)
-    expected_tensors, expected_lines, expected_summary = outcome(control)
-    assert same_tensors(tensors, expected_tensors)
-    assert lines == expected_lines
-    assert summary == expected_summary
-    assert summary["finished"] is True
 
 
 def kill_until(zygote: Zygote, world_size: int, kills: int, seed: str, folder: Path) -> tuple[Counter[str], float]:

@@ -85,3 +85,13 @@ def same_tensors(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(
         first[name].numpy().tobytes() == second[name].numpy().tobytes() for name in first
     )
+
+
+def assert_same(folder: Path, control: Path) -> None:
+    """A finished run that must equal an undisturbed one."""
+    tensors, lines, summary = outcome(folder)
+    expected_tensors, expected_lines, expected_summary = outcome(control)
+    assert same_tensors(tensors, expected_tensors)
+    assert lines == expected_lines
+    assert summary == expected_summary
+    assert summary["finished"] is True
