@@ -25,11 +25,11 @@ from ebomlc_dist.data.build import from_source, load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset, Source
 from ebomlc_dist.data.images import read_images, resize_square
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.prepare import needs_clean
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
-from ebomlc_dist.methods import METHODS
 from ebomlc_dist.models.hub import load_model
 from ebomlc_dist.recipes.assemble import Request, resolve
 
@@ -197,7 +197,7 @@ def fit(
     (resolved,) = resolve(Request(recipe="folder", methods=(method,), assignments=assignments))
     config = resolved.config.model_copy(update={"data": resolved.config.data.model_copy(update={"dataset": ARRAYS})})
     source = _source(images, labels, trusted, test, class_names, config.data.image_size)
-    dataset = from_source(source, config.data, config.noise, config.seeds, needs_clean=METHODS[method].needs_clean)
+    dataset = from_source(source, config.data, config.noise, config.seeds, needs_clean=needs_clean(config))
     folder = Path(tempfile.mkdtemp(prefix="ebomlc-")) if output_dir is None else Path(output_dir)
     runtime = Runtime.start(config.train)
     try:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.methods.contract import MethodConfig
@@ -65,13 +65,23 @@ class MetaModelConfig(Section):
 
 
 class OptimConfig(Section):
-    """SGD for the main model, Adam for the meta model, a step schedule in fractions of the run."""
+    """SGD for the main model, Adam for the meta model, a step schedule in fractions of the run.
 
+    A method may have defaults of its own (`MethodConfig.optim_defaults`) for what is not set.
+    """
+
+    main_optimizer: Literal["sgd", "adam"] = "sgd"
     main_lr: Positive = 0.1
     momentum: Share = 0.9
     weight_decay: float = Field(5e-4, ge=0.0)
     nesterov: bool = False
+    late_beta1: Share | None = Field(None, description="μ₁ of a main Adam after the first milestone")
     meta_lr: Positive = 3e-4
+    meta_weight_decay: float = Field(0.0, ge=0.0)
+    meta_amsgrad: bool = False
+    schedule: Literal["step", "cosine", "linear"] = Field(
+        "step", description="×decay at milestones; to zero along a cosine; to zero in a line from the first milestone"
+    )
     milestones: tuple[Share, ...] = (80 / 120, 100 / 120)
     decay: Positive = 0.1
     meta_schedule: Literal["constant", "main"] = "constant"
@@ -102,6 +112,7 @@ class SeedConfig(Section):
     order: int | None = Field(None, ge=0)
     augmentation: int | None = Field(None, ge=0)
     initialisation: int | None = Field(None, ge=0)
+    draws: int | None = Field(None, ge=0)
 
 
 def _method(value: Any) -> Any:
@@ -120,3 +131,19 @@ class RunConfig(Section):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     seeds: SeedConfig = SeedConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_optim_defaults(cls, values: Any) -> Any:
+        """Fields of ``optim`` that nobody set take the method's defaults."""
+        if not isinstance(values, dict) or values.get("method") is None:
+            return values
+        optim = values.get("optim", {})
+        given = optim.model_dump(exclude_unset=True) if isinstance(optim, OptimConfig) else optim
+        if not isinstance(given, dict):
+            return values
+        try:
+            method = _method(values["method"])
+        except ValidationError:
+            return values
+        return {**values, "method": method, "optim": {**getattr(method, "optim_defaults", {}), **given}}

@@ -7,10 +7,9 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.distributed.trackers import check_trackers
 from ebomlc_dist.engine.build import make_method
-from ebomlc_dist.engine.prepare import check_model
+from ebomlc_dist.engine.prepare import check_model, needs_clean
 from ebomlc_dist.engine.resume import check_same_run
 from ebomlc_dist.files.run_folder import RunFolder
-from ebomlc_dist.methods import METHODS
 
 
 def validate(configs: Sequence[RunConfig], folders: Sequence[Path], *, resume: bool) -> None:
@@ -25,8 +24,8 @@ def validate(configs: Sequence[RunConfig], folders: Sequence[Path], *, resume: b
     for config in configs:
         make_method(config)
     check_trackers(shared.train.trackers)
-    needs_clean = any(METHODS[config.method.name].needs_clean for config in configs)
-    dataset = load_dataset(shared.data, shared.noise, shared.seeds, needs_clean=needs_clean)
+    needed = any(needs_clean(config) for config in configs)
+    dataset = load_dataset(shared.data, shared.noise, shared.seeds, needs_clean=needed)
     check_model(shared, dataset)
     if resume:
         for config, folder in zip(configs, folders, strict=False):

@@ -4,11 +4,12 @@ A loader is asked for a step, not for the next batch: what it gives is a pure fu
 needs no state, and the global batch is the same at every world size.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from torch import Tensor
 
-from ebomlc_dist.methods.contract import Batch, PairedBatch
+from ebomlc_dist.methods.contract import Batch, PairedBatch, Streams
 
 
 class StreamLoader(Protocol):
@@ -16,10 +17,6 @@ class StreamLoader(Protocol):
 
     def batch(self, step: int) -> Batch:
         """This rank's share of global batch ``step``, counted from 0 over the whole run."""
-        ...
-
-    def positions(self, step: int) -> Tensor:
-        """(n,) int64 on the device: where the samples of ``batch(step)`` stand in the stream's set. Metrics only."""
         ...
 
 
@@ -33,14 +30,10 @@ class Loader(Protocol):
     @property
     def steps_per_epoch(self) -> int: ...
 
-    def batch(self, step: int) -> PairedBatch:
-        """This rank's share of step ``step``, counted from 0 over the whole run."""
+    def serve(self, streams: Streams, selections: Mapping[str, Tensor], epoch: int) -> None:
+        """What the batches of ``epoch`` (from 0) are to hold; see `Method.streams` and `Method.selections`."""
         ...
 
-    def positions(self, step: int) -> Tensor:
-        """(n,) int64 on the device: where the samples of ``batch(step).noisy`` stand in the set they are drawn from.
-
-        That is the noisy set (beside ``NoisyDataset.true_labels``), unless the method asked for the noisy stream to be
-        fed from the trusted set.
-        """
+    def batch(self, step: int) -> PairedBatch:
+        """This rank's share of step ``step``, counted from 0 over the whole run."""
         ...

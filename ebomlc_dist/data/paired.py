@@ -1,5 +1,10 @@
-"""The loader of a run: a noisy batch and, where the method asks, a clean one beside it."""
+"""The loader of a run: a noisy batch and, where the method asks, clean and selected ones beside it."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,10 +16,10 @@ from ebomlc_dist.data.loader import StreamLoader
 from ebomlc_dist.data.resident import ResidentLoader
 from ebomlc_dist.data.seeds import child, seed_sequence
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.methods.contract import PairedBatch, Streams
+from ebomlc_dist.methods.contract import Batch, PairedBatch, Streams
 
-NOISY, CLEAN = 0, 1
-"""Keys of the two streams under the order and augmentation seeds."""
+NOISY, CLEAN, SELECTED = 0, 1, 2
+"""Keys of the streams under the order and augmentation seeds."""
 
 
 class PairedLoader:
@@ -22,33 +27,119 @@ class PairedLoader:
 
     Attributes:
         noisy, clean, lower_clean: one loader a stream; None where the method did not ask for it.
+        selected: name of a selection → its stream, twice.
         steps_per_epoch: steps in which the noisy set is gone through once.
+
+    Args:
+        dataset: what the streams are drawn from.
+        make: the loader of one stream over (m,) rows of the images and (m,) labels beside them.
+        train: batch sizes.
+        seeds: of order, augmentation and draws.
+        device: where keys and labels live.
     """
 
     def __init__(
         self,
-        noisy: StreamLoader,
-        clean: StreamLoader | None,
-        lower_clean: StreamLoader | None,
-        *,
-        steps_per_epoch: int,
+        dataset: NoisyDataset,
+        make: "MakeStream",
+        train: TrainConfig,
+        seeds: SeedConfig,
+        device: torch.device,
     ) -> None:
-        self.noisy = noisy
-        self.clean = clean
-        self.lower_clean = lower_clean
-        self.steps_per_epoch = steps_per_epoch
+        self._dataset, self._make, self._train, self._device = dataset, make, train, device
+        self._draws = seed_sequence(seeds, "draws")
+        self.steps_per_epoch = -(-len(dataset.noisy_index) // train.global_noisy_batch_size)
+        self._streams: Streams | None = None
+        self.noisy: StreamLoader | None = None
+        self.clean: StreamLoader | None = None
+        self.lower_clean: StreamLoader | None = None
+        self.selected: dict[str, tuple[StreamLoader, StreamLoader]] = {}
+        self._selected_from = 0
+
+    def serve(self, streams: Streams, selections: Mapping[str, Tensor], epoch: int) -> None:
+        """See `Loader.serve`.
+
+        The noisy stream fed from the trusted set or from both sets keeps the epoch length of the noisy set, so that
+        methods train equally long. ``Streams.lower_clean`` splits each global clean batch of B images: the first
+        ceil(B/2) serve the upper objective, the others the lower one, each sharded on its own.
+
+        Raises:
+            InputError: true labels asked for and unknown, no trusted set, or a clean batch too small to be split.
+        """
+        if streams != self._streams:
+            self._serve(streams)
+        noisy_size = self._train.global_noisy_batch_size
+        dataset = self._dataset
+        self._selected_from = epoch * self.steps_per_epoch
+        self.selected = {}
+        for number, (name, positions) in enumerate(selections.items()):
+            index, labels = dataset.noisy_index[positions.cpu()], dataset.noisy_labels[positions.cpu()]
+            order = (SELECTED, number, epoch)
+            first, second = (
+                _Selection(self._make(index, labels, noisy_size, order, (*order, view)), positions.to(self._device))
+                for view in range(2)
+            )
+            self.selected[name] = (first, second)
 
     def batch(self, step: int) -> PairedBatch:
         """This rank's share of every stream's global batch ``step``."""
+        assert self.noisy is not None, "serve() comes first"
+        within = step - self._selected_from
         return PairedBatch(
             noisy=self.noisy.batch(step),
             clean=self.clean.batch(step) if self.clean else None,
             lower_clean=self.lower_clean.batch(step) if self.lower_clean else None,
+            selected={name: (a.batch(within), b.batch(within)) for name, (a, b) in self.selected.items()},
+            key=torch.full((), self._key(step), dtype=torch.int64, device=self._device),
         )
 
-    def positions(self, step: int) -> Tensor:
-        """(n,) int64: where the samples of ``batch(step).noisy`` stand in the set they are drawn from."""
-        return self.noisy.positions(step)
+    def _serve(self, streams: Streams) -> None:
+        clean_batch = self._train.global_clean_batch_size
+        _check(self._dataset, streams, clean_batch)
+        index, labels = _noisy_samples(self._dataset, streams)
+        union_from = len(self._dataset.noisy_index) if streams.noisy_images == "union" else None
+        self.noisy = self._make(
+            index, labels, self._train.global_noisy_batch_size, (NOISY,), (NOISY,), trusted_from=union_from
+        )
+        upper = -(-clean_batch // 2) if streams.lower_clean else clean_batch
+        self.clean = self._clean_loader((0, upper)) if streams.clean else None
+        self.lower_clean = self._clean_loader((upper, clean_batch)) if streams.lower_clean else None
+        self._streams = streams
+
+    def _clean_loader(self, part: tuple[int, int]) -> StreamLoader:
+        dataset, size = self._dataset, self._train.global_clean_batch_size
+        return self._make(dataset.clean_index, dataset.clean_labels, size, (CLEAN,), (CLEAN,), part=part)
+
+    def _key(self, step: int) -> int:
+        return int(np.random.PCG64(child(self._draws, step)).random_raw(1)[0] >> np.uint64(1))
+
+
+class _Selection:
+    """A stream over part of the noisy set, whose positions are those in the whole of it."""
+
+    def __init__(self, loader: StreamLoader, positions: Tensor) -> None:
+        self._loader, self._positions = loader, positions
+
+    def batch(self, step: int) -> Batch:
+        batch = self._loader.batch(step)
+        assert batch.positions is not None
+        return replace(batch, positions=self._positions[batch.positions])
+
+
+class MakeStream(Protocol):
+    """Makes the loader of one stream, whatever holds the images."""
+
+    def __call__(
+        self,
+        index: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        order_key: tuple[int, ...],
+        augmentation_key: tuple[int, ...],
+        *,
+        part: tuple[int, int] | None = None,
+        trusted_from: int | None = None,
+    ) -> StreamLoader: ...
 
 
 def build_loader(
@@ -62,54 +153,54 @@ def build_loader(
     world_size: int,
     device: torch.device | str,
 ) -> PairedLoader:
-    """The resident loader that serves ``streams``, with one copy of the images on ``device``.
-
-    The noisy stream fed from the trusted set (``Streams.noisy_images``) keeps the epoch length of the noisy set, so
-    that references train equally long. ``Streams.lower_clean`` splits each global clean batch of B images: the first
-    ceil(B/2) serve the upper objective, the others the lower one, each sharded on its own.
+    """The resident loader, with one copy of the images on ``device``, serving ``streams`` from the first epoch on.
 
     Raises:
-        InputError: true labels asked for and unknown, no trusted set, or a clean batch too small to be split.
+        InputError: as `PairedLoader.serve`.
     """
+    device = torch.device(device)
     images, mean, std = (tensor.to(device) for tensor in (dataset.images, dataset.mean, dataset.std))
     order, augmentation = (seed_sequence(seeds, stream) for stream in ("order", "augmentation"))
-    clean_batch = train.global_clean_batch_size
 
-    def loader(
-        index: Tensor, labels: Tensor, batch_size: int, key: int, part: tuple[int, int] | None = None
-    ) -> ResidentLoader:
+    def make(
+        index: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        order_key: tuple[int, ...],
+        augmentation_key: tuple[int, ...],
+        *,
+        part: tuple[int, int] | None = None,
+        trusted_from: int | None = None,
+    ) -> StreamLoader:
         return ResidentLoader(
             images,
             labels,
             index,
-            IndexStream(len(index), batch_size, child(order, key)),
-            AugmentStream(data.augment, data.pad, child(augmentation, key)),
+            IndexStream(len(index), batch_size, child(order, *order_key)),
+            AugmentStream(data.augment, data.pad, child(augmentation, *augmentation_key)),
             mean,
             std,
             rank=rank,
             world_size=world_size,
             device=device,
             part=part,
+            trusted_from=trusted_from,
         )
 
-    def clean_loader(part: tuple[int, int]) -> ResidentLoader:
-        return loader(dataset.clean_index, dataset.clean_labels, clean_batch, CLEAN, part)
-
-    _check(dataset, streams, clean_batch)
-    index, labels = _noisy_samples(dataset, streams)
-    upper = -(-clean_batch // 2) if streams.lower_clean else clean_batch
-    return PairedLoader(
-        loader(index, labels, train.global_noisy_batch_size, NOISY),
-        clean_loader((0, upper)) if streams.clean else None,
-        clean_loader((upper, clean_batch)) if streams.lower_clean else None,
-        steps_per_epoch=-(-len(dataset.noisy_index) // train.global_noisy_batch_size),
-    )
+    loader = PairedLoader(dataset, make, train, seeds, device)
+    loader.serve(streams, {}, 0)
+    return loader
 
 
 def _noisy_samples(dataset: NoisyDataset, streams: Streams) -> tuple[Tensor, Tensor]:
     """Rows of the images and the labels that the noisy stream is fed from."""
     if streams.noisy_images == "clean":
         return dataset.clean_index, dataset.clean_labels
+    if streams.noisy_images == "union":
+        return (
+            torch.cat([dataset.noisy_index, dataset.clean_index]),
+            torch.cat([dataset.noisy_labels, dataset.clean_labels]),
+        )
     if streams.noisy_labels == "noisy":
         return dataset.noisy_index, dataset.noisy_labels
     if dataset.true_labels is None:
@@ -121,8 +212,7 @@ def _noisy_samples(dataset: NoisyDataset, streams: Streams) -> tuple[Tensor, Ten
 
 
 def _check(dataset: NoisyDataset, streams: Streams, clean_batch: int) -> None:
-    wants_clean = streams.clean or streams.lower_clean or streams.noisy_images == "clean"
-    if wants_clean and not len(dataset.clean_index):
+    if streams.needs_clean and not len(dataset.clean_index):
         raise InputError("this method needs trusted images and there are none; give DIR/clean/<class>/* or --clean-csv")
     if streams.lower_clean and clean_batch < 2:
         raise InputError(

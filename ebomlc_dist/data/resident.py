@@ -34,6 +34,7 @@ class ResidentLoader:
         world_size: int,
         device: torch.device | str,
         part: Sequence[int] | None = None,
+        trusted_from: int | None = None,
     ) -> None:
         """Put what is not yet on the device there; tensors that are there already are shared, not copied.
 
@@ -47,6 +48,7 @@ class ResidentLoader:
             rank, world_size: whose share this is.
             device: where the images live.
             part: begin and end within each global batch, where this loader serves a part of it; else all of it.
+            trusted_from: position from which on the set's labels are trusted ones; None where none is told apart.
         """
         if not len(labels) == len(index) == stream.size:
             raise ValueError(f"{len(labels)} labels, {len(index)} indices and a stream over {stream.size} do not fit")
@@ -59,6 +61,8 @@ class ResidentLoader:
         begin, end = part or (0, stream.global_batch_size)
         share = shard(end - begin, rank, world_size)
         self._count = share.stop - share.start
+        self._offset, self._total = share.start, end - begin
+        self._trusted_from = trusted_from
         # An empty share borrows one sample of the global batch, so that shapes stay valid; it counts 0.
         self._share = slice(begin + share.start, begin + share.stop) if self._count else slice(0, 1)
 
@@ -72,11 +76,15 @@ class ResidentLoader:
         pixels = augment(images, packed[1:], self.augment.pad, self._mean, self._std)
         # Convolutions are a fifth faster in this layout, and keep it through the network.
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        return Batch(pixels, self._labels[positions], self._count)
-
-    def positions(self, step: int) -> Tensor:
-        """(n,) int64 positions of this rank's samples within the stream's set, beside ``batch(step).labels``."""
-        return self._to_device(self.stream.positions(step)[self._share])
+        return Batch(
+            pixels,
+            self._labels[positions],
+            self._count,
+            offset=self._offset,
+            total=self._total,
+            positions=positions,
+            trusted=None if self._trusted_from is None else positions >= self._trusted_from,
+        )
 
     def _to_device(self, values: NDArray[np.int64]) -> Tensor:
         """One small copy that the host does not wait for."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ebomlc_dist.config import SeedConfig
 
-STREAMS = ("split", "noise", "order", "augmentation", "initialisation")
+STREAMS = ("split", "noise", "order", "augmentation", "initialisation", "draws")
 
 
 def seed_sequence(seeds: SeedConfig, stream: str) -> np.random.SeedSequence:

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ebomlc_dist.methods.contract import Batch
+
 
 class Communicator:
     """All-reduces over one process group. With one process it does the same arithmetic without a collective.
@@ -37,6 +39,15 @@ class Communicator:
         tail = [torch.full((1,), float(count), dtype=dtype, device=self.device), self._stop.to(dtype).view(1)]
         buffer = torch.cat([s.reshape(-1).to(dtype) for s in sums] + tail)
         return PendingMeans(self, buffer, [s.shape for s in sums], self._start(buffer))
+
+    def assemble(self, values: Tensor, batch: Batch) -> "PendingWhole":
+        """Start putting the global batch together; see `ebomlc_dist.methods.contract.Reducer`.
+
+        A sum of shares in their places, with zeros elsewhere: the values arrive bit for bit.
+        """
+        whole = values.new_zeros((batch.global_size, *values.shape[1:]))
+        whole[batch.offset : batch.offset + batch.count] = values[: batch.count]
+        return PendingWhole(whole, self._start(whole))
 
     def ask_to_stop(self) -> None:
         """Let the other ranks know, with the next reduction, that this one was told to stop."""
@@ -91,6 +102,20 @@ class Communicator:
         self.num_collectives += 1
         self.num_bytes += buffer.numel() * buffer.element_size()
         return dist.all_reduce(buffer, group=self.group, async_op=True)
+
+
+class PendingWhole:
+    """Values of a global batch on their way."""
+
+    def __init__(self, whole: Tensor, handle: dist.Work | None) -> None:
+        self._whole = whole
+        self._handle = handle
+
+    def wait(self) -> list[Tensor]:
+        """The values of all ranks, in the global batch's order."""
+        if self._handle is not None:
+            self._handle.wait()
+        return [self._whole]
 
 
 class PendingMeans:

@@ -1,10 +1,13 @@
 """The composition root: a configuration becomes networks, optimisers, a loader and a step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ebomlc_dist.config import RunConfig
@@ -12,15 +15,15 @@ from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.paired import PairedLoader, build_loader
 from ebomlc_dist.data.seeds import seed_sequence
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.optimizers import FlatOptimizer, make_adam, make_sgd
+from ebomlc_dist.engine.optimizers import MAKERS, FlatOptimizer
 from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import method_class
-from ebomlc_dist.methods.contract import Method
+from ebomlc_dist.methods.contract import Method, Task
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.hub import load_model
-from ebomlc_dist.models.label_corrector import LabelCorrector
 from ebomlc_dist.models.main_model import MainModel
+from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.models.norm import check_norm
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.loss_scale import LossScale
@@ -44,12 +47,18 @@ class Training:
 
     @property
     def total_steps(self) -> int:
-        return self.config.train.epochs * self.loader.steps_per_epoch
+        return self.method.stages * self.config.train.epochs * self.loader.steps_per_epoch
 
 
 def make_method(config: RunConfig) -> Method:
-    """The method of a configuration."""
-    return method_class(config.method.name)(config.method)
+    """The method of a configuration. Raises `InputError` where it cannot work with the main model's optimiser."""
+    method = method_class(config.method.name)(config.method)
+    if config.optim.main_optimizer not in method.main_optimizers:
+        raise InputError(
+            f"optim.main_optimizer {config.optim.main_optimizer} does not go with {config.method.name}, whose step "
+            f"needs {' or '.join(method.main_optimizers)}; choose that (--set optim.main_optimizer=…)"
+        )
+    return method
 
 
 def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> Training:
@@ -58,24 +67,21 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> Trainin
     check_norm(config.model.norm, runtime.device)
     loss_scale = LossScale(runtime.device) if config.train.precision == "fp16" else None
     networks: dict[str, FlatModule] = {}
-    seeds = seed_sequence(config.seeds, "initialisation").generate_state(len(method.networks) + 1)
-    for name, seed in zip(method.networks, seeds, strict=False):
-        torch.manual_seed(int(seed))
-        module = _make_module(name, config, dataset, networks).to(runtime.device)
-        module.train(name != "extractor")
+    for name in method.networks:
+        module = _fresh_module(name, config, method, dataset, networks).to(runtime.device)
         # The meta model is small and steers: it stays in full precision.
         autocast = None if name == "meta" else AUTOCAST[config.train.precision]
         networks[name] = FlatModule(module, autocast=autocast, loss_scale=loss_scale)
         runtime.communicator.broadcast(networks[name].vector.detach())
         runtime.communicator.broadcast(networks[name].statistics)
     # Dropout draws differ by rank, everything else that is random is a function of seed and step.
-    torch.manual_seed(int(seeds[-1]) + runtime.rank)
-    makers = {"main": make_sgd, "meta": make_adam}
+    torch.manual_seed(int(_initial_seeds(config, method)[-1]) + runtime.rank)
     optimizers = {
-        name: makers[name](networks[name], config.optim, config.train.epochs)
+        name: MAKERS[name](networks[name], config.optim, config.train.epochs)
         for name in method.networks
-        if name in makers
+        if name in MAKERS
     }
+    method.allocate(networks, Task(dataset.num_classes, len(dataset.noisy_labels)))
     loader = build_loader(
         dataset,
         method.streams,
@@ -90,8 +96,34 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> Trainin
     return Training(config, runtime, dataset, method, networks, optimizers, loss_scale, loader, step)
 
 
-def _make_module(name: str, config: RunConfig, dataset: NoisyDataset, built: dict[str, FlatModule]) -> nn.Module:
-    if name == "main":
+def initialise(training: Training, name: str) -> None:
+    """Put a network back to its first bits. Generators are left as they are."""
+    network, config = training.networks[name], training.config
+    with torch.random.fork_rng(devices=[training.runtime.device] if training.runtime.device.type == "cuda" else []):
+        fresh = _fresh_module(name, config, training.method, training.dataset, training.networks)
+    with torch.no_grad():
+        for own, first in zip(network.module.state_dict().values(), fresh.state_dict().values(), strict=True):
+            own.copy_(first)
+        training.runtime.communicator.broadcast(network.vector.detach())
+        training.runtime.communicator.broadcast(network.statistics)
+
+
+def _initial_seeds(config: RunConfig, method: Method) -> NDArray[np.unsignedinteger]:
+    return seed_sequence(config.seeds, "initialisation").generate_state(len(method.networks) + 1)
+
+
+def _fresh_module(
+    name: str, config: RunConfig, method: Method, dataset: NoisyDataset, built: Mapping[str, FlatModule]
+) -> nn.Module:
+    """A network on the CPU in its mode for training, a function of configuration and data."""
+    torch.manual_seed(int(_initial_seeds(config, method)[method.networks.index(name)]))
+    return _make_module(name, config, method, dataset, built).train(name != "extractor")
+
+
+def _make_module(
+    name: str, config: RunConfig, method: Method, dataset: NoisyDataset, built: Mapping[str, FlatModule]
+) -> nn.Module:
+    if name in ("main", "peer"):
         return build_main_model(
             config.model.name,
             num_classes=dataset.num_classes,
@@ -102,13 +134,9 @@ def _make_module(name: str, config: RunConfig, dataset: NoisyDataset, built: dic
     source = built["main"].module if extractor is None else _load_extractor(extractor, dataset)
     if name == "extractor":
         return source
-    return LabelCorrector(
-        dataset.num_classes,
-        cast(MainModel, source).feature_dim,
-        embedding_dim=config.meta_model.embedding_dim,
-        hidden_dim=config.meta_model.hidden_dim,
-        dropout=config.meta_model.dropout,
-        batch_norm=config.meta_model.batch_norm,
+    feature_dim = cast(MainModel, source).feature_dim
+    return build_meta_model(
+        method.meta_model, num_classes=dataset.num_classes, feature_dim=feature_dim, **config.meta_model.model_dump()
     )
 
 

@@ -44,9 +44,9 @@ def evaluate_test_set(training: Training) -> dict[str, float]:
     dataset, runtime = training.dataset, training.runtime
     totals = torch.zeros(3, dtype=torch.float64, device=runtime.device)
     with evaluating(training.networks):
-        for index in _share(len(dataset.test_labels), runtime.rank, runtime.world_size):
+        for index in share_of(len(dataset.test_labels), runtime.rank, runtime.world_size):
             labels = dataset.test_labels[index].to(runtime.device)
-            logits, _ = training.networks["main"](_images(training, dataset.test_images[index]))
+            logits, _ = outputs(training, images_of(training, dataset.test_images[index]))
             totals[0] += (logits.argmax(dim=1) == labels).sum()
             totals[1] += cross_entropy(logits, labels).sum()
             totals[2] += len(labels)
@@ -66,8 +66,8 @@ def evaluate_noisy_set(training: Training) -> dict[str, dict]:
     meters = {name: LabelMeter(runtime.device, dataset.num_classes) for name in ("corrector", "prediction")}
     has_corrector = False
     with evaluating(training.networks):
-        for index in _share(len(dataset.noisy_labels), runtime.rank, runtime.world_size):
-            images = _images(training, dataset.images[dataset.noisy_index[index]])
+        for index in share_of(len(dataset.noisy_labels), runtime.rank, runtime.world_size):
+            images = images_of(training, dataset.images[dataset.noisy_index[index]])
             given = dataset.noisy_labels[index].to(runtime.device)
             truth = dataset.true_labels[index].to(runtime.device)
             logits, corrected = predict(training, images, given)
@@ -84,18 +84,28 @@ def evaluate_noisy_set(training: Training) -> dict[str, dict]:
 
 
 def predict(training: Training, images: Tensor, given: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Main-model logits (n, K) and the method's corrected distribution (n, K), if any, for normalised images."""
-    logits, features = training.networks["main"](images)
+    """Logits (n, K) and the method's corrected distribution (n, K), if any, for normalised images."""
+    logits, features = outputs(training, images)
     if "extractor" in training.networks:
         features = training.networks["extractor"](images)[1]
     return logits, training.method.corrected_probabilities(training.networks, logits, features, given)
 
 
-def _images(training: Training, images: Tensor) -> Tensor:
+def outputs(training: Training, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of the logits (n, K) of the method's ensemble, and the main model's features (n, D)."""
+    logits, features = training.networks["main"](images)
+    for name in training.method.ensemble[1:]:
+        logits = logits + training.networks[name](images)[0]
+    return logits, features
+
+
+def images_of(training: Training, images: Tensor) -> Tensor:
+    """Normalised images of (n, C, H, W) uint8, on the device."""
     device = training.runtime.device
     dataset = training.dataset
     return normalise(images.to(device), dataset.mean.to(device), dataset.std.to(device))
 
 
-def _share(total: int, rank: int, world_size: int) -> Iterator[Tensor]:
+def share_of(total: int, rank: int, world_size: int) -> Iterator[Tensor]:
+    """This rank's rows of 0…total−1, in blocks of at most `BATCH`."""
     yield from torch.arange(rank, total, world_size).split(BATCH) if total > rank else ()

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
-from torch.optim.lr_scheduler import MultiStepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, MultiStepLR
 
 from ebomlc_dist.config import OptimConfig
+from ebomlc_dist.numerics.adam import AdamRule
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.sgd import SgdRule
 
@@ -16,17 +17,37 @@ class FlatOptimizer:
     """One network's optimiser and schedule.
 
     The learning rate is a 0-dim tensor on the device, changed in place by the schedule, and a captured step follows.
+
+    Args:
+        network: what it moves.
+        optimizer: torch's, over the network's vector alone, with its state in place.
+        schedule: steps once an epoch.
+        late_beta1: Adam's μ₁ once ``late_epoch`` epochs are done; None where it stays.
     """
 
-    def __init__(self, network: FlatModule, optimizer: Optimizer, milestones: list[int], decay: float) -> None:
+    def __init__(
+        self,
+        network: FlatModule,
+        optimizer: Optimizer,
+        schedule: LRScheduler,
+        late_beta1: float | None = None,
+        late_epoch: int = 0,
+    ) -> None:
         self.network = network
         self.optimizer = optimizer
-        self.schedule = MultiStepLR(optimizer, milestones, gamma=decay)
+        self.schedule = schedule
+        self._first_rate = self.rate.clone()
+        self._late_beta1, self._late_epoch = late_beta1, late_epoch
+        self._first_betas = self._group.get("betas")
 
     @property
     def rate(self) -> Tensor:
         """The current learning rate, 0-dim."""
-        return self.optimizer.param_groups[0]["lr"]
+        return self._group["lr"]
+
+    @property
+    def _group(self) -> dict:
+        return self.optimizer.param_groups[0]
 
     def apply(self, direction: Tensor, skip: Tensor) -> None:
         """Step along ``direction`` (P,); where ``skip`` (0-dim float) is 1, leave parameters and state as they are."""
@@ -34,18 +55,39 @@ class FlatOptimizer:
         self.optimizer.found_inf = skip  # type: ignore[attr-defined]  # read by torch's fused kernels
         self.optimizer.step()
 
-    def sgd_rule(self) -> SgdRule | None:
-        """The rule of this optimiser where it is SGD, else None."""
-        if not isinstance(self.optimizer, SGD):
-            return None
-        group = self.optimizer.param_groups[0]
-        return SgdRule(
+    def rule(self) -> SgdRule | AdamRule:
+        """What the optimiser would do with a gradient; follows its state."""
+        group, state = self._group, self.optimizer.state[self.network.vector]
+        if isinstance(self.optimizer, SGD):
+            return SgdRule(
+                rate=group["lr"],
+                velocity=state["momentum_buffer"],
+                momentum=group["momentum"],
+                weight_decay=group["weight_decay"],
+                nesterov=group["nesterov"],
+            )
+        return AdamRule(
             rate=group["lr"],
-            velocity=self.optimizer.state[self.network.vector]["momentum_buffer"],
-            momentum=group["momentum"],
+            steps=state["step"],
+            first=state["exp_avg"],
+            second=state["exp_avg_sq"],
+            largest=state.get("max_exp_avg_sq"),
+            betas=group["betas"],
+            epsilon=group["eps"],
             weight_decay=group["weight_decay"],
-            nesterov=group["nesterov"],
         )
+
+    def end_epoch(self) -> None:
+        """Follow the schedule."""
+        self.schedule.step()
+        self._follow_beta1()
+
+    def restart(self) -> None:
+        """Forget every step: state, rate and schedule as at the beginning."""
+        for tensor in self.optimizer.state[self.network.vector].values():
+            tensor.zero_()
+        self.rate.copy_(self._first_rate)
+        self._at_epoch(0)
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that decides the next step: the optimiser's state and the current rate."""
@@ -55,12 +97,25 @@ class FlatOptimizer:
         """Copy `state` in; the schedule goes on after ``epochs_done`` epochs."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
+        self._at_epoch(epochs_done)
+
+    def _at_epoch(self, epochs_done: int) -> None:
         self.schedule.last_epoch = epochs_done
+        self._follow_beta1()
+
+    def _follow_beta1(self) -> None:
+        if self._late_beta1 is not None and self._first_betas is not None:
+            late = self.schedule.last_epoch >= self._late_epoch
+            self._group["betas"] = (self._late_beta1 if late else self._first_betas[0], self._first_betas[1])
 
 
-def make_sgd(network: FlatModule, config: OptimConfig, epochs: int) -> FlatOptimizer:
-    """SGD with momentum and weight decay on every parameter, stepped by the schedule of ``config``."""
-    optimizer = SGD(
+def make_main_optimizer(network: FlatModule, config: OptimConfig, epochs: int) -> FlatOptimizer:
+    """The optimiser of a main model: SGD with momentum, or Adam; weight decay on every parameter."""
+    if config.main_optimizer == "adam":
+        adam = _adam(network, config.main_lr, config.weight_decay, amsgrad=False)
+        late_epoch = round(min(config.milestones, default=1.0) * epochs)
+        return FlatOptimizer(network, adam, _schedule(adam, config, epochs), config.late_beta1, late_epoch)
+    sgd = SGD(
         [network.vector],
         lr=_rate(config.main_lr, network),
         momentum=config.momentum,
@@ -69,25 +124,41 @@ def make_sgd(network: FlatModule, config: OptimConfig, epochs: int) -> FlatOptim
         fused=True,
     )
     # torch's fused kernel leaves the buffer uninitialised where the very first step is skipped.
-    optimizer.state[network.vector]["momentum_buffer"] = torch.zeros_like(network.vector)
-    return FlatOptimizer(network, optimizer, _milestones(config, epochs), config.decay)
+    sgd.state[network.vector]["momentum_buffer"] = torch.zeros_like(network.vector)
+    return FlatOptimizer(network, sgd, _schedule(sgd, config, epochs))
 
 
-def make_adam(network: FlatModule, config: OptimConfig, epochs: int) -> FlatOptimizer:
+def make_meta_optimizer(network: FlatModule, config: OptimConfig, epochs: int) -> FlatOptimizer:
     """Adam for a meta model; its rate is constant unless ``meta_schedule`` is ``main``."""
-    optimizer = Adam([network.vector], lr=_rate(config.meta_lr, network), fused=True)
+    adam = _adam(network, config.meta_lr, config.meta_weight_decay, config.meta_amsgrad)
+    schedule = _schedule(adam, config, epochs) if config.meta_schedule == "main" else MultiStepLR(adam, [])
+    return FlatOptimizer(network, adam, schedule)
+
+
+MAKERS = {"main": make_main_optimizer, "peer": make_main_optimizer, "meta": make_meta_optimizer}
+"""Network name → its optimiser; a network that is not here is not trained."""
+
+
+def _adam(network: FlatModule, rate: float, weight_decay: float, amsgrad: bool) -> Adam:
+    optimizer = Adam([network.vector], lr=_rate(rate, network), weight_decay=weight_decay, amsgrad=amsgrad, fused=True)
+    names = ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if amsgrad else [])
     optimizer.state[network.vector].update(
         step=torch.zeros((), dtype=torch.float32, device=network.vector.device),
-        exp_avg=torch.zeros_like(network.vector),
-        exp_avg_sq=torch.zeros_like(network.vector),
+        **{name: torch.zeros_like(network.vector) for name in names},
     )
-    milestones = _milestones(config, epochs) if config.meta_schedule == "main" else []
-    return FlatOptimizer(network, optimizer, milestones, config.decay)
+    return optimizer
+
+
+def _schedule(optimizer: Optimizer, config: OptimConfig, epochs: int) -> LRScheduler:
+    """``step``: ×decay after each milestone. ``cosine``: to zero. ``linear``: to zero from the first milestone on."""
+    if config.schedule == "cosine":
+        return CosineAnnealingLR(optimizer, epochs)
+    milestones = [round(share * epochs) for share in config.milestones]
+    if config.schedule == "linear":
+        start = min(milestones, default=0)
+        return LambdaLR(optimizer, lambda epoch: min(1.0, (epochs - epoch) / max(epochs - start, 1)))
+    return MultiStepLR(optimizer, milestones, gamma=config.decay)
 
 
 def _rate(value: float, network: FlatModule) -> Tensor:
     return torch.tensor(value, dtype=torch.float32, device=network.vector.device)
-
-
-def _milestones(config: OptimConfig, epochs: int) -> list[int]:
-    return [round(share * epochs) for share in config.milestones]

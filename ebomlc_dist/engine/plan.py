@@ -11,6 +11,7 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import build
+from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.prepare import check, load_everywhere
 from ebomlc_dist.methods import METHODS
 
@@ -57,11 +58,15 @@ def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[
     check(config, runtime)
     dataset = load_everywhere(config, runtime)
     training = build(config, dataset, runtime)
-    for step in range(_WARM_UP_STEPS):
+    # The last epoch's steps: where steps differ between epochs, those are the dear ones.
+    epoch = training.method.stages * config.train.epochs - 1
+    begin_epoch(training, epoch)
+    first = epoch * training.loader.steps_per_epoch
+    for step in range(first, first + _WARM_UP_STEPS):
         training.step(training.loader.batch(step))
     _finish(runtime)
     started = time.monotonic()
-    for step in range(_WARM_UP_STEPS, _WARM_UP_STEPS + _TIMED_STEPS):
+    for step in range(first + _WARM_UP_STEPS, first + _WARM_UP_STEPS + _TIMED_STEPS):
         training.step(training.loader.batch(step))
     _finish(runtime)
     seconds = (time.monotonic() - started) / _TIMED_STEPS

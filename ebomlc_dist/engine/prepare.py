@@ -9,6 +9,7 @@ from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import check_trackers
 from ebomlc_dist.engine.build import make_method
+from ebomlc_dist.methods import METHODS
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.outline import check_images, outline
 
@@ -21,8 +22,7 @@ def check(config: RunConfig, runtime: Runtime) -> None:
 
 def needs_clean(config: RunConfig) -> bool:
     """Whether the method of ``config`` trains on trusted images."""
-    streams = make_method(config).streams
-    return streams.clean or streams.lower_clean or streams.noisy_images == "clean"
+    return METHODS[config.method.name].needs_clean or make_method(config).streams.needs_clean
 
 
 def load_everywhere(config: RunConfig, runtime: Runtime) -> NoisyDataset:

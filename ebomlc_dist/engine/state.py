@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.methods.contract import memory_of
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.reporting.meters import LabelMeter, StepMeter
 
@@ -28,8 +27,8 @@ def capture(training: Training, step_meter: StepMeter | None, label_meter: Label
         groups[f"ranks-{name}"] = {"statistics": gather(network.statistics)}
     for name, optimizer in training.optimizers.items():
         groups[f"optimizer-{name}"] = _named(training.networks[name], optimizer.state())
-    if memory := memory_of(training.method):
-        groups["method"] = dict(memory)
+    if training.method.memory:
+        groups["method"] = dict(training.method.memory)
     ranks = {"cpu_generator": gather(torch.get_rng_state().to(training.runtime.device))}
     if training.runtime.device.type == "cuda":
         ranks["cuda_generator"] = gather(torch.cuda.get_rng_state(training.runtime.device).to(training.runtime.device))
@@ -58,7 +57,7 @@ def restore(
             network.statistics.copy_(_own(groups[f"ranks-{name}"]["statistics"], training, torch.mean))
     for name, optimizer in training.optimizers.items():
         optimizer.load(_flattened(training.networks[name], groups[f"optimizer-{name}"]), epochs_done)
-    for name, tensor in memory_of(training.method).items():
+    for name, tensor in training.method.memory.items():
         tensor.copy_(groups["method"][name])
     ranks = groups["ranks"]
     if len(ranks["cpu_generator"]) == runtime.world_size:
@@ -120,8 +119,8 @@ def _check(training: Training, groups: Mapping[str, Mapping[str, Tensor]]) -> No
     expected: dict[str, dict[str, Tensor]] = {n: named_state(network) for n, network in training.networks.items()}
     for name, optimizer in training.optimizers.items():
         expected[f"optimizer-{name}"] = _named(training.networks[name], optimizer.state())
-    if memory := memory_of(training.method):
-        expected["method"] = memory
+    if training.method.memory:
+        expected["method"] = training.method.memory
     for group, tensors in expected.items():
         stored = groups.get(group, {})
         for name, tensor in tensors.items():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.engine.optimizers import FlatOptimizer
-from ebomlc_dist.methods.contract import Method, PairedBatch, Reducer, Remembering, memory_of
+from ebomlc_dist.methods.contract import Method, PairedBatch, Reducer
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.loss_scale import LossScale
 
@@ -49,14 +49,11 @@ class TrainStep:
         self.optimizers = optimizers
         self.reducer = reducer
         self.loss_scale = loss_scale
-        rules = {name: optimizer.sgd_rule() for name, optimizer in optimizers.items()}
-        self._rules = {name: rule for name, rule in rules.items() if rule is not None}
-        if isinstance(method, Remembering):
-            method.allocate(networks)
 
     def __call__(self, batch: PairedBatch) -> StepOutcome:
         before = {name: network.statistics.clone() for name, network in self.networks.items()}
-        result = self.method.step(self.networks, self._rules, batch, self.reducer)
+        rules = {name: optimizer.rule() for name, optimizer in self.optimizers.items()}
+        result = self.method.step(self.networks, rules, batch, self.reducer)
         skipped = ~torch.stack([torch.linalg.vector_norm(d).isfinite() for d in result.directions.values()]).all()
         with torch.no_grad():
             for name, origin in result.origins.items():
@@ -67,9 +64,9 @@ class TrainStep:
                 self.optimizers[name].apply(direction, rests.float())
             for name, network in self.networks.items():
                 network.statistics.copy_(torch.where(skipped, before[name], network.statistics))
-            memory = memory_of(self.method)
             for name, value in result.memory.items():
-                memory[name].copy_(torch.where(skipped, memory[name], value))
+                old = self.method.memory[name]
+                old.copy_(torch.where(skipped, old, value))
         if self.loss_scale is not None:
             self.loss_scale.update(skipped)
         return StepOutcome(result.metrics, result.maxima, result.corrected, skipped)

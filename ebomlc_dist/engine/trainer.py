@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.engine.build import Training
+from ebomlc_dist.engine.epochs import begin_epoch, resume_epoch
 from ebomlc_dist.engine.evaluate import evaluate_test_set, share_statistics
 from ebomlc_dist.engine.state import capture, restore
 from ebomlc_dist.engine.step import StepOutcome
 from ebomlc_dist.engine.stop import AgreedFlag, StopRequests
 from ebomlc_dist.errors import TrainingFault
 from ebomlc_dist.files.checkpoints import Checkpoint
-from ebomlc_dist.methods.contract import PairedBatch
+from ebomlc_dist.methods.contract import Batch
 from ebomlc_dist.reporting.meters import LabelMeter, StepMeter, label_figures
 from ebomlc_dist.reporting.record import RunRecord, SilentRecord
 from ebomlc_dist.reporting.stopwatch import Stopwatch
@@ -50,7 +51,6 @@ class Trainer:
         self.label_meter: LabelMeter | None = None
         if training.dataset.true_labels is not None and training.method.streams.noisy_labels == "noisy":
             self.label_meter = LabelMeter(device, training.dataset.num_classes)
-            self._given = training.dataset.noisy_labels.to(device)
             self._truth = training.dataset.true_labels.to(device)
         self._stored_meter: Mapping[str, Tensor] | None = None
         self._watch = Stopwatch(self._synchronise)
@@ -60,7 +60,9 @@ class Trainer:
         """Continue from a verified checkpoint, from the middle of an epoch too."""
         progress = Progress(**checkpoint.document("progress"))
         groups = {name: checkpoint.tensors(name) for name in checkpoint.groups}
-        restore(self.training, groups, progress.step // self.training.loader.steps_per_epoch, self.label_meter)
+        epochs_done = progress.step // self.training.loader.steps_per_epoch
+        # The schedule begins anew with every stage.
+        restore(self.training, groups, epochs_done % self.training.config.train.epochs, self.label_meter)
         self._stored_meter = groups.get("engine")
         self.progress = progress
         self._watch = Stopwatch(self._synchronise, progress.train_seconds)
@@ -74,7 +76,11 @@ class Trainer:
         steps_per_epoch, total = training.loader.steps_per_epoch, training.total_steps
         checkpoint_steps = training.config.train.checkpoint_steps
         self._watch.start()
+        if progress.step % steps_per_epoch:
+            resume_epoch(training, progress.step // steps_per_epoch)
         while progress.step < total:
+            if progress.step % steps_per_epoch == 0:
+                begin_epoch(training, progress.step // steps_per_epoch)
             if requests.asked():
                 communicator.ask_to_stop()
             self._step(progress.step)
@@ -101,13 +107,14 @@ class Trainer:
             self.step_meter = self._make_meter(outcome)
         self.step_meter.add(outcome.metrics, outcome.maxima, outcome.skipped)
         if self.label_meter is not None and outcome.corrected is not None and batch.noisy.count:
-            self._count_labels(self.label_meter, step, batch, outcome, outcome.corrected)
+            self._count_labels(self.label_meter, batch.noisy, outcome, outcome.corrected)
 
-    def _count_labels(
-        self, meter: LabelMeter, step: int, batch: PairedBatch, outcome: StepOutcome, corrected: Tensor
-    ) -> None:
-        positions = self.training.loader.positions(step)
-        meter.add(corrected, self._given[positions], self._truth[positions], keep=~outcome.skipped)
+    def _count_labels(self, meter: LabelMeter, noisy: Batch, outcome: StepOutcome, corrected: Tensor) -> None:
+        assert noisy.positions is not None
+        keep, positions = ~outcome.skipped, noisy.positions
+        if noisy.trusted is not None:
+            keep, positions = keep & ~noisy.trusted, positions.where(~noisy.trusted, 0)
+        meter.add(corrected, noisy.labels, self._truth[positions], keep=keep)
 
     def _make_meter(self, outcome: StepOutcome) -> StepMeter:
         meter = StepMeter(self.training.runtime.device, sorted(outcome.metrics), sorted(outcome.maxima))
@@ -142,7 +149,7 @@ class Trainer:
     def _end_epoch(self) -> None:
         training, progress = self.training, self.progress
         for optimizer in training.optimizers.values():
-            optimizer.schedule.step()
+            optimizer.end_epoch()
         share_statistics(training)
         figures: dict[str, Any] = {f"eval/{name}": value for name, value in evaluate_test_set(training).items()}
         if self.label_meter is not None:

@@ -4,21 +4,33 @@ A method computes per-sample losses on its rank's share of a batch, hands **sums
 non-linear afterwards, on means that are the same on every rank. It never names a rank, a collective or a file.
 """
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from ebomlc_dist.numerics.adam import AdamRule
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.sgd import SgdRule
 
+Networks = Mapping[str, FlatModule]
+Rules = Mapping[str, SgdRule | AdamRule]
+
 
 class MethodConfig(BaseModel):
-    """Settings of one method, with its paper's defaults; ``name`` is the method's name in the registry."""
+    """Settings of one method, with its paper's defaults; ``name`` is the method's name in the registry.
+
+    Attributes:
+        optim_defaults: field of `OptimConfig` → this method's default where it is not the common one.
+        own_frame: dotted key → value with which the method's own paper trained CIFAR-10, for recipes of that kind.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    optim_defaults: ClassVar[Mapping[str, Any]] = {}
+    own_frame: ClassVar[Mapping[str, Any]] = {}
     name: str
 
 
@@ -31,11 +43,24 @@ class Batch:
         labels: (n,) int64. The noisy label on noisy batches, the trusted label on clean ones.
         count: how many of the n samples count. Always n, except where a rank's share is empty: then the shard holds
             one borrowed image and ``count`` is 0.
+        offset: place of the first sample within the global batch.
+        total: samples in the global batch; None where this shard is all of it.
+        positions: (n,) int64, where the samples stand in the set that the stream is drawn from.
+        trusted: (n,) bool, which labels are trusted ones, in a stream that mixes them with noisy ones; else None.
     """
 
     images: Tensor
     labels: Tensor
     count: int
+    offset: int = 0
+    total: int | None = None
+    positions: Tensor | None = None
+    trusted: Tensor | None = None
+
+    @property
+    def global_size(self) -> int:
+        """Samples in the global batch."""
+        return len(self.labels) if self.total is None else self.total
 
     def sum(self, terms: Tensor) -> Tensor:
         """The sum over the samples that count, of per-sample ``terms`` (n,). Every objective is formed by it."""
@@ -50,11 +75,15 @@ class PairedBatch:
         noisy: share of the global noisy batch.
         clean: share of the global clean batch (all of it, or the half that serves the upper objective).
         lower_clean: share of the other half, for methods whose lower objective includes clean images.
+        selected: name of a selection (`Method.selections`) → share of its global batch, twice, augmented apart.
+        key: 0-dim int64, a function of seed and step and the same on every rank, for `ebomlc_dist.numerics.draws`.
     """
 
     noisy: Batch
     clean: Batch | None = None
     lower_clean: Batch | None = None
+    selected: Mapping[str, tuple[Batch, Batch]] = field(default_factory=dict)
+    key: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -64,15 +93,40 @@ class Streams:
     Attributes:
         clean: a clean batch beside each noisy one.
         lower_clean: the clean batch is split in two halves, the second one for the lower objective.
-        noisy_images: ``noisy``, or ``clean``: the noisy stream itself is fed from the trusted set (a reference
-            that must not see a noisy label).
+        noisy_images: what the noisy stream is fed from: the ``noisy`` set; the ``clean`` set (a reference that must
+            not see a noisy label); or their ``union``, in which clean images carry their trusted label.
         noisy_labels: ``noisy``, or ``true``: the noisy stream carries the true labels (the oracle reference only).
     """
 
     clean: bool = False
     lower_clean: bool = False
-    noisy_images: str = "noisy"
-    noisy_labels: str = "noisy"
+    noisy_images: Literal["noisy", "clean", "union"] = "noisy"
+    noisy_labels: Literal["noisy", "true"] = "noisy"
+
+    @property
+    def needs_clean(self) -> bool:
+        """Whether any of it comes from the trusted set."""
+        return self.clean or self.lower_clean or self.noisy_images != "noisy"
+
+
+CleanImages = Annotated[
+    Literal["unused", "labelled"],
+    Field(description="labelled: trusted images, where there are any, join the noisy set as ordinary labelled data"),
+]
+"""The setting of methods that need no trusted set."""
+
+
+def joined_streams(clean_images: str) -> Streams:
+    """The noisy stream alone, or with the trusted images in it."""
+    return Streams(noisy_images="union" if clean_images == "labelled" else "noisy")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Sizes a method may allocate by: K classes, and N images in the noisy set."""
+
+    num_classes: int
+    num_noisy: int
 
 
 class Pending(Protocol):
@@ -91,6 +145,33 @@ class Reducer(Protocol):
         """
         ...
 
+    def assemble(self, values: Tensor, batch: Batch) -> Pending:
+        """Start putting together (n, …) values of ``batch``'s samples from all ranks, as one collective.
+
+        Returns a handle whose ``wait()`` gives one tensor, (`Batch.global_size`, …) in the global batch's order.
+        """
+        ...
+
+
+class Interlude(Protocol):
+    """What a method may ask for between two epochs. Collective: every rank asks for the same, in the same order."""
+
+    def gather_noisy(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """(N, …): ``values(images, labels)`` (n, …) of the whole noisy set, in evaluation mode, not augmented."""
+        ...
+
+    def sum_clean(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """The sum of ``values(images, labels)`` (n, …) over the whole clean set, likewise."""
+        ...
+
+    def once(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
+        """What ``work`` gives on one rank, on every rank; ``like``: a tensor of its shape and dtype, overwritten."""
+        ...
+
+    def restart(self, name: str) -> None:
+        """Put a network, its optimiser and its schedule back to where the run began."""
+        ...
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -103,7 +184,7 @@ class StepResult:
         corrected: (n,) int64 label the method believes for each sample of ``batch.noisy``, where it forms one.
         origins: network name → (P,) vector the optimiser starts from instead of the current parameters.
         waits: network name → 0-dim bool, the same on every rank: where true, this network's optimiser rests this step.
-        memory: new values of `Remembering.memory`, under the same names.
+        memory: new values of `Method.memory`, under the same names.
     """
 
     directions: Mapping[str, Tensor]
@@ -115,54 +196,70 @@ class StepResult:
     memory: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Method(Protocol):
-    """One method: its configuration, the networks and data it asks for, and its step."""
+class Method(ABC):
+    """One method: its configuration, the networks and data it asks for, and its step.
+
+    Attributes:
+        Config: its settings.
+        networks: names of the networks it trains: ``main``, ``peer`` (a second main model), ``meta``, ``extractor``.
+        meta_model: which model ``meta`` is, a row of `ebomlc_dist.models.meta.META_MODELS`.
+        streams: the data it asks for; may change from epoch to epoch.
+        stages: how many times it goes through the epochs of a run, each time with the schedule from its beginning.
+        ensemble: networks whose logits are added up for a prediction.
+        main_optimizers: optimisers that its main models may have.
+        memory: name → tensor on the device, the same on every rank: what a step or an epoch leaves for the next.
+            Checkpoints hold it. A step returns new values in `StepResult.memory`, unused where it is skipped.
+        epoch: epochs before the present one, over all stages.
+        epochs: epochs of one stage.
+    """
 
     Config: ClassVar[type[MethodConfig]]
-    networks: tuple[str, ...]
-    streams: Streams
+    networks: tuple[str, ...] = ("main",)
+    meta_model: ClassVar[str] = "label-corrector"
+    streams: Streams = Streams()
+    stages: ClassVar[int] = 1
+    ensemble: ClassVar[tuple[str, ...]] = ("main",)
+    main_optimizers: ClassVar[tuple[str, ...]] = ("sgd",)
 
-    def __init__(self, config: MethodConfig) -> None: ...
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.memory: dict[str, Tensor] = {}
+        self.epoch = 0
+        self.epochs = 1
 
-    def step(
-        self, networks: Mapping[str, FlatModule], rules: Mapping[str, SgdRule], batch: PairedBatch, reducer: Reducer
-    ) -> StepResult:
+    def allocate(self, networks: Networks, task: Task) -> None:  # noqa: B027  # most methods remember nothing
+        """Fill `memory` with what the first step is to find. Called once."""
+
+    def enter_epoch(self, epoch: int, epochs: int) -> None:
+        """Set `epoch` and `epochs`: before each epoch's first step, and before a resumed run's. Host work only."""
+        self.epoch, self.epochs = epoch, epochs
+
+    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:  # noqa: B027  # nor need a pause
+        """Work between two epochs: once for each, after `enter_epoch`, never in the middle of one."""
+
+    def selections(self) -> Mapping[str, Tensor]:
+        """Name → (m,) int64 positions in the noisy set, m ≥ 1, that a stream of its own is to draw from this epoch.
+
+        A function of `epoch` and `memory`; called after `begin_epoch`, and on a resume.
+        """
+        return {}
+
+    @abstractmethod
+    def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         """One step on one batch. No host sync, no data-dependent shape: it can be captured in a CUDA graph.
 
         Args:
-            networks: ``main`` (images → logits, features) and whatever else `networks` names (``meta``, …).
-            rules: network name → the rule of its SGD, for networks that SGD trains (``main``).
+            networks: ``main`` (images → logits, features) and whatever else `networks` names.
+            rules: network name → what its optimiser would do with a gradient.
             batch: this rank's share.
             reducer: sums → global means.
         """
-        ...
 
     def corrected_probabilities(
-        self, networks: Mapping[str, FlatModule], logits: Tensor, features: Tensor, labels: Tensor
+        self, networks: Networks, logits: Tensor, features: Tensor, labels: Tensor
     ) -> Tensor | None:
-        """(n, K) distribution over true labels for images with these main-model outputs and given labels.
+        """(n, K) distribution over true labels for images with these logits, features and given labels.
 
         None where the method forms no corrected label. Evaluation mode, no gradient.
         """
-        ...
-
-
-@runtime_checkable
-class Remembering(Protocol):
-    """What a method has besides `Method` where a step leaves something behind for the next one.
-
-    Attributes:
-        memory: name → tensor on the device, the same on every rank. A step reads it and returns new values in
-            `StepResult.memory`; the engine writes them in place unless the step is skipped, and checkpoints hold them.
-    """
-
-    memory: dict[str, Tensor]
-
-    def allocate(self, networks: Mapping[str, FlatModule]) -> None:
-        """Fill `memory` with what the first step is to find. The engine calls it once."""
-        ...
-
-
-def memory_of(method: Method) -> dict[str, Tensor]:
-    """What the method's steps carry from one to the next; empty where they carry nothing."""
-    return method.memory if isinstance(method, Remembering) else {}
+        return None

@@ -3,25 +3,35 @@
     L(w) = mean CE(f_w(x), y),   d_w = ∇_wL
 
 with y the noisy label (`ce`), the trusted label on the trusted images alone (`ce-clean`), or the true label
-(`ce-oracle`). Cost: 3 forward units.
+(`ce-oracle`). Where `ce`'s ``clean_images`` is ``labelled``, the trusted images join the noisy ones with their labels.
+Cost: 3 forward units.
 """
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
 
-from ebomlc_dist.methods.contract import MethodConfig, PairedBatch, Reducer, StepResult, Streams
-from ebomlc_dist.numerics.flat import FlatModule, gradients
+from ebomlc_dist.methods.contract import (
+    CleanImages,
+    Method,
+    MethodConfig,
+    Networks,
+    PairedBatch,
+    Reducer,
+    Rules,
+    StepResult,
+    Streams,
+    joined_streams,
+)
+from ebomlc_dist.numerics.flat import gradients
 from ebomlc_dist.numerics.losses import cross_entropy
-from ebomlc_dist.numerics.sgd import SgdRule
 
 
 class CrossEntropyConfig(MethodConfig):
-    """No settings of its own."""
+    """Settings of `ce`."""
 
     name: Literal["ce"] = "ce"
+    clean_images: CleanImages = "unused"
 
 
 class CrossEntropyCleanConfig(MethodConfig):
@@ -36,19 +46,20 @@ class CrossEntropyOracleConfig(MethodConfig):
     name: Literal["ce-oracle"] = "ce-oracle"
 
 
-class CrossEntropy:
+class CrossEntropy(Method):
     """Cross entropy on whatever labels its stream carries."""
 
     Config: ClassVar[type[MethodConfig]] = CrossEntropyConfig
-    networks: tuple[str, ...] = ("main",)
-    streams = Streams()
+    main_optimizers = ("sgd", "adam")
 
     def __init__(self, config: MethodConfig) -> None:
-        self.config = config
+        super().__init__(config)
+        self.streams = self._streams()
 
-    def step(
-        self, networks: Mapping[str, FlatModule], rules: Mapping[str, SgdRule], batch: PairedBatch, reducer: Reducer
-    ) -> StepResult:
+    def _streams(self) -> Streams:
+        return joined_streams(self.config.clean_images)
+
+    def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         main, noisy = networks["main"], batch.noisy
         logits, _ = main(noisy.images)
         loss_sum = noisy.sum(cross_entropy(logits, noisy.labels))
@@ -59,21 +70,20 @@ class CrossEntropy:
             metrics={"lower": loss, "lower_main_norm": torch.linalg.vector_norm(direction)},
         )
 
-    def corrected_probabilities(
-        self, networks: Mapping[str, FlatModule], logits: Tensor, features: Tensor, labels: Tensor
-    ) -> Tensor | None:
-        return None
-
 
 class CrossEntropyClean(CrossEntropy):
     """The same step on the trusted images alone, for as many steps as every other method."""
 
     Config = CrossEntropyCleanConfig
-    streams = Streams(noisy_images="clean")
+
+    def _streams(self) -> Streams:
+        return Streams(noisy_images="clean")
 
 
 class CrossEntropyOracle(CrossEntropy):
     """The same step on the true labels of the noisy images."""
 
     Config = CrossEntropyOracleConfig
-    streams = Streams(noisy_labels="true")
+
+    def _streams(self) -> Streams:
+        return Streams(noisy_labels="true")

@@ -11,15 +11,13 @@ d_w goes through SGD with momentum, d_α through Adam. The value gap is `value_g
 (upper 3, lower 3, look-ahead 1).
 """
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from ebomlc_dist.methods.contract import PairedBatch, Reducer, StepResult
+from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult
 from ebomlc_dist.methods.mixture import MixtureConfig, MixtureCorrection
 from ebomlc_dist.methods.value_gap import ValueGapConfig, barrier_metrics, value_gap
 from ebomlc_dist.numerics.barrier import barrier_coefficient, gram
-from ebomlc_dist.numerics.flat import FlatModule, gradients
-from ebomlc_dist.numerics.sgd import SgdRule
+from ebomlc_dist.numerics.flat import gradients
 
 
 class EbomlcConfig(MixtureConfig, ValueGapConfig):
@@ -34,9 +32,7 @@ class Ebomlc(MixtureCorrection):
     Config: ClassVar = EbomlcConfig
     config: EbomlcConfig
 
-    def step(
-        self, networks: Mapping[str, FlatModule], rules: Mapping[str, SgdRule], batch: PairedBatch, reducer: Reducer
-    ) -> StepResult:
+    def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         config, main, meta = self.config, networks["main"], networks["meta"]
         assert batch.clean is not None
 

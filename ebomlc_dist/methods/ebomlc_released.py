@@ -13,7 +13,6 @@ so that w moves almost exactly along −∇_wG, and the velocity holds small cor
 (upper 3, lower 3, at w' 3), plus clean halves.
 """
 
-from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -21,13 +20,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ebomlc_dist.methods.contract import PairedBatch, Reducer, StepResult
+from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult
 from ebomlc_dist.methods.label_correction import Forward
 from ebomlc_dist.methods.mixture import MixtureConfig, MixtureCorrection
 from ebomlc_dist.numerics.barrier import gram
-from ebomlc_dist.numerics.flat import FlatModule, gradient_at, gradients
+from ebomlc_dist.numerics.flat import gradient_at, gradients
 from ebomlc_dist.numerics.losses import MixtureKind, soft_cross_entropy
-from ebomlc_dist.numerics.sgd import SgdRule
 
 
 class EbomlcReleasedConfig(MixtureConfig):
@@ -46,9 +44,7 @@ class EbomlcReleased(MixtureCorrection):
     Config: ClassVar = EbomlcReleasedConfig
     config: EbomlcReleasedConfig
 
-    def step(
-        self, networks: Mapping[str, FlatModule], rules: Mapping[str, SgdRule], batch: PairedBatch, reducer: Reducer
-    ) -> StepResult:
+    def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         config, main, meta, rule = self.config, networks["main"], networks["meta"], rules["main"]
         assert batch.clean is not None
         count = self.lower_count(batch)
@@ -100,9 +96,7 @@ class EbomlcReleased(MixtureCorrection):
             corrected=soft_labels.argmax(dim=1),
         )
 
-    def _lower(
-        self, networks: Mapping[str, FlatModule], forward: Forward, batch: PairedBatch
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _lower(self, networks: Networks, forward: Forward, batch: PairedBatch) -> tuple[Tensor, Tensor, Tensor]:
         """G's sum with fixed soft labels, its noisy part with fixed predictions (for ∇_α), the soft labels (n, K)."""
         noisy = batch.noisy
         logits, features = forward(noisy.images)

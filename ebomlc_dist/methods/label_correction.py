@@ -8,7 +8,7 @@ With main model f_w, label corrector g_α, and features h(x) through which no gr
 EBOMLC's upper objective mixes in the corrector: `ebomlc_dist.methods.mixture`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Self
 
@@ -16,8 +16,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ebomlc_dist.methods.contract import Batch, MethodConfig, PairedBatch, Streams
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.methods.contract import Batch, Method, MethodConfig, Networks, PairedBatch, Streams
 from ebomlc_dist.numerics.losses import cross_entropy, soft_cross_entropy
 
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -39,11 +38,11 @@ class CorrectorConfig(MethodConfig):
         return self
 
 
-class LabelCorrection:
+class LabelCorrection(Method):
     """The objectives over one rank's samples, as sums."""
 
     def __init__(self, config: CorrectorConfig) -> None:
-        self.config = config
+        super().__init__(config)
         self.networks: tuple[str, ...] = ("main", "meta") + (("extractor",) if config.features == "frozen" else ())
         self.streams = Streams(clean=True, lower_clean=config.lower_objective == "with_clean")
 
@@ -52,7 +51,7 @@ class LabelCorrection:
         logits, _ = forward(clean.images)
         return clean.sum(cross_entropy(logits, clean.labels))
 
-    def features(self, networks: Mapping[str, FlatModule], images: Tensor, main_features: Tensor) -> Tensor:
+    def features(self, networks: Networks, images: Tensor, main_features: Tensor) -> Tensor:
         """h(x), (n, D), without a gradient."""
         if self.config.features == "main":
             return main_features.detach()
@@ -74,7 +73,7 @@ class LabelCorrection:
         return batch.noisy.count + (batch.lower_clean.count if batch.lower_clean is not None else 0)
 
     def corrected_probabilities(
-        self, networks: Mapping[str, FlatModule], logits: Tensor, features: Tensor, labels: Tensor
+        self, networks: Networks, logits: Tensor, features: Tensor, labels: Tensor
     ) -> Tensor | None:
         """g_α(h(x), ỹ), (n, K)."""
         return networks["meta"](features, labels).softmax(dim=1)

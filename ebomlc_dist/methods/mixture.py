@@ -3,15 +3,13 @@
 F(w, α) = mean CE(ρ·f_w(x_c) + (1−ρ)·g_α(h(x_c), y_c), y_c)
 """
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
 
-from ebomlc_dist.methods.contract import Batch
+from ebomlc_dist.methods.contract import Batch, Networks
 from ebomlc_dist.methods.label_correction import CorrectorConfig, LabelCorrection
-from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.losses import MixtureKind, mixture_cross_entropy
 
 
@@ -29,7 +27,7 @@ class MixtureCorrection(LabelCorrection):
 
     config: MixtureConfig
 
-    def upper_sum(self, networks: Mapping[str, FlatModule], clean: Batch) -> Tensor:
+    def upper_sum(self, networks: Networks, clean: Batch) -> Tensor:
         """Sum of F, differentiable in w and α."""
         config = self.config
         logits, features = networks["main"](clean.images)

@@ -9,18 +9,16 @@ after T inner steps:
 Cost at T = 5: 19 forward units (upper 3, inner steps 15, the pass at w_T 1), 21 with `difference`. Reductions: T + 2.
 """
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 
-from ebomlc_dist.methods.contract import PairedBatch, Reducer, StepResult
+from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult
 from ebomlc_dist.methods.label_correction import LabelCorrection
 from ebomlc_dist.methods.value_gap import ValueGapConfig, barrier_metrics, value_gap
 from ebomlc_dist.numerics.barrier import barrier_coefficient, gram
-from ebomlc_dist.numerics.flat import FlatModule, gradients
-from ebomlc_dist.numerics.sgd import SgdRule
+from ebomlc_dist.numerics.flat import gradients
 
 
 class MlcDConfig(ValueGapConfig):
@@ -37,9 +35,7 @@ class MlcD(LabelCorrection):
     Config: ClassVar = MlcDConfig
     config: MlcDConfig
 
-    def step(
-        self, networks: Mapping[str, FlatModule], rules: Mapping[str, SgdRule], batch: PairedBatch, reducer: Reducer
-    ) -> StepResult:
+    def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         config, main = self.config, networks["main"]
         assert batch.clean is not None
 

@@ -10,7 +10,6 @@ meta model:
 With ∇_wQ read as ∇_wG(w) the pass at w_T is forward only: 3T + 1 forward units. Read as a difference: 3T + 3.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -19,9 +18,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ebomlc_dist.methods.contract import PairedBatch, Reducer
+from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer
 from ebomlc_dist.methods.label_correction import CorrectorConfig, LabelCorrection
-from ebomlc_dist.numerics.flat import FlatModule, gradient_at, gradients
+from ebomlc_dist.numerics.flat import gradient_at, gradients
 
 
 class ValueGapConfig(CorrectorConfig):
@@ -56,7 +55,7 @@ class ValueGap:
 def value_gap(
     objectives: LabelCorrection,
     config: ValueGapConfig,
-    networks: Mapping[str, FlatModule],
+    networks: Networks,
     rate: Tensor,
     batch: PairedBatch,
     reducer: Reducer,

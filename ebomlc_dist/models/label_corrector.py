@@ -33,7 +33,6 @@ class LabelCorrector(nn.Module):
     ) -> None:
         super().__init__()
         self.feature_dim = feature_dim
-        self.feature_dim = feature_dim
         self.embedding = nn.Embedding(num_classes, embedding_dim)
         layers: list[nn.Module] = []
         for width in (embedding_dim + feature_dim, hidden_dim):

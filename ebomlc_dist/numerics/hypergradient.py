@@ -67,12 +67,20 @@ class Hypergradient:
         self.main = main
         self.coefficients = coefficients.detach().requires_grad_(mode == "double_backward")
         self._gradient: Tensor | None = None
+        self._keep = False
 
-    def lower_gradient(self, lower_sum: Tensor) -> Tensor:
-        """∇_w of this rank's lower sum, (P,), by one backward pass."""
+    def lower_gradient(self, lower_sum: Tensor, keep_graph: bool = False) -> Tensor:
+        """∇_w of this rank's lower sum, (P,), by one backward pass; ``keep_graph``: its graph is used once more."""
         keep = self.mode == "double_backward"
         scale = 1.0 if self.main.loss_scale is None else self.main.loss_scale.value
-        pieces = torch.autograd.grad(lower_sum * scale, self.main.parameters, create_graph=keep, materialize_grads=True)
+        pieces = torch.autograd.grad(
+            lower_sum * scale,
+            self.main.parameters,
+            create_graph=keep,
+            retain_graph=keep or keep_graph,
+            materialize_grads=True,
+        )
+        self._keep = keep_graph
         gradient = torch.cat([piece.reshape(-1) for piece in pieces]) / scale
         self._gradient = gradient if keep else None
         return gradient.detach()
@@ -89,7 +97,7 @@ class Hypergradient:
         length = torch.linalg.vector_norm(vector)
         unit = vector / torch.where(length > 0, length, 1.0)
         if self._gradient is not None:
-            (slopes,) = torch.autograd.grad(torch.dot(self._gradient, unit), self.coefficients)
+            (slopes,) = torch.autograd.grad(torch.dot(self._gradient, unit), self.coefficients, retain_graph=self._keep)
         elif self.mode == "forward_mode":
             slopes = forward_slopes(terms, self.main.vector.detach(), unit)
         elif self.main.autocast is None:

@@ -58,7 +58,7 @@ class LabelMeter:
         self.counts = torch.zeros(num_classes**2 + 4, dtype=torch.int64, device=device)
 
     def add(self, believed: Tensor, given: Tensor, truth: Tensor, keep: Tensor | None = None) -> None:
-        """Add samples: believed, given and true labels, each (n,) int64. ``keep``: 0-dim bool, False to add nothing."""
+        """Add samples: believed, given and true labels, each (n,) int64. ``keep``: which to add, 0-dim or (n,) bool."""
         weight = torch.ones_like(believed) if keep is None else keep.to(torch.int64).expand(len(believed))
         self.counts.index_add_(0, truth * self.num_classes + believed, weight)
         wrong, hit = given != truth, believed == truth

@@ -7,7 +7,7 @@ import torch
 
 from ebomlc_dist.config import DataConfig, SeedConfig, TrainConfig
 from ebomlc_dist.data.dataset import NoisyDataset
-from ebomlc_dist.data.loader import Loader, StreamLoader
+from ebomlc_dist.data.loader import Loader
 from ebomlc_dist.data.paired import PairedLoader, build_loader
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import Batch, Streams
@@ -40,9 +40,8 @@ def build(
 
 
 def part(loader: PairedLoader, name: str, step: int) -> tuple[Batch, torch.Tensor]:
-    stream: StreamLoader = getattr(loader, name)
     batch = getattr(loader.batch(step), name)
-    return batch, stream.positions(step)
+    return batch, batch.positions
 
 
 def counted(parts: list[tuple[Batch, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -94,7 +93,6 @@ def test_positions_lead_to_labels_and_pixels() -> None:
         assert torch.equal(batch.labels, labels[positions])
         pixels = (dataset.images[index[positions]] / 255 - dataset.mean.view(-1, 1, 1)) / dataset.std.view(-1, 1, 1)
         assert torch.equal(batch.images, pixels)
-    assert torch.equal(loader.positions(1), loader.noisy.positions(1))
 
 
 @pytest.mark.parametrize("name", ["noisy", "clean"])
@@ -118,14 +116,14 @@ def test_clean_batch_is_split_in_halves_that_do_not_meet() -> None:
 def test_streams_are_independent() -> None:
     """Sets of one size and batches of one size: neither the order nor the augmentation is shared."""
     loader = build(make_dataset(num_noisy=16, num_clean=16), Streams(clean=True), noisy=8, clean=8)
-    assert not torch.equal(loader.noisy.positions(0), loader.clean.positions(0))
+    assert not torch.equal(part(loader, "noisy", 0)[1], part(loader, "clean", 0)[1])
     assert not (loader.noisy.augment.draws(0, 8) == loader.clean.augment.draws(0, 8)).all()
 
 
 def test_order_and_augmentation_have_seeds_of_their_own() -> None:
     base, order, pixels = build(), build(seeds=SeedConfig(order=1)), build(seeds=SeedConfig(augmentation=1))
-    assert not torch.equal(base.positions(0), order.positions(0))
-    assert torch.equal(base.positions(0), pixels.positions(0))
+    assert not torch.equal(base.batch(0).noisy.positions, order.batch(0).noisy.positions)
+    assert torch.equal(base.batch(0).noisy.positions, pixels.batch(0).noisy.positions)
     assert not torch.equal(base.batch(0).noisy.images, pixels.batch(0).noisy.images)
 
 
@@ -147,7 +145,7 @@ def test_true_labels_reach_the_oracle() -> None:
     dataset = make_dataset()
     loader = build(dataset, Streams(noisy_labels="true"))
     assert dataset.true_labels is not None
-    assert torch.equal(loader.batch(0).noisy.labels, dataset.true_labels[loader.positions(0)])
+    assert torch.equal(loader.batch(0).noisy.labels, dataset.true_labels[loader.batch(0).noisy.positions])
 
 
 def test_oracle_needs_true_labels() -> None:
@@ -159,7 +157,7 @@ def test_noisy_stream_fed_from_the_trusted_set_keeps_the_epoch_length() -> None:
     dataset = make_dataset()
     loader, usual = build(dataset, Streams(noisy_images="clean"), noisy=12), build(dataset, Streams(), noisy=12)
     assert loader.steps_per_epoch == usual.steps_per_epoch == 2
-    assert torch.equal(loader.batch(0).noisy.labels, dataset.clean_labels[loader.positions(0)])
+    assert torch.equal(loader.batch(0).noisy.labels, dataset.clean_labels[loader.batch(0).noisy.positions])
     assert loader.batch(0).noisy.count == 12
 
 

@@ -20,7 +20,7 @@ def make_training(precision: str) -> Training:
 
 def proposal(training: Training) -> tuple[Tensor, Tensor, Tensor]:
     method = training.method
-    rules = {"main": training.optimizers["main"].sgd_rule()}
+    rules = {"main": training.optimizers["main"].rule()}
     result = method.step(training.networks, rules, training.loader.batch(0), training.runtime.communicator)
     return result.directions["main"], result.directions["meta"], result.metrics["barrier_coefficient"]
 

@@ -7,7 +7,9 @@ import torch
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.engine import state
+from ebomlc_dist.engine import trainer
+from ebomlc_dist.engine.build import Training
+from ebomlc_dist.engine.state import restore
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import read_status
 from tests.support.pool import RankPool
@@ -47,10 +49,18 @@ def test_what_a_step_leaves_for_the_next_is_stored_and_needed(tmp_path: Path) ->
 
     assert train_until(config, tmp_path / "forgetful", alone(), stop_after=7) is None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(state, "memory_of", lambda method: {})
+        patch.setattr(trainer, "restore", without_memory)
         assert train_until(config, tmp_path / "forgetful", alone()) is not None
     tensors, expected = outcome(tmp_path / "forgetful")[0], outcome(tmp_path / "straight")[0]
     assert not torch.equal(tensors["meta/embedding.weight"], expected["meta/embedding.weight"])
+
+
+def without_memory(training: Training, *arguments: object) -> None:
+    """Negative control: everything is put back but what the method remembers."""
+    kept = {name: tensor.clone() for name, tensor in training.method.memory.items()}
+    restore(training, *arguments)
+    for name, tensor in kept.items():
+        training.method.memory[name].copy_(tensor)
 
 
 def test_another_seed_is_another_run(tmp_path: Path) -> None:

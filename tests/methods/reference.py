@@ -106,7 +106,7 @@ def mlc_directions(learner: Learner, batch: PairedBatch, left: Tensor | None = N
 
     ``left``: D_{t−1} (P_meta,), where this step is not the first of its window.
     """
-    config, rule = learner.method.config, learner.optimizers["main"].sgd_rule()
+    config, rule = learner.method.config, learner.optimizers["main"].rule()
     main = copy.deepcopy(learner.networks["main"].module)
     meta = copy.deepcopy(learner.networks["meta"].module)
     rate = float(rule.rate)

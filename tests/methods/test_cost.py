@@ -7,10 +7,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ebomlc_dist.config import OptimConfig
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.engine.optimizers import make_adam, make_sgd
+from ebomlc_dist.engine.optimizers import MAKERS
 from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.methods import method_class
-from ebomlc_dist.methods.contract import Batch, PairedBatch
+from ebomlc_dist.methods.contract import Batch, PairedBatch, Task
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.label_corrector import LabelCorrector
 from ebomlc_dist.numerics.flat import FlatModule
@@ -27,8 +27,8 @@ def make_step(method: str, batch_size: int = BATCH, **settings: object) -> tuple
     networks = {"main": FlatModule(build_main_model("resnet32", num_classes=10, in_channels=3, norm="batch").train())}
     if "meta" in instance.networks:
         networks["meta"] = FlatModule(LabelCorrector(10, 64))
-    makers = {"main": make_sgd, "meta": make_adam}
-    optimizers = {name: makers[name](network, OptimConfig(), 10) for name, network in networks.items()}
+    optimizers = {name: MAKERS[name](network, OptimConfig(), 10) for name, network in networks.items()}
+    instance.allocate(networks, Task(num_classes=10, num_noisy=100))
     batch = Batch(torch.randn(batch_size, 3, 32, 32), torch.randint(10, (batch_size,)), batch_size)
     streams = instance.streams
     paired = PairedBatch(

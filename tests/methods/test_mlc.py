@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ebomlc_dist.config import OptimConfig
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.engine.optimizers import make_adam
+from ebomlc_dist.engine.optimizers import make_meta_optimizer
 from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.numerics.flat import FlatModule
 from tests.methods.reference import flat, mlc_directions
@@ -117,7 +117,7 @@ def test_with_a_corrector_that_returns_its_label_it_is_cross_entropy_bit_for_bit
     def after(sharpness: float) -> Tensor:
         learner = make_learner("mlc", Communicator(CPU), hypergradient=mode)
         networks = {"main": learner.networks["main"], "meta": FlatModule(FixedCorrector(sharpness))}
-        meta = make_adam(networks["meta"], OptimConfig(), 10)
+        meta = make_meta_optimizer(networks["meta"], OptimConfig(), 10)
         optimizers = {"main": learner.optimizers["main"], "meta": meta}
         learner.step = TrainStep(learner.method, networks, optimizers, Communicator(CPU), None)
         run_steps(learner, 4)

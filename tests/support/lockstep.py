@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ebomlc_dist.methods.contract import Batch
+
 T = TypeVar("T")
 
 
@@ -47,6 +49,21 @@ class LockstepReducer:
         call, self._calls = self._calls, self._calls + 1
         self._lockstep.deposit(call, self._rank, buffer)
         return _Pending(self._lockstep, call, [s.shape for s in sums])
+
+    def assemble(self, values: Tensor, batch: Batch) -> "_Whole":
+        whole = values.new_zeros((batch.global_size, *values.shape[1:]))
+        whole[batch.offset : batch.offset + batch.count] = values[: batch.count]
+        call, self._calls = self._calls, self._calls + 1
+        self._lockstep.deposit(call, self._rank, whole)
+        return _Whole(self._lockstep, call)
+
+
+class _Whole:
+    def __init__(self, lockstep: Lockstep, call: int) -> None:
+        self._lockstep, self._call = lockstep, call
+
+    def wait(self) -> list[Tensor]:
+        return [self._lockstep.collect(self._call)]
 
 
 class _Pending:

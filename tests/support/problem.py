@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from ebomlc_dist.config import OptimConfig
 from ebomlc_dist.data.index_stream import shard
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.engine.optimizers import FlatOptimizer, make_adam, make_sgd
+from ebomlc_dist.engine.optimizers import MAKERS, FlatOptimizer
 from ebomlc_dist.engine.step import StepOutcome, TrainStep
 from ebomlc_dist.methods import method_class
-from ebomlc_dist.methods.contract import Batch, Method, PairedBatch, Reducer, StepResult, memory_of
-from ebomlc_dist.models.label_corrector import LabelCorrector
+from ebomlc_dist.methods.contract import Batch, Method, PairedBatch, Reducer, StepResult, Task
+from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.numerics.flat import FlatModule
 
 NUM_CLASSES = 4
+NUM_NOISY = 40
 # torch's generator is one for all threads of the shard-wise control.
 _SEEDING = Lock()
-MAKERS = {"main": make_sgd, "meta": make_adam}
 
 
 class SmallNet(nn.Module):
@@ -60,7 +60,7 @@ class Learner:
         for name, optimizer in self.optimizers.items():
             state[f"{name}.vector"] = self.networks[name].vector.detach().clone()
             state |= {f"{name}.{key}": value.clone() for key, value in optimizer.state().items()}
-        state |= {f"method.{name}": value.clone() for name, value in memory_of(self.method).items()}
+        state |= {f"method.{name}": value.clone() for name, value in self.method.memory.items()}
         return state
 
 
@@ -79,10 +79,14 @@ def make_learner(
     with _SEEDING:
         for seed, name in enumerate(method.networks):
             torch.manual_seed(seed)
-            module = LabelCorrector(NUM_CLASSES, SmallNet.feature_dim) if name == "meta" else SmallNet(batch_norm)
+            if name == "meta":
+                module = build_meta_model(method.meta_model, num_classes=NUM_CLASSES, feature_dim=SmallNet.feature_dim)
+            else:
+                module = SmallNet(batch_norm)
             networks[name] = FlatModule(module.to(dtype).train(name != "extractor"))
     config = OptimConfig(main_lr=0.05, meta_lr=1e-2)
     optimizers = {name: MAKERS[name](networks[name], config, 10) for name in method.networks if name in MAKERS}
+    method.allocate(networks, Task(NUM_CLASSES, NUM_NOISY))
     step = TrainStep(method, networks, optimizers, reducer, None)
     return Learner(method, networks, optimizers, step)
 
@@ -105,8 +109,8 @@ def local_batch(
     def take(images: Tensor, labels: Tensor) -> Batch:
         piece = shard(len(labels), rank, world_size)
         if piece.start == piece.stop:
-            return Batch(images[:1], labels[:1], 0)
-        return Batch(images[piece], labels[piece], piece.stop - piece.start)
+            return Batch(images[:1], labels[:1], 0, piece.start, len(labels))
+        return Batch(images[piece], labels[piece], piece.stop - piece.start, piece.start, len(labels))
 
     batches = global_batches(step, sizes, dtype)
     streams = method.streams
@@ -130,6 +134,6 @@ def run_steps(
 
 def propose(learner: Learner, step: int = 0) -> StepResult:
     """The method's proposal on the whole batch of a step, without applying it."""
-    rules = {"main": learner.optimizers["main"].sgd_rule()}
+    rules = {name: optimizer.rule() for name, optimizer in learner.optimizers.items()}
     batch = local_batch(learner.method, step, 0, 1)
     return learner.method.step(learner.networks, rules, batch, Communicator(torch.device("cpu")))

@@ -1,0 +1,77 @@
+"""Between two epochs: what a method prepares for the next one, on every rank alike."""
+
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from ebomlc_dist.engine.build import Training, initialise
+from ebomlc_dist.engine.evaluate import evaluating, images_of, share_of
+
+
+def begin_epoch(training: Training, epoch: int) -> None:
+    """Before the first step of ``epoch`` (from 0, over all stages). Collective."""
+    training.method.enter_epoch(epoch, training.config.train.epochs)
+    training.method.begin_epoch(training.networks, EngineInterlude(training))
+    _serve(training, epoch)
+
+
+def resume_epoch(training: Training, epoch: int) -> None:
+    """Before a step in the middle of ``epoch``: what `begin_epoch` left in the method's memory is there already."""
+    training.method.enter_epoch(epoch, training.config.train.epochs)
+    _serve(training, epoch)
+
+
+def _serve(training: Training, epoch: int) -> None:
+    training.loader.serve(training.method.streams, training.method.selections(), epoch)
+
+
+Values = Callable[[Tensor, Tensor], Tensor]
+
+
+class EngineInterlude:
+    """The `Interlude` of a run."""
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+
+    def gather_noisy(self, values: Values) -> Tensor:
+        dataset = self._training.dataset
+        whole = self._nothing(values, len(dataset.noisy_labels))
+        for places, block in self._blocks(dataset.noisy_index, dataset.noisy_labels, values):
+            whole[places] = block
+        return self._training.runtime.patient.sum(whole)
+
+    def sum_clean(self, values: Values) -> Tensor:
+        dataset = self._training.dataset
+        total = self._nothing(values, 1)[0]
+        for _, block in self._blocks(dataset.clean_index, dataset.clean_labels, values):
+            total += block.sum(dim=0)
+        return self._training.runtime.patient.sum(total)
+
+    def once(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
+        runtime = self._training.runtime
+        if runtime.is_main:
+            like.copy_(work())
+        return runtime.patient.broadcast(like)
+
+    def restart(self, name: str) -> None:
+        training = self._training
+        initialise(training, name)
+        if name in training.optimizers:
+            training.optimizers[name].restart()
+
+    def _blocks(self, index: Tensor, labels: Tensor, values: Values) -> Iterator[tuple[Tensor, Tensor]]:
+        """Places within ``index`` and the values there, over this rank's share."""
+        training, runtime = self._training, self._training.runtime
+        with evaluating(training.networks):
+            for places in share_of(len(index), runtime.rank, runtime.world_size):
+                images = images_of(training, training.dataset.images[index[places]])
+                yield places.to(runtime.device), values(images, labels[places].to(runtime.device))
+
+    def _nothing(self, values: Values, rows: int) -> Tensor:
+        """(rows, …) zeros of the shape and dtype that ``values`` has."""
+        training, dataset = self._training, self._training.dataset
+        with evaluating(training.networks):
+            images = images_of(training, dataset.images[dataset.noisy_index[:1]])
+            example = values(images, dataset.noisy_labels[:1].to(images.device))
+        return example.new_zeros((rows, *example.shape[1:]))

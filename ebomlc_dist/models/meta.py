@@ -1,0 +1,24 @@
+"""The registry of meta models: what steers a main model's training."""
+
+from typing import Any
+
+from torch import nn
+
+from ebomlc_dist.models.label_corrector import LabelCorrector
+from ebomlc_dist.models.weight_nets import BetaWeightNet, WeightNet
+
+META_MODELS = ("label-corrector", "weight-net", "beta-weight-net")
+
+
+def build_meta_model(name: str, *, num_classes: int, feature_dim: int, **settings: Any) -> nn.Module:
+    """A freshly initialised meta model, a function of torch's default generator.
+
+    Args:
+        name: one of `META_MODELS`.
+        num_classes: K.
+        feature_dim: D of the features a label corrector sees.
+        settings: `LabelCorrector`'s other arguments; weight nets have none.
+    """
+    if name == "label-corrector":
+        return LabelCorrector(num_classes, feature_dim, **settings)
+    return {"weight-net": WeightNet, "beta-weight-net": BetaWeightNet}[name]()
