@@ -64,7 +64,7 @@ class LabelIssues:
 
 
 class TrainedRun:
-    """The main model of a finished run.
+    """What a finished run predicts by: its main model, or the sum of two models' logits.
 
     Attributes:
         folder: the run folder.
@@ -78,7 +78,9 @@ class TrainedRun:
         if not paths.summary.exists():
             raise InputError(f"{folder} holds no finished run (no summary.json in it); train or resume it first")
         self.summary: dict[str, Any] = read_json(paths.summary)
-        self._model, self._stored = load_model(paths.model)
+        model, self._stored = load_model(paths.model)
+        # Methods that predict by two models leave both.
+        self._models = [model, *(load_model(folder)[0] for folder in (paths.peer_model,) if folder.exists())]
         self.class_names: list[str] = self._stored["class_names"]
         self._dataset = dataset
 
@@ -154,7 +156,10 @@ class TrainedRun:
             raise InputError("the model takes grey images and these have colours; convert them first")
         mean, std = torch.tensor(preprocessing["mean"]), torch.tensor(preprocessing["std"])
         blocks = resize_square(images, preprocessing["image_size"][0]).split(_BATCH)
-        return torch.cat([self._model(normalise(block, mean, std))[0].softmax(dim=1) for block in blocks])
+        return torch.cat([self._logits(normalise(block, mean, std)).softmax(dim=1) for block in blocks])
+
+    def _logits(self, images: Tensor) -> Tensor:
+        return torch.stack([model(images)[0] for model in self._models]).sum(dim=0)
 
 
 ARRAYS = "arrays"

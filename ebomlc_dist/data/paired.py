@@ -73,7 +73,7 @@ class PairedLoader:
         self._selected_from = epoch * self.steps_per_epoch
         self.selected = {}
         for number, (name, positions) in enumerate(selections.items()):
-            index, labels = dataset.noisy_index[positions.cpu()], dataset.noisy_labels[positions.cpu()]
+            index, labels = (values[positions.cpu()] for values in _union(dataset))
             order = (SELECTED, number, epoch)
             first, second = (
                 _Selection(self._make(index, labels, noisy_size, order, (*order, view)), positions.to(self._device))
@@ -115,7 +115,7 @@ class PairedLoader:
 
 
 class _Selection:
-    """A stream over part of the noisy set, whose positions are those in the whole of it."""
+    """A stream over part of both sets, whose positions are those in the whole of them."""
 
     def __init__(self, loader: StreamLoader, positions: Tensor) -> None:
         self._loader, self._positions = loader, positions
@@ -197,10 +197,7 @@ def _noisy_samples(dataset: NoisyDataset, streams: Streams) -> tuple[Tensor, Ten
     if streams.noisy_images == "clean":
         return dataset.clean_index, dataset.clean_labels
     if streams.noisy_images == "union":
-        return (
-            torch.cat([dataset.noisy_index, dataset.clean_index]),
-            torch.cat([dataset.noisy_labels, dataset.clean_labels]),
-        )
+        return _union(dataset)
     if streams.noisy_labels == "noisy":
         return dataset.noisy_index, dataset.noisy_labels
     if dataset.true_labels is None:
@@ -209,6 +206,14 @@ def _noisy_samples(dataset: NoisyDataset, streams: Streams) -> tuple[Tensor, Ten
             "--method, or add noise to known labels with --noise uniform"
         )
     return dataset.noisy_index, dataset.true_labels
+
+
+def _union(dataset: NoisyDataset) -> tuple[Tensor, Tensor]:
+    """Rows and labels of the noisy set and, after it, of the clean set."""
+    return (
+        torch.cat([dataset.noisy_index, dataset.clean_index]),
+        torch.cat([dataset.noisy_labels, dataset.clean_labels]),
+    )
 
 
 def _check(dataset: NoisyDataset, streams: Streams, clean_batch: int) -> None:

@@ -6,10 +6,11 @@ from ebomlc_dist.engine.build import Training
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.models.card import model_card
 from ebomlc_dist.models.hub import save_model
+from ebomlc_dist.models.label_corrector import LabelCorrector
 
 
 def export_models(training: Training, paths: RunFolder, summary: dict[str, Any]) -> None:
-    """Write ``model/`` and, where there is a corrector, ``meta_model/``."""
+    """Write ``model/``; ``peer_model/`` where a prediction needs both; ``meta_model/`` where there is one."""
     config, dataset = training.config, training.dataset
     card = model_card(
         title=f"{config.model.name} trained on noisy labels by {config.method.name}",
@@ -31,34 +32,26 @@ def export_models(training: Training, paths: RunFolder, summary: dict[str, Any])
         },
     )
     height, width = dataset.images.shape[2:]
-    save_model(
-        paths.model,
-        training.networks["main"].module,
-        {
-            "model_type": "ebomlc-main",
-            "name": config.model.name,
-            "num_classes": dataset.num_classes,
-            "in_channels": dataset.images.shape[1],
-            "norm": config.model.norm,
-            "preprocessing": {
-                "mean": dataset.mean.tolist(),
-                "std": dataset.std.tolist(),
-                "image_size": [height, width],
-            },
-            "class_names": dataset.class_names,
+    main_config = {
+        "model_type": "ebomlc-main",
+        "name": config.model.name,
+        "num_classes": dataset.num_classes,
+        "in_channels": dataset.images.shape[1],
+        "norm": config.model.norm,
+        "preprocessing": {
+            "mean": dataset.mean.tolist(),
+            "std": dataset.std.tolist(),
+            "image_size": [height, width],
         },
-        card,
-    )
+        "class_names": dataset.class_names,
+    }
+    folders = {"main": paths.model, "peer": paths.peer_model}
+    for name in training.method.ensemble:
+        save_model(folders[name], training.networks[name].module, main_config, card)
     if "meta" in training.networks:
-        corrector = training.networks["meta"].module
-        save_model(
-            paths.meta_model,
-            corrector,
-            {
-                "model_type": "ebomlc-label-corrector",
-                "num_classes": dataset.num_classes,
-                "feature_dim": corrector.feature_dim,
-                **config.meta_model.model_dump(),
-            },
-            card,
-        )
+        meta = training.networks["meta"].module
+        meta_config: dict[str, Any] = {"model_type": f"ebomlc-{training.method.meta_model}"}
+        if isinstance(meta, LabelCorrector):
+            sizes = {"num_classes": dataset.num_classes, "feature_dim": meta.feature_dim}
+            meta_config |= sizes | config.meta_model.model_dump()
+        save_model(paths.meta_model, meta, meta_config, card)

@@ -37,7 +37,7 @@ class RunFolder:
         logs: one log file a rank, see `log`.
         tensorboard: TensorBoard's event files.
         checkpoints: the folder of a `checkpoints.CheckpointStore`.
-        model, meta_model: the final weights, in hub layout.
+        model, peer_model, meta_model: the final weights, in hub layout.
     """
 
     def __init__(self, root: Path) -> None:
@@ -56,6 +56,7 @@ class RunFolder:
         self.tensorboard = root / "tensorboard"
         self.checkpoints = root / "checkpoints"
         self.model = root / "model"
+        self.peer_model = root / "peer_model"
         self.meta_model = root / "meta_model"
 
     def log(self, rank: int) -> Path:
@@ -110,7 +111,7 @@ def claim(folder: Path, run_name: str, *, resume: bool = False) -> Claim:
         try:
             # Again, now that nobody else can come in between.
             _check_content(run, resume)
-            for written_to in (run.root, run.model, run.meta_model):
+            for written_to in (run.root, run.model, run.peer_model, run.meta_model):
                 if written_to.is_dir():
                     durable.remove_litter(written_to)
             _sign(result, run_name)

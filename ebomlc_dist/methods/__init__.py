@@ -17,12 +17,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """One line of the registry: where a method lives and what a person wants to know before choosing it."""
+    """One line of the registry: where a method lives and what a person wants to know before choosing it.
+
+    Attributes:
+        target: ``module:class`` in this package.
+        summary: one line.
+        paper: where it comes from.
+        needs_clean: whether it needs a trusted set.
+        networks: what it trains.
+        units: cost of a step with default settings, in forwards of one batch of the main model, a backward being two.
+    """
 
     target: str
     summary: str
     paper: str
     needs_clean: bool
+    networks: tuple[str, ...]
+    units: float
 
 
 METHODS = {
@@ -31,31 +42,99 @@ METHODS = {
         "label correction steered by a first-order dynamic barrier",
         "Efficient Bilevel Optimization for Meta Label Correction, Algorithm 2",
         True,
+        ("main", "meta"),
+        7,
     ),
     "ebomlc-released": MethodInfo(
         "ebomlc_released:EbomlcReleased",
         "the step of EBOMLC's released research code, for replication",
         "released code of EBOMLC",
         True,
+        ("main", "meta"),
+        9,
     ),
     "mlc": MethodInfo(
         "mlc:Mlc",
         "label correction steered by a hypergradient through a look-ahead",
-        "Meta Label Correction for Noisy Label Learning",
+        "Zheng et al. 2021, Meta Label Correction for Noisy Label Learning",
         True,
+        ("main", "meta"),
+        9,
     ),
     "mlc-d": MethodInfo(
         "mlc_d:MlcD",
         "MLC with the plain dynamic barrier instead of a hypergradient",
         "Efficient Bilevel Optimization for Meta Label Correction, Algorithm 1",
         True,
+        ("main", "meta"),
+        19,
     ),
-    "ce": MethodInfo("cross_entropy:CrossEntropy", "cross entropy on the noisy labels: the floor", "-", False),
+    "glc": MethodInfo(
+        "glc:Glc",
+        "a transition matrix measured on trusted images corrects the loss, in a second training",
+        "Hendrycks et al. 2018, Using Trusted Data to Train Deep Networks on Labels Corrupted by Severe Noise",
+        True,
+        ("main",),
+        3,
+    ),
+    "l2rw": MethodInfo(
+        "l2rw:L2rw",
+        "each sample weighs as its gradient agrees with that of the trusted images",
+        "Ren et al. 2018, Learning to Reweight Examples for Robust Deep Learning",
+        True,
+        ("main",),
+        9,
+    ),
+    "mw-net": MethodInfo(
+        "mw_net:MwNet",
+        "a small net weighs samples by their loss, trained through a look-ahead",
+        "Shu et al. 2019, Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting",
+        True,
+        ("main", "meta"),
+        11,
+    ),
+    "pmw-net": MethodInfo(
+        "pmw_net:PmwNet",
+        "MW-Net whose weights are drawn from a Beta distribution that the net predicts",
+        "Zhao et al. 2021, A Probabilistic Formulation for Meta-Weight-Net",
+        True,
+        ("main", "meta"),
+        11,
+    ),
+    "dividemix": MethodInfo(
+        "dividemix:DivideMix",
+        "two models split the noisy set for each other and learn half-supervised",
+        "Li et al. 2020, DivideMix: Learning with Noisy Labels as Semi-supervised Learning",
+        False,
+        ("main", "peer"),
+        36,
+    ),
+    "coteaching-plus": MethodInfo(
+        "coteaching_plus:CoteachingPlus",
+        "two models teach each other small-loss samples on which they disagree",
+        "Yu et al. 2019, How does Disagreement Help Generalization against Label Corruption?",
+        False,
+        ("main", "peer"),
+        6,
+    ),
+    "ce": MethodInfo(
+        "cross_entropy:CrossEntropy", "cross entropy on the noisy labels: the floor", "-", False, ("main",), 3
+    ),
     "ce-clean": MethodInfo(
-        "cross_entropy:CrossEntropyClean", "cross entropy on the trusted images alone: a reference", "-", True
+        "cross_entropy:CrossEntropyClean",
+        "cross entropy on the trusted images alone: a reference",
+        "-",
+        True,
+        ("main",),
+        3,
     ),
     "ce-oracle": MethodInfo(
-        "cross_entropy:CrossEntropyOracle", "cross entropy on the true labels: the ceiling", "-", False
+        "cross_entropy:CrossEntropyOracle",
+        "cross entropy on the true labels: the ceiling",
+        "-",
+        False,
+        ("main",),
+        3,
     ),
 }
 

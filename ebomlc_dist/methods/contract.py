@@ -123,10 +123,11 @@ def joined_streams(clean_images: str) -> Streams:
 
 @dataclass(frozen=True)
 class Task:
-    """Sizes a method may allocate by: K classes, and N images in the noisy set."""
+    """Sizes a method may allocate by: K classes, N images in the noisy set, M in the clean set."""
 
     num_classes: int
     num_noisy: int
+    num_clean: int
 
 
 class Pending(Protocol):
@@ -238,9 +239,10 @@ class Method(ABC):
         """Work between two epochs: once for each, after `enter_epoch`, never in the middle of one."""
 
     def selections(self) -> Mapping[str, Tensor]:
-        """Name → (m,) int64 positions in the noisy set, m ≥ 1, that a stream of its own is to draw from this epoch.
+        """Name → (m,) int64 positions, m ≥ 1, that a stream of its own is to draw from this epoch.
 
-        A function of `epoch` and `memory`; called after `begin_epoch`, and on a resume.
+        Positions count through the noisy set and then, from N on, through the clean set. A function of `epoch` and
+        `memory`; called after `begin_epoch`, and on a resume.
         """
         return {}
 

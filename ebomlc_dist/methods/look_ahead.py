@@ -42,6 +42,7 @@ class LookAhead:
         upper_main: v = ∇_wF(w'), (P,).
         upper_mean: F(w'), 0-dim.
         hypergradient: D, (P_meta,).
+        observed: (k,), the mean of what was observed; empty where nothing was.
     """
 
     lower_main: Tensor
@@ -49,6 +50,7 @@ class LookAhead:
     upper_main: Tensor
     upper_mean: Tensor
     hypergradient: Tensor
+    observed: Tensor
 
 
 def look_ahead(
@@ -64,6 +66,7 @@ def look_ahead(
     terms: Terms,
     here: Tensor,
     penalty: Tensor | None = None,
+    observed: Tensor | None = None,
     keep_graph: bool = False,
 ) -> LookAhead:
     """One look-ahead and the hypergradient through it.
@@ -75,6 +78,7 @@ def look_ahead(
         terms: (P,) → s (n, …) at other parameters of the main model.
         here: s(w), (n, …), without a graph.
         penalty: (n,) per-sample terms in α; η times their mean joins F(w'(α)).
+        observed: (n, k) values to take the mean of, without a graph.
         keep_graph: whether the graph of ``lower_sum`` is needed again.
     """
     assert isinstance(rule, SgdRule)
@@ -83,8 +87,9 @@ def look_ahead(
     point = main.vector.detach()
     through = Hypergradient(config.hypergradient, main, coefficients)
     lower = lower_sum(through.coefficients)
-    sums = [through.lower_gradient(lower, keep_graph), lower.detach()]
-    lower_main, lower_mean = reducer.mean_of_sums(sums, lower_count).wait()
+    seen = lower.new_zeros(0) if observed is None else torch.stack([noisy.sum(column) for column in observed.t()])
+    sums = [through.lower_gradient(lower, keep_graph), lower.detach(), seen]
+    lower_main, lower_mean, seen_mean = reducer.mean_of_sums(sums, lower_count).wait()
 
     plain = config.look_ahead == "plain"
     ahead = point - (rule.rate * lower_main if plain else rule.step(lower_main, point))
@@ -96,7 +101,7 @@ def look_ahead(
     meta_sum = noisy.sum(per_sample if penalty is None else per_sample - penalty)
     (product,) = reducer.mean_of_sums(gradients(meta_sum, [meta]), lower_count).wait()
     hypergradient = -(rule.rate if plain else rule.sensitivity) * product
-    return LookAhead(lower_main, lower_mean, upper_main, upper_mean, hypergradient)
+    return LookAhead(lower_main, lower_mean, upper_main, upper_mean, hypergradient, seen_mean)
 
 
 def upper_gradient(main: FlatModule, point: Tensor, clean: Batch, reducer: Reducer) -> tuple[Tensor, Tensor]:

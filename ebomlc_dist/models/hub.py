@@ -21,6 +21,7 @@ from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.label_corrector import LabelCorrector
 from ebomlc_dist.models.outline import outline
 from ebomlc_dist.models.state import check_state, load_state, state_tensors
+from ebomlc_dist.models.weight_nets import BetaWeightNet, WeightNet
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
@@ -92,8 +93,19 @@ class LabelCorrectorConfig(StoredConfig):
         return LabelCorrector(**self.model_dump(exclude={"model_type", "format_version", "dtype"}))
 
 
-HubConfig = Annotated[MainModelConfig | LabelCorrectorConfig, Field(discriminator="model_type")]
-_ADAPTER: TypeAdapter[MainModelConfig | LabelCorrectorConfig] = TypeAdapter(HubConfig)
+class WeightNetConfig(StoredConfig):
+    """``config.json`` of a net that weighs samples by their loss."""
+
+    model_type: Literal["ebomlc-weight-net", "ebomlc-beta-weight-net"]
+
+    def build(self) -> nn.Module:
+        """The network, freshly initialised, in float32."""
+        return WeightNet() if self.model_type == "ebomlc-weight-net" else BetaWeightNet()
+
+
+AnyConfig = MainModelConfig | LabelCorrectorConfig | WeightNetConfig
+HubConfig = Annotated[AnyConfig, Field(discriminator="model_type")]
+_ADAPTER: TypeAdapter[AnyConfig] = TypeAdapter(HubConfig)
 
 
 def save_model(folder: Path, model: nn.Module, config: Mapping[str, Any], card: str) -> None:
@@ -105,8 +117,8 @@ def save_model(folder: Path, model: nn.Module, config: Mapping[str, Any], card: 
     Args:
         folder: made where it is missing.
         model: what ``config`` builds, trained; on any device, in any memory format.
-        config: the fields of `MainModelConfig` or `LabelCorrectorConfig`, chosen by ``model_type``; ``dtype`` is read
-            off the model.
+        config: the fields of `MainModelConfig`, `LabelCorrectorConfig` or `WeightNetConfig`, chosen by ``model_type``;
+            ``dtype`` is read off the model.
         card: the model card, see `ebomlc_dist.models.card`.
 
     Raises:
@@ -141,7 +153,7 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     return module.eval(), config.model_dump(mode="json")
 
 
-def _validated(config: Any, source: str) -> MainModelConfig | LabelCorrectorConfig:
+def _validated(config: Any, source: str) -> AnyConfig:
     try:
         return _ADAPTER.validate_python(dict(config) if isinstance(config, Mapping) else config)
     except ValidationError as error:
@@ -149,7 +161,7 @@ def _validated(config: Any, source: str) -> MainModelConfig | LabelCorrectorConf
         raise InputError(f"{source} does not describe a model: {'; '.join(faults)}") from None
 
 
-def _outline(config: MainModelConfig | LabelCorrectorConfig) -> nn.Module:
+def _outline(config: AnyConfig) -> nn.Module:
     return outline(config.build).to(getattr(torch, config.dtype))
 
 

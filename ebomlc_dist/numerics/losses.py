@@ -20,6 +20,18 @@ def soft_cross_entropy(log_probabilities: Tensor, soft_labels: Tensor) -> Tensor
     return -(soft_labels * log_probabilities).sum(dim=1)
 
 
+def forward_corrected(log_probabilities: Tensor, labels: Tensor, transition_matrix: Tensor) -> Tensor:
+    """−log Σ_i p_i T[i, label], (n,): cross entropy of the noisy label (Patrini et al. 2017, forward correction).
+
+    Args:
+        log_probabilities: (n, K) log p over true labels.
+        labels: (n,) int64 noisy labels.
+        transition_matrix: T (K, K), P(noisy label | true label).
+    """
+    # In logarithms, so that the identity matrix gives −log p_label bit for bit.
+    return -torch.logsumexp(log_probabilities + transition_matrix.log().t()[labels], dim=1)
+
+
 def mixture_cross_entropy(
     main_logits: Tensor, meta_logits: Tensor, labels: Tensor, mixture: float, kind: MixtureKind
 ) -> Tensor:
@@ -42,3 +54,12 @@ def mixture_cross_entropy(
 
 def _log(share: float) -> float:
     return log(share) if share > 0 else float("-inf")
+
+
+def beta_divergence(a: Tensor, b: Tensor, prior_a: Tensor, prior_b: Tensor) -> Tensor:
+    """KL(Beta(a, b) ‖ Beta(prior_a, prior_b)), (n,), for (n,) shapes a and b and a 0-dim prior, all > 0."""
+    total = a + b
+    normaliser = torch.lgamma(total) - torch.lgamma(a) - torch.lgamma(b)
+    prior_normaliser = torch.lgamma(prior_a + prior_b) - torch.lgamma(prior_a) - torch.lgamma(prior_b)
+    shift = (a - prior_a) * (torch.digamma(a) - torch.digamma(total))
+    return normaliser - prior_normaliser + shift + (b - prior_b) * (torch.digamma(b) - torch.digamma(total))

@@ -34,6 +34,7 @@ class RecipeInfo:
     summary: str
     methods: tuple[str, ...] = ("ebomlc",)
     arguments: dict[str, Any] = field(default_factory=dict)
+    own_frame: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,14 @@ class Recipe:
         summary: one line for a person who chooses.
         config: the complete configuration, with the first of ``methods``.
         methods: trained one after another on the same split, noise and seeds.
+        own_frame: whether each method is trained as in its own paper (`MethodConfig.own_frame`).
     """
 
     name: str
     summary: str
     config: RunConfig
     methods: tuple[str, ...]
+    own_frame: bool = False
 
 
 RECIPES: dict[str, RecipeInfo] = {
@@ -64,6 +67,15 @@ RECIPES: dict[str, RecipeInfo] = {
             "cifar:paper",
             f"the paper's {dataset.upper().replace('CIFAR', 'CIFAR-')} with {percent} % {kind} noise, ResNet-32",
             arguments={"dataset": dataset, "kind": kind, "percent": percent},
+        )
+        for dataset, kind, percent in PAPER_SETTINGS
+    },
+    **{
+        f"{dataset}-own-{kind}{percent}": RecipeInfo(
+            "cifar:paper",
+            f"{dataset}-{kind}{percent} with optimiser, batch and length of each method's own paper",
+            arguments={"dataset": dataset, "kind": kind, "percent": percent},
+            own_frame=True,
         )
         for dataset, kind, percent in PAPER_SETTINGS
     },
@@ -100,4 +112,5 @@ def recipe(name: str) -> Recipe:
     config = getattr(import_module(f"{__name__}.{module}"), function)(base, info.methods[0], **info.arguments)
     if name != base:
         config = import_module(f"{__name__}.tiny").tiny(config).model_copy(update={"recipe": name})
-    return Recipe(name, info.summary, config, info.methods)
+    # A tiny run has a length of its own.
+    return Recipe(name, info.summary, config, info.methods, info.own_frame and name == base)

@@ -16,6 +16,7 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import config_from_mapping, method_class
 from ebomlc_dist.recipes import TINY, Recipe, recipe
 from ebomlc_dist.recipes.config_file import read_config_file
+from ebomlc_dist.recipes.method_settings import own_frame, settings_of
 from ebomlc_dist.recipes.settings import Setting, check_known, explain, flatten, keys_of, nest, plain, typed
 
 DEFAULT_RECIPE = "digits"
@@ -81,13 +82,11 @@ def resolve(request: Request) -> tuple[Resolved, ...]:
 
 
 def _run(method: str, chooser: str, base: Recipe | None, asked: list[Setting], overrides: list[Setting]) -> Resolved:
-    values = plain(RunConfig(method=config_from_mapping({"name": method})))
+    values = _defaults(method)
     sources = dict.fromkeys(values, "default")
     if base is not None:
-        same_method = base.config.method.name == method
-        for key, value in plain(base.config).items():
-            if (same_method or not key.startswith("method.")) and value != values[key]:
-                values[key], sources[key] = value, f"recipe {base.name}"
+        for key, value in _told(base, method).items():
+            values[key], sources[key] = value, f"recipe {base.name}"
     sources["method.name"] = chooser
     fields = keys_of(method)
     for setting in asked:
@@ -100,6 +99,22 @@ def _run(method: str, chooser: str, base: Recipe | None, asked: list[Setting], o
     except ValidationError as error:
         raise InputError(explain(error)) from None
     return Resolved(config, sources, [f"{s.key}={s.value}" for s in overrides if s.key in fields])
+
+
+def _defaults(method: str) -> dict[str, Any]:
+    return plain(RunConfig(method=config_from_mapping({"name": method})))
+
+
+def _told(base: Recipe, method: str) -> dict[str, Any]:
+    """What the recipe says beyond defaults for a run with ``method``; it speaks of its own method's settings alone."""
+    own = base.config.method.name
+    defaults = _defaults(own)
+    told = {
+        key: value
+        for key, value in plain(base.config).items()
+        if value != defaults[key] and (own == method or not key.startswith("method."))
+    }
+    return settings_of(method, base.config) | told | (own_frame(method) if base.own_frame else {})
 
 
 def _recipe(request: Request) -> Recipe | None:

@@ -2,6 +2,7 @@
 
     ebomlc train cifar10-uniform40 --data-dir data --num-processes 8
     ebomlc train cifar10-quick-uniform40 --data-dir data --method ebomlc,ce,ce-oracle
+    ebomlc train cifar10-own-uniform40 --data-dir data --method glc,coteaching-plus
     ebomlc train cifar10-released-uniform40 --data-dir data
 
 The paper's frame is the default of every section of the configuration: ResNet-32, 1,000 trusted images, 120 epochs of

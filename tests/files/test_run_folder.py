@@ -32,8 +32,15 @@ def test_a_new_folder_and_its_names(tmp_path: Path) -> None:
         "summary.json",
         "status.json",
     ]
-    folders = [run.logs, run.tensorboard, run.checkpoints, run.model, run.meta_model]
-    assert [path.name for path in folders] == ["logs", "tensorboard", "checkpoints", "model", "meta_model"]
+    folders = [run.logs, run.tensorboard, run.checkpoints, run.model, run.peer_model, run.meta_model]
+    assert [path.name for path in folders] == [
+        "logs",
+        "tensorboard",
+        "checkpoints",
+        "model",
+        "peer_model",
+        "meta_model",
+    ]
     assert run.log(3) == run.root / "logs" / "rank-3.log"
     assert [p.name for p in run.root.iterdir()] == ["run.lock"]
 

@@ -28,7 +28,7 @@ def make_step(method: str, batch_size: int = BATCH, **settings: object) -> tuple
     if "meta" in instance.networks:
         networks["meta"] = FlatModule(LabelCorrector(10, 64))
     optimizers = {name: MAKERS[name](network, OptimConfig(), 10) for name, network in networks.items()}
-    instance.allocate(networks, Task(num_classes=10, num_noisy=100))
+    instance.allocate(networks, Task(num_classes=10, num_noisy=100, num_clean=20))
     batch = Batch(torch.randn(batch_size, 3, 32, 32), torch.randint(10, (batch_size,)), batch_size)
     streams = instance.streams
     paired = PairedBatch(

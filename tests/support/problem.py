@@ -18,6 +18,7 @@ from ebomlc_dist.numerics.flat import FlatModule
 
 NUM_CLASSES = 4
 NUM_NOISY = 40
+NUM_CLEAN = 12
 # torch's generator is one for all threads of the shard-wise control.
 _SEEDING = Lock()
 
@@ -86,7 +87,7 @@ def make_learner(
             networks[name] = FlatModule(module.to(dtype).train(name != "extractor"))
     config = OptimConfig(main_lr=0.05, meta_lr=1e-2)
     optimizers = {name: MAKERS[name](networks[name], config, 10) for name in method.networks if name in MAKERS}
-    method.allocate(networks, Task(NUM_CLASSES, NUM_NOISY))
+    method.allocate(networks, Task(NUM_CLASSES, NUM_NOISY, NUM_CLEAN))
     step = TrainStep(method, networks, optimizers, reducer, None)
     return Learner(method, networks, optimizers, step)
 

@@ -1,0 +1,273 @@
+"""DivideMix (Li et al. 2020, "DivideMix: Learning with Noisy Labels as Semi-supervised Learning").
+
+Two main models. After a warm-up on CE, before each epoch and for each model: the losses of all noisy images, scaled to
+0…1, are split by a mixture of two Gaussians, and w_i is the probability of the group of small losses. Each model
+learns from the *other* one's split: labelled where w_i > threshold, unlabelled elsewhere. In a step, with two augmented
+views of each image, p the softmax and sharpen(q) ∝ q^(1/T):
+
+    labelled:    y' = sharpen(w·y + (1 − w)·mean of p over its own 2 predictions)
+    unlabelled:  y' = sharpen(mean of p over 4 predictions, 2 of each model)
+    MixMatch:    λ ~ Beta(a, a), λ ← max(λ, 1 − λ); all 4B inputs and targets mixed as λ·own + (1 − λ)·partner
+    loss = mean CE(labelled) + λ_u·r·mean (p − y')² (unlabelled) + Σ_k (1/K) log((1/K) / mean p_k)
+
+r rises over ``ramp_epochs``. Both models step at once, from the state before the step (the paper trains one for an
+epoch, then the other). Partners come from the global batch: images and targets are put together from all ranks; and
+the mean of p in the last term is reduced before its logarithm is taken. A prediction adds up both models' logits.
+
+Cost: 36 forward units (18 a model: 6 for the targets, 12 for the 4B mixed images), 6 in the warm-up. Reductions: 2, and
+2 times values put together (1 in the warm-up).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ebomlc_dist.methods.contract import (
+    Batch,
+    CleanImages,
+    Interlude,
+    Method,
+    MethodConfig,
+    Networks,
+    PairedBatch,
+    Reducer,
+    Rules,
+    StepResult,
+    Task,
+    joined_streams,
+)
+from ebomlc_dist.numerics.draws import beta, permutation
+from ebomlc_dist.numerics.flat import FlatModule, gradients
+from ebomlc_dist.numerics.losses import cross_entropy, soft_cross_entropy
+from ebomlc_dist.numerics.two_groups import small_loss_probability, unit_range
+
+MODELS = ("main", "peer")
+
+
+class DivideMixConfig(MethodConfig):
+    """DivideMix's settings; the defaults are those of its CIFAR-10 runs with 50 % noise."""
+
+    own_frame: ClassVar[Mapping[str, Any]] = {
+        "train.epochs": 300,
+        "train.global_noisy_batch_size": 64,
+        "optim.main_lr": 0.02,
+        "optim.milestones": (0.5,),
+    }
+    name: Literal["dividemix"] = "dividemix"
+    warm_up_epochs: int = Field(10, ge=1, description="epochs of CE (30 on CIFAR-100)")
+    warm_up_penalty: Literal["none", "negative_entropy"] = Field(
+        "none", description="negative_entropy: against sure predictions in the warm-up, for class-dependent noise"
+    )
+    threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.5, description="of w, above which a label is kept")
+    unlabelled_weight: float = Field(25.0, ge=0.0, description="λ_u: 0, 25, 50 or 150, by data set and noise")
+    ramp_epochs: int = Field(16, ge=1, description="epochs over which λ_u is reached")
+    temperature: float = Field(0.5, gt=0.0, description="T")
+    mixup_shape: float = Field(4.0, gt=0.0, description="a")
+    loss_epochs: int = Field(1, ge=1, description="epochs whose losses are averaged before the split (5 at 90 %)")
+    clean_images: CleanImages = "unused"
+
+
+class DivideMix(Method):
+    """DivideMix. See the module's docstring.
+
+    Attributes:
+        memory: ``clean_probability``: w (2, N) for the labels that main and peer learn from; ``losses``: (epochs, 2, N)
+            scaled losses, the latest first; ``splits``: 0-dim, splits made so far; ``ramp``: 0-dim, λ_u·r.
+    """
+
+    Config: ClassVar = DivideMixConfig
+    config: DivideMixConfig
+    networks = MODELS
+    ensemble = MODELS
+    main_optimizers = ("sgd", "adam")
+
+    def __init__(self, config: DivideMixConfig) -> None:
+        super().__init__(config)
+        self.streams = joined_streams(config.clean_images)
+        self._num_clean = 0
+
+    def allocate(self, networks: Networks, task: Task) -> None:
+        like = networks["main"].vector.detach()
+        self.memory = {
+            "clean_probability": like.new_zeros((2, task.num_noisy)),
+            "losses": like.new_zeros((self.config.loss_epochs, 2, task.num_noisy)),
+            "splits": like.new_zeros(()),
+            "ramp": like.new_zeros(()),
+        }
+        self._num_clean = task.num_clean if self.config.clean_images == "labelled" else 0
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether this epoch is one of plain CE."""
+        return self.epoch < self.config.warm_up_epochs
+
+    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
+        if self.warming_up:
+            return
+        config, memory = self.config, self.memory
+
+        def both(images: Tensor, labels: Tensor) -> Tensor:
+            return torch.stack([cross_entropy(networks[name](images)[0], labels) for name in MODELS], dim=1)
+
+        new = torch.stack([unit_range(column) for column in interlude.gather_noisy(both).t()])
+        memory["losses"].copy_(torch.cat([new[None], memory["losses"][:-1]]))
+        memory["splits"] += 1
+        mean = memory["losses"].sum(dim=0) / memory["splits"].clamp_max(config.loss_epochs)
+
+        def split() -> Tensor:
+            # Each learns from the other's split.
+            return torch.stack([small_loss_probability(row) for row in mean.flip(0)])
+
+        memory["clean_probability"].copy_(interlude.once(split, like=torch.zeros_like(mean)))
+        rise = (self.epoch - config.warm_up_epochs) / config.ramp_epochs
+        memory["ramp"].fill_(config.unlabelled_weight * min(rise, 1.0))
+
+    def selections(self) -> Mapping[str, Tensor]:
+        """Of each model: labelled (with trusted images, where those join in) and unlabelled."""
+        if self.warming_up:
+            return {}
+        found = {}
+        for name, probability in zip(MODELS, self.memory["clean_probability"], strict=True):
+            kept = probability > self.config.threshold
+            # A group that is empty is lent the sample that is nearest to it.
+            nearest = torch.arange(len(kept), device=kept.device)
+            labelled = kept | ((nearest == probability.argmax()) & ~kept.any())
+            unlabelled = ~kept | ((nearest == probability.argmin()) & kept.all())
+            trusted = len(kept) + torch.arange(self._num_clean, device=kept.device)
+            found[f"{name}_labelled"] = torch.cat([labelled.nonzero().flatten(), trusted])
+            found[f"{name}_unlabelled"] = unlabelled.nonzero().flatten()
+        return found
+
+    def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
+        if self.warming_up:
+            return self._warm_up(networks, batch.noisy, reducer)
+        halves = [_Half(*batch.selected[f"{name}_labelled"], *batch.selected[f"{name}_unlabelled"]) for name in MODELS]
+        place = halves[0].place
+        images = reducer.assemble(torch.stack([half.inputs for half in halves], dim=1), place)
+        targets = [self._targets(networks, index, half) for index, half in enumerate(halves)]
+        whole_targets = reducer.assemble(torch.stack(targets, dim=1), place)
+        (whole_images,), (whole_labels,) = images.wait(), whole_targets.wait()
+
+        assert batch.key is not None
+        outputs, mixed_targets = [], []
+        for index, half in enumerate(halves):
+            mixed, target = self._mix(batch.key, index, half, targets[index], whole_images, whole_labels)
+            logits, _ = networks[MODELS[index]](mixed.flatten(0, 1))
+            outputs.append(logits.view(len(mixed), 4, -1))
+            mixed_targets.append(target)
+
+        def summed(outputs_of_one: Tensor) -> Tensor:
+            return torch.stack([place.sum(column) for column in outputs_of_one.softmax(dim=2).mean(dim=1).t()])
+
+        shares = reducer.mean_of_sums([summed(logits.detach()) for logits in outputs], place.count).wait()
+        sums = []
+        for name, logits, target, share in zip(MODELS, outputs, mixed_targets, shares, strict=True):
+            labelled, unlabelled, penalty = _losses(logits, target, share)
+            loss_sum = place.sum(labelled + self.memory["ramp"] * unlabelled + penalty)
+            seen = [place.sum(labelled.detach()), place.sum(unlabelled.detach())]
+            sums += [*gradients(loss_sum, [networks[name]]), *seen]
+        main, main_loss, main_unlabelled, peer, peer_loss, _ = reducer.mean_of_sums(sums, place.count).wait()
+        return _result(main, peer, main_loss, peer_loss, main_unlabelled)
+
+    def _warm_up(self, networks: Networks, noisy: Batch, reducer: Reducer) -> StepResult:
+        sums = []
+        for name in MODELS:
+            logits, _ = networks[name](noisy.images)
+            losses = cross_entropy(logits, noisy.labels)
+            if self.config.warm_up_penalty == "negative_entropy":
+                losses = losses + (logits.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1)
+            loss_sum = noisy.sum(losses)
+            sums += [*gradients(loss_sum, [networks[name]]), loss_sum.detach()]
+        main, main_loss, peer, peer_loss = reducer.mean_of_sums(sums, noisy.count).wait()
+        return _result(main, peer, main_loss, peer_loss, torch.zeros_like(main_loss))
+
+    @torch.no_grad()
+    def _targets(self, networks: Networks, index: int, half: "_Half") -> Tensor:
+        """y' of this rank's samples, (n, 2, K): labelled, unlabelled."""
+        own, other = networks[MODELS[index]], networks[MODELS[1 - index]]
+        refined = (_predictions(own, half.labelled) + _predictions(own, half.labelled_again)) / 2
+        assert half.labelled.positions is not None
+        weights = torch.cat([self.memory["clean_probability"][index], refined.new_ones(self._num_clean)])
+        weight = weights[half.labelled.positions][:, None]
+        given = (half.labelled.labels[:, None] == torch.arange(refined.shape[1], device=refined.device)).to(
+            refined.dtype
+        )
+        views = (half.unlabelled, half.unlabelled_again)
+        guessed = (
+            sum((_predictions(net, view) for net in (own, other) for view in views), torch.zeros_like(refined)) / 4
+        )
+        both = torch.stack([weight * given + (1 - weight) * refined, guessed], dim=1)
+        sharp = both ** (1 / self.config.temperature)
+        return sharp / sharp.sum(dim=2, keepdim=True)
+
+    def _mix(
+        self, key: Tensor, index: int, half: "_Half", targets: Tensor, whole_images: Tensor, whole_targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """This rank's mixed inputs (n, 4, C, H, W) and targets (n, 4, K)."""
+        size = half.place.global_size
+        shape = torch.full((), self.config.mixup_shape, dtype=torch.float64, device=key.device)
+        share = beta(shape, shape, key, index)
+        share = torch.maximum(share, 1 - share).to(targets.dtype)
+        blocks = torch.arange(4, device=key.device)
+        rows = half.place.offset % size + torch.arange(len(targets), device=key.device)
+        # Streams of the draws above end before 100.
+        partner = permutation(key, 4 * size, 100 + index)[blocks * size + rows[:, None]]
+        sample, block = partner % size, partner // size
+        mixed = share * half.inputs + (1 - share) * whole_images[sample, index, block]
+        own = targets[:, blocks // 2]
+        return mixed, share * own + (1 - share) * whole_targets[sample, index, block // 2]
+
+
+@dataclass(frozen=True)
+class _Half:
+    """One model's shares of a step: two views of the labelled and of the unlabelled batch."""
+
+    labelled: Batch
+    labelled_again: Batch
+    unlabelled: Batch
+    unlabelled_again: Batch
+
+    @property
+    def place(self) -> Batch:
+        """All four lie in the same places of their global batches."""
+        return self.labelled
+
+    @property
+    def inputs(self) -> Tensor:
+        """(n, 4, C, H, W)."""
+        views = (self.labelled, self.labelled_again, self.unlabelled, self.unlabelled_again)
+        return torch.stack([view.images for view in views], dim=1)
+
+
+def _predictions(network: FlatModule, batch: Batch) -> Tensor:
+    """Softmax with batch statistics, (n, K); running statistics stay."""
+    return network.at(network.vector.detach(), batch.images)[0].softmax(dim=1)
+
+
+def _losses(logits: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Per-sample losses, (n,) each: CE on labelled views, squared error on unlabelled ones, and the penalty's part.
+
+    ``share``: (K,) mean p over the global batch. The penalty's gradient in it is −(1/K)/share.
+    """
+    probabilities = logits.softmax(dim=2)
+    log_labelled = logits[:, :2].log_softmax(dim=2).flatten(0, 1)
+    labelled = soft_cross_entropy(log_labelled, targets[:, :2].flatten(0, 1)).view(-1, 2).mean(dim=1)
+    unlabelled = (probabilities[:, 2:] - targets[:, 2:]).square().mean(dim=(1, 2))
+    penalty = -(probabilities.mean(dim=1) / (share * len(share))).sum(dim=1)
+    return labelled, unlabelled, penalty
+
+
+def _result(main: Tensor, peer: Tensor, main_loss: Tensor, peer_loss: Tensor, unlabelled: Tensor) -> StepResult:
+    return StepResult(
+        directions={"main": main, "peer": peer},
+        metrics={
+            "lower": main_loss,
+            "peer_lower": peer_loss,
+            "unlabelled": unlabelled,
+            "lower_main_norm": torch.linalg.vector_norm(main),
+        },
+    )
