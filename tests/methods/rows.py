@@ -1,22 +1,30 @@
 """One row a method: what the shared contract must know of it. A registered method without a row fails collection."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ebomlc_dist.methods import METHODS
+from tests.support.problem import EPOCHS
 
 
 @dataclass(frozen=True)
 class Row:
     """Attributes:
-    variants: settings under which the contract is checked; the first one is the default.
-    collectives: reductions of one step under the first variant.
+    variants: settings under which the contract is checked, ``epoch`` among them; the first one is the default.
+    collectives: what one step starts under the first variant.
+    more_because: why a step needs more than three collectives.
     forward_units: cost of one step in forwards of one batch, backward = 2 (noisy and clean batch of equal size).
+    epoch: the epoch whose steps are looked at.
+    short_run: settings that let every phase of the method take place within four epochs.
     learning_epochs: passes over the digits within which it gets beyond 50 %.
     """
 
     collectives: int
     forward_units: float
     variants: tuple[dict, ...] = field(default=({},))
+    more_because: str = ""
+    epoch: int = 0
+    short_run: dict = field(default_factory=dict)
     learning_epochs: int = 12
 
 
@@ -36,6 +44,7 @@ ROWS = {
         forward_units=9,
         # The main model learns from nothing but the corrector, which starts from random labels.
         learning_epochs=60,
+        short_run={"look_ahead_steps": 3},
         variants=(
             {},
             {"hypergradient": "double_backward", "lower_objective": "with_clean"},
@@ -48,12 +57,56 @@ ROWS = {
         forward_units=19,
         variants=({}, {"value_gradient": "difference", "inner_steps": 2}, {"lower_objective": "with_clean"}),
     ),
-    "ce": Row(collectives=1, forward_units=3),
+    "glc": Row(collectives=1, forward_units=3, epoch=EPOCHS, variants=({}, {"epoch": 0})),
+    "l2rw": Row(
+        collectives=2,
+        forward_units=9,
+        variants=({}, {"hypergradient": "double_backward"}, {"hypergradient": "finite_difference"}),
+    ),
+    "mw-net": Row(
+        collectives=4,
+        forward_units=11,
+        more_because="the weights of the main step are those after the weight net's own step",
+        variants=(
+            {},
+            {"hypergradient": "double_backward", "look_ahead": "sgd"},
+            {"hypergradient": "finite_difference", "weights": "current"},
+        ),
+    ),
+    "pmw-net": Row(
+        collectives=4,
+        forward_units=11,
+        more_because="as mw-net",
+        variants=({}, {"hypergradient": "double_backward", "prior_weight": 10.0}, {"weights": "current"}),
+    ),
+    "dividemix": Row(
+        collectives=4,
+        forward_units=36,
+        more_because="mixing partners come from the whole batch: images and targets are put together first",
+        epoch=18,
+        short_run={"warm_up_epochs": 1, "ramp_epochs": 2, "loss_epochs": 2},
+        variants=(
+            {},
+            {"epoch": 2, "warm_up_penalty": "negative_entropy"},
+            {"clean_images": "labelled", "mixup_shape": 0.5},
+        ),
+    ),
+    "coteaching-plus": Row(
+        collectives=2,
+        forward_units=6,
+        epoch=25,
+        short_run={"init_epochs": 1, "forget_epochs": 2},
+        variants=({}, {"epoch": 5, "forget_rate": 0.6}, {"clean_images": "labelled"}),
+    ),
+    "ce": Row(collectives=1, forward_units=3, variants=({}, {"clean_images": "labelled"})),
     "ce-clean": Row(collectives=1, forward_units=3),
     "ce-oracle": Row(collectives=1, forward_units=3),
 }
 
 missing = sorted(set(METHODS) - set(ROWS))
 assert not missing, f"methods without a row in tests/methods/rows.py: {missing}"
+golden = Path(__file__).parent.parent / "golden"
+missing = sorted(name for name in ROWS if not (golden / f"{name}.json").exists())
+assert not missing, f"methods without a golden file (python -m tests.golden.renew NAME): {missing}"
 
-CASES = [(name, variant) for name, row in ROWS.items() for variant in row.variants]
+CASES = [(name, {"epoch": row.epoch, **variant}) for name, row in ROWS.items() for variant in row.variants]

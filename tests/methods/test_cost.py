@@ -1,7 +1,10 @@
 """What a step costs: forward units counted by torch's own counter, operator launches, and no wait for the host."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -9,12 +12,13 @@ from ebomlc_dist.config import OptimConfig
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.optimizers import MAKERS
 from ebomlc_dist.engine.step import TrainStep
-from ebomlc_dist.methods import method_class
+from ebomlc_dist.methods import METHODS, method_class
 from ebomlc_dist.methods.contract import Batch, PairedBatch, Task
 from ebomlc_dist.models import build_main_model
-from ebomlc_dist.models.label_corrector import LabelCorrector
+from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.numerics.flat import FlatModule
 from tests.methods.rows import ROWS
+from tests.support.problem import EPOCHS
 
 CPU = torch.device("cpu")
 BATCH = 4
@@ -24,17 +28,24 @@ def make_step(method: str, batch_size: int = BATCH, **settings: object) -> tuple
     """The method on ResNet-32 with equal noisy and clean batches, and half a clean batch more where it asks for one."""
     method_type = method_class(method)
     instance = method_type(method_type.Config.model_validate({"name": method, **settings}))
-    networks = {"main": FlatModule(build_main_model("resnet32", num_classes=10, in_channels=3, norm="batch").train())}
-    if "meta" in instance.networks:
-        networks["meta"] = FlatModule(LabelCorrector(10, 64))
+    networks = {}
+    for name in instance.networks:
+        if name == "meta":
+            module: nn.Module = build_meta_model(instance.meta_model, num_classes=10, feature_dim=64)
+        else:
+            module = build_main_model("resnet32", num_classes=10, in_channels=3, norm="batch").train()
+        networks[name] = FlatModule(module)
     optimizers = {name: MAKERS[name](network, OptimConfig(), 10) for name, network in networks.items()}
+    instance.enter_epoch(ROWS[method].epoch, EPOCHS)
     instance.allocate(networks, Task(num_classes=10, num_noisy=100, num_clean=20))
-    batch = Batch(torch.randn(batch_size, 3, 32, 32), torch.randint(10, (batch_size,)), batch_size)
+    positions = torch.arange(batch_size)
+    batch = Batch(torch.randn(batch_size, 3, 32, 32), positions % 10, batch_size, positions=positions)
     streams = instance.streams
     paired = PairedBatch(
-        noisy=batch,
+        noisy=replace(batch, trusted=batch.labels < 5) if streams.noisy_images == "union" else batch,
         clean=batch if streams.clean else None,
-        lower_clean=None,
+        selected=dict.fromkeys(instance.selections(), (batch, batch)),
+        key=torch.tensor(0),
     )
     return TrainStep(instance, networks, optimizers, Communicator(CPU), None), paired
 
@@ -48,6 +59,7 @@ def forward_flops() -> int:
 
 @pytest.mark.parametrize("method", ROWS)
 def test_forward_units_of_a_step(method: str) -> None:
+    assert METHODS[method].units == ROWS[method].forward_units
     step, batch = make_step(method)
     with FlopCounterMode(display=False) as counter:
         step(batch)
@@ -57,16 +69,22 @@ def test_forward_units_of_a_step(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"),
+    ("method", "settings", "expected"),
     [
-        ({"hypergradient": "double_backward"}, 10),
-        ({"hypergradient": "finite_difference"}, 7),
-        ({"look_ahead_steps": 2}, 12),
+        ("mlc", {"hypergradient": "double_backward"}, 10),
+        ("mlc", {"hypergradient": "finite_difference"}, 7),
+        ("mlc", {"look_ahead_steps": 2}, 12),
+        ("l2rw", {"hypergradient": "double_backward"}, 12),
+        ("l2rw", {"hypergradient": "finite_difference"}, 7),
+        ("mw-net", {"hypergradient": "double_backward"}, 12),
+        ("mw-net", {"hypergradient": "finite_difference"}, 9),
+        ("mw-net", {"weights": "current"}, 9),
+        ("dividemix", {"warm_up_epochs": 100}, 6),
     ],
     ids=str,
 )
-def test_forward_units_of_mlc(settings: dict, expected: float) -> None:
-    step, batch = make_step("mlc", **settings)
+def test_forward_units_of_other_settings(method: str, settings: dict, expected: float) -> None:
+    step, batch = make_step(method, **settings)
     with FlopCounterMode(display=False) as counter:
         step(batch)
     assert counter.get_total_flops() / forward_flops() == pytest.approx(expected, rel=0.02)

@@ -1,6 +1,7 @@
 """A small float64 problem that every method can step on, whole or in shards."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import torch
@@ -19,6 +20,7 @@ from ebomlc_dist.numerics.flat import FlatModule
 NUM_CLASSES = 4
 NUM_NOISY = 40
 NUM_CLEAN = 12
+EPOCHS = 4
 # torch's generator is one for all threads of the shard-wise control.
 _SEEDING = Lock()
 
@@ -41,6 +43,8 @@ class SmallNet(nn.Module):
 
 @dataclass(frozen=True)
 class Sizes:
+    """Samples in the global batches."""
+
     noisy: int = 11
     clean: int = 7
     lower_clean: int = 5
@@ -65,15 +69,49 @@ class Learner:
         return state
 
 
+class WholeInterlude:
+    """An `Interlude` of a process that holds all NUM_NOISY noisy and NUM_CLEAN clean images itself."""
+
+    def __init__(self, networks: dict[str, FlatModule]) -> None:
+        self._networks = networks
+        self.restarted: list[str] = []
+        generator = torch.Generator().manual_seed(99)
+        self.images = torch.randn(NUM_NOISY + NUM_CLEAN, 1, 6, 6, generator=generator, dtype=torch.float64)
+        # Every class has clean images.
+        self.labels = torch.arange(NUM_NOISY + NUM_CLEAN) % NUM_CLASSES
+
+    def gather_noisy(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        return self._values(values, slice(0, NUM_NOISY))
+
+    def sum_clean(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        return self._values(values, slice(NUM_NOISY, None)).sum(dim=0)
+
+    def once(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
+        return like.copy_(work())
+
+    def restart(self, name: str) -> None:
+        self.restarted.append(name)
+
+    def _values(self, values: Callable[[Tensor, Tensor], Tensor], rows: slice) -> Tensor:
+        for network in self._networks.values():
+            network.module.eval()
+        with torch.no_grad():
+            found = values(self.images[rows].to(self._networks["main"].vector.dtype), self.labels[rows])
+        for name, network in self._networks.items():
+            network.module.train(name != "extractor")
+        return found
+
+
 def make_learner(
     method_name: str,
     reducer: Reducer,
     *,
     batch_norm: bool = True,
     dtype: torch.dtype = torch.float64,
+    epoch: int = 0,
     **settings: object,
 ) -> Learner:
-    """A learner whose initial bits depend on nothing but the arguments."""
+    """A learner at the beginning of ``epoch``, whose bits depend on nothing but the arguments."""
     method_type = method_class(method_name)
     method = method_type(method_type.Config.model_validate({"name": method_name, **settings}))
     networks = {}
@@ -88,6 +126,8 @@ def make_learner(
     config = OptimConfig(main_lr=0.05, meta_lr=1e-2)
     optimizers = {name: MAKERS[name](networks[name], config, 10) for name in method.networks if name in MAKERS}
     method.allocate(networks, Task(NUM_CLASSES, NUM_NOISY, NUM_CLEAN))
+    method.enter_epoch(epoch, EPOCHS)
+    method.begin_epoch(networks, WholeInterlude(networks))
     step = TrainStep(method, networks, optimizers, reducer, None)
     return Learner(method, networks, optimizers, step)
 
@@ -115,11 +155,34 @@ def local_batch(
 
     batches = global_batches(step, sizes, dtype)
     streams = method.streams
+    noisy = take(*batches["clean" if streams.noisy_images == "clean" else "noisy"])
+    if streams.noisy_images == "union":
+        noisy = replace(noisy, trusted=(torch.arange(noisy.offset, noisy.offset + len(noisy.labels)) % 3 == 0))
     return PairedBatch(
-        noisy=take(*batches["clean" if streams.noisy_images == "clean" else "noisy"]),
+        noisy=noisy,
         clean=take(*batches["clean"]) if streams.clean else None,
         lower_clean=take(*batches["lower_clean"]) if streams.lower_clean else None,
+        selected={
+            name: tuple(
+                replace(take(*batch), positions=positions[_places(batch[1], rank, world_size) % len(positions)])
+                for batch in _views(step, number, sizes.noisy, dtype)
+            )
+            for number, (name, positions) in enumerate(method.selections().items())
+        },
+        key=torch.tensor(7_000 + step),
     )
+
+
+def _views(step: int, number: int, size: int, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+    """Two views of one global batch of a selection: other pixels, the same labels."""
+    generator = torch.Generator().manual_seed(1_000_000 + 10 * step + number)
+    labels = torch.randint(NUM_CLASSES, (size,), generator=generator)
+    return [(torch.randn(size, 1, 6, 6, generator=generator, dtype=torch.float64).to(dtype), labels) for _ in range(2)]
+
+
+def _places(labels: Tensor, rank: int, world_size: int) -> Tensor:
+    piece = shard(len(labels), rank, world_size)
+    return torch.arange(piece.start, piece.stop) if piece.start != piece.stop else torch.zeros(1, dtype=torch.int64)
 
 
 def run_steps(
