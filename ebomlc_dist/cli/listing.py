@@ -1,5 +1,6 @@
 """``ebomlc list``: what can be named, without loading any of it."""
 
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
 
@@ -22,6 +23,9 @@ def list_known(
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> int:
     """List the methods, recipes, data sets or models that can be named."""
+    if kind is Kind.METHODS:
+        _list_methods(json)
+        return 0
     rows = _rows(kind)
     if json:
         print_json(dict(rows))
@@ -30,11 +34,34 @@ def list_known(
     return 0
 
 
-def _rows(kind: Kind) -> list[tuple[str, str]]:
-    if kind is Kind.METHODS:
-        from ebomlc_dist.methods import METHODS
+def _list_methods(json: bool) -> None:
+    """Methods with what a person wants to know before choosing one."""
+    from ebomlc_dist.methods import METHODS
 
-        return [(name, info.summary) for name, info in METHODS.items()]
+    if json:
+        fields = {name: asdict(info) for name, info in METHODS.items()}
+        print_json(
+            {name: {key: value for key, value in row.items() if key != "target"} for name, row in fields.items()}
+        )
+        return
+    headings = ["methods", "", "trusted set", "networks", "units a step", "precision", "CUDA graph", "paper"]
+    rows = [
+        (
+            name,
+            info.summary,
+            "needed" if info.needs_clean else "not needed",
+            " + ".join(info.networks),
+            f"{info.units:g}",
+            info.precisions,
+            info.capturable,
+            info.paper,
+        )
+        for name, info in METHODS.items()
+    ]
+    print_table(headings, rows)
+
+
+def _rows(kind: Kind) -> list[tuple[str, str]]:
     if kind is Kind.RECIPES:
         from ebomlc_dist.recipes import RECIPES
 

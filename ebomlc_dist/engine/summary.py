@@ -12,12 +12,12 @@ def summarise(training: Training, progress: Progress, folder: Path) -> dict[str,
     """``summary.json``. Collective: every rank calls it. Rates, shares and accuracies are in per cent.
 
     ``accuracy_last`` is the last epoch's, ``accuracy_best`` the best epoch's on the test set: a figure that was
-    selected on test data, given because the literature quotes it.
+    selected on test data, given because the literature quotes it. All three scores are of the method's last stage.
     """
     config, dataset = training.config, training.dataset
     labels = evaluate_noisy_set(training)
     corrector, prediction = labels.get("corrector", {}), labels.get("prediction", {})
-    accuracies = progress.accuracies
+    accuracies = progress.accuracies[-config.train.epochs :]
     last_ten = accuracies[-10:]
     images = progress.step * config.train.global_noisy_batch_size
     matrix = corrector.get("correction_matrix")

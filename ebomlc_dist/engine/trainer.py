@@ -160,7 +160,8 @@ class Trainer:
             self.label_meter.reset()
         best = False
         if "eval/accuracy" in figures:
-            best = figures["eval/accuracy"] > max(progress.accuracies, default=-math.inf)
+            stage = len(progress.accuracies) // training.config.train.epochs * training.config.train.epochs
+            best = figures["eval/accuracy"] > max(progress.accuracies[stage:], default=-math.inf)
             progress.accuracies.append(figures["eval/accuracy"])
         self.record.metrics(progress.step, self._epoch(), figures, {})
         self._save(best=best)

@@ -26,6 +26,8 @@ class MethodInfo:
         needs_clean: whether it needs a trusted set.
         networks: what it trains.
         units: cost of a step with default settings, in forwards of one batch of the main model, a backward being two.
+        precisions: of the main models' passes.
+        capturable: whether a step makes no host sync and has fixed shapes, so that a CUDA graph can hold it.
     """
 
     target: str
@@ -34,6 +36,8 @@ class MethodInfo:
     needs_clean: bool
     networks: tuple[str, ...]
     units: float
+    precisions: str = "no, bf16, fp16"
+    capturable: str = "yes"
 
 
 METHODS = {
@@ -60,6 +64,7 @@ METHODS = {
         True,
         ("main", "meta"),
         9,
+        capturable="not with double_backward",
     ),
     "mlc-d": MethodInfo(
         "mlc_d:MlcD",
@@ -84,6 +89,7 @@ METHODS = {
         True,
         ("main",),
         9,
+        capturable="not with double_backward",
     ),
     "mw-net": MethodInfo(
         "mw_net:MwNet",
@@ -92,6 +98,7 @@ METHODS = {
         True,
         ("main", "meta"),
         11,
+        capturable="not with double_backward",
     ),
     "pmw-net": MethodInfo(
         "pmw_net:PmwNet",
@@ -100,6 +107,7 @@ METHODS = {
         True,
         ("main", "meta"),
         11,
+        capturable="not with double_backward",
     ),
     "dividemix": MethodInfo(
         "dividemix:DivideMix",

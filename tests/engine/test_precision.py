@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.engine.build import Training, build
+from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.prepare import load_everywhere
 from ebomlc_dist.engine.run import train
+from ebomlc_dist.methods import config_from_mapping
+from tests.methods.rows import ROWS
 from tests.support.runs import alone, tiny_config
 
 
@@ -42,6 +45,31 @@ def test_a_run_in_half_precision_ends_with_finite_weights(tmp_path: Path, precis
     summary = train(tiny_config(train={"precision": precision}), tmp_path, quiet=True, runtime=alone())
     assert summary["finished"]
     assert summary["skipped_steps"] == 0
+
+
+@pytest.mark.parametrize("method", ROWS)
+def test_every_methods_steps_in_half_precision_are_near_those_in_float32(method: str) -> None:
+    """Three steps from the same start; where an fp16 step overflows, the scale has halved and the next ones go on."""
+
+    def moved(precision: str) -> tuple[Tensor, int]:
+        config = tiny_config(method, train={"precision": precision})
+        config = config.model_copy(update={"method": config_from_mapping({"name": method, **ROWS[method].short_run})})
+        training = build(config, load_everywhere(config, alone()), alone())
+        epoch = config.train.epochs if method == "glc" else 3
+        begin_epoch(training, epoch)
+        start = training.networks["main"].vector.detach().clone()
+        first = epoch * training.loader.steps_per_epoch
+        outcomes = [training.step(training.loader.batch(step)) for step in range(first, first + 3)]
+        return training.networks["main"].vector.detach() - start, sum(bool(o.skipped) for o in outcomes)
+
+    expected, _ = moved("no")
+    found, skipped = moved("bf16")
+    assert skipped == 0
+    assert torch.cosine_similarity(found, expected, dim=0) > 0.99
+    assert not torch.equal(found, expected)
+    found, skipped = moved("fp16")
+    assert skipped <= 1
+    assert torch.cosine_similarity(found, expected, dim=0) > (0.999 if skipped == 0 else 0.9)
 
 
 def test_an_overflow_skips_the_step_and_halves_the_scale() -> None:

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ebomlc_dist.numerics.losses import cross_entropy, mixture_cross_entropy, soft_cross_entropy
+from ebomlc_dist.numerics.losses import (
+    beta_divergence,
+    cross_entropy,
+    forward_corrected,
+    mixture_cross_entropy,
+    soft_cross_entropy,
+)
 
 
 def case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -60,3 +66,25 @@ def test_probability_mixture_stays_finite_where_probabilities_vanish() -> None:
     loss = mixture_cross_entropy(main, meta, torch.tensor([0]), 0.2, "probability").sum()
     assert math.isfinite(float(loss.detach()))
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, [main, meta]))
+
+
+def test_forward_correction_is_cross_entropy_of_the_noisy_distribution() -> None:
+    main, meta, labels = case()
+    matrix = meta[:4].softmax(1)
+    expected = functional.nll_loss((main.softmax(1) @ matrix).log(), labels, reduction="none")
+    torch.testing.assert_close(forward_corrected(main.log_softmax(1), labels, matrix), expected)
+    identity = torch.eye(4, dtype=torch.float64)
+    assert torch.equal(forward_corrected(main.log_softmax(1), labels, identity), cross_entropy(main, labels))
+
+
+def test_divergence_of_beta_distributions_is_torchs() -> None:
+    a, b = (torch.tensor(values, dtype=torch.float64) for values in ([0.3, 1.0, 7.0], [2.0, 1.0, 0.6]))
+    prior = torch.tensor([1.7, 0.4], dtype=torch.float64)
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Beta(a, b), torch.distributions.Beta(prior[0], prior[1])
+    )
+    torch.testing.assert_close(beta_divergence(a, b, prior[0], prior[1]), expected)
+    other = torch.distributions.kl_divergence(
+        torch.distributions.Beta(prior[0], prior[1]), torch.distributions.Beta(a, b)
+    )
+    assert not torch.allclose(other, expected)
