@@ -12,8 +12,8 @@ from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import build
 from ebomlc_dist.engine.epochs import begin_epoch
-from ebomlc_dist.engine.prepare import check, load_everywhere
-from ebomlc_dist.methods import METHODS
+from ebomlc_dist.engine.prepare import check, load_everywhere, needs_clean
+from ebomlc_dist.methods import METHODS, method_class
 
 Rows = list[tuple[str, str]]
 _WARM_UP_STEPS, _TIMED_STEPS = 2, 5
@@ -30,12 +30,14 @@ def describe(
         asked = "" if nominal is None else f"{100 * nominal:g} % asked, "
         noise += f", {asked}{100 * dataset.noise_rate_realised:.2f} % realised"
     channels, height, width = dataset.images.shape[1:]
+    trusted = f"{len(dataset.clean_labels)} trusted{'' if needs_clean(config) else ' (not used by this method)'}"
+    stages = "" if (number := method_class(config.method.name).stages) == 1 else f"{number} × "
     shares = [-(-size // world_size) for size in (train.global_noisy_batch_size, train.global_clean_batch_size)]
     return [
         ("method", f"{config.method.name}: {METHODS[config.method.name].summary}"),
         (
             "data",
-            f"{config.data.dataset}: {len(dataset.noisy_labels)} noisy, {len(dataset.clean_labels)} trusted, "
+            f"{config.data.dataset}: {len(dataset.noisy_labels)} noisy, {trusted}, "
             f"{len(dataset.test_labels)} test images of {height}×{width}×{channels}, {dataset.num_classes} classes",
         ),
         ("noise", noise),
@@ -45,7 +47,7 @@ def describe(
             f"{train.global_noisy_batch_size} noisy + {train.global_clean_batch_size} clean, "
             f"at most {shares[0]} + {shares[1]} on each of {world_size} process(es)",
         ),
-        ("length", f"{train.epochs} epochs of {_steps_per_epoch(config, dataset)} steps"),
+        ("length", f"{stages}{train.epochs} epochs of {_steps_per_epoch(config, dataset)} steps"),
         ("device", f"{_device_name(runtime)}, {torch.get_num_threads()} thread(s) each"),
         ("precision", f"{train.precision} (from {sources.get('train.precision', 'the configuration')})"),
         ("seed", str(config.seeds.seed)),
