@@ -11,6 +11,7 @@ from torch import Tensor
 from ebomlc_dist.config import DataConfig, SeedConfig, TrainConfig
 from ebomlc_dist.data.augment import AugmentStream
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.held_out import held_out
 from ebomlc_dist.data.index_stream import IndexStream
 from ebomlc_dist.data.loader import StreamLoader
 from ebomlc_dist.data.resident import ResidentLoader
@@ -102,13 +103,14 @@ class PairedLoader:
             index, labels, self._train.global_noisy_batch_size, (NOISY,), (NOISY,), trusted_from=union_from
         )
         upper = -(-clean_batch // 2) if streams.lower_clean else clean_batch
-        self.clean = self._clean_loader((0, upper)) if streams.clean else None
-        self.lower_clean = self._clean_loader((upper, clean_batch)) if streams.lower_clean else None
+        rows = ~held_out(self._dataset.clean_labels, streams.held_out)
+        self.clean = self._clean_loader(rows, (0, upper)) if streams.clean else None
+        self.lower_clean = self._clean_loader(rows, (upper, clean_batch)) if streams.lower_clean else None
         self._streams = streams
 
-    def _clean_loader(self, part: tuple[int, int]) -> StreamLoader:
-        dataset, size = self._dataset, self._train.global_clean_batch_size
-        return self._make(dataset.clean_index, dataset.clean_labels, size, (CLEAN,), (CLEAN,), part=part)
+    def _clean_loader(self, rows: Tensor, part: tuple[int, int]) -> StreamLoader:
+        index, labels = self._dataset.clean_index[rows], self._dataset.clean_labels[rows]
+        return self._make(index, labels, self._train.global_clean_batch_size, (CLEAN,), (CLEAN,), part=part)
 
     def _key(self, step: int) -> int:
         return int(np.random.PCG64(child(self._draws, step)).random_raw(1)[0] >> np.uint64(1))

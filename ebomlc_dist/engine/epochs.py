@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
+from ebomlc_dist.data.held_out import held_out
 from ebomlc_dist.engine.build import Training, initialise
 from ebomlc_dist.engine.evaluate import evaluating, images_of, share_of
 
@@ -41,10 +42,22 @@ class EngineInterlude:
             whole[places] = block
         return self._training.runtime.patient.sum(whole)
 
+    def sum_noisy(self, values: Values) -> Tensor:
+        dataset = self._training.dataset
+        return self._sum(dataset.noisy_index, dataset.noisy_labels, values)
+
     def sum_clean(self, values: Values) -> Tensor:
         dataset = self._training.dataset
+        return self._sum(dataset.clean_index, dataset.clean_labels, values)
+
+    def sum_held_out(self, values: Values) -> Tensor:
+        dataset = self._training.dataset
+        rows = held_out(dataset.clean_labels, self._training.method.streams.held_out)
+        return self._sum(dataset.clean_index[rows], dataset.clean_labels[rows], values)
+
+    def _sum(self, index: Tensor, labels: Tensor, values: Values) -> Tensor:
         total = self._nothing(values, 1)[0]
-        for _, block in self._blocks(dataset.clean_index, dataset.clean_labels, values):
+        for _, block in self._blocks(index, labels, values):
             total += block.sum(dim=0)
         return self._training.runtime.patient.sum(total)
 

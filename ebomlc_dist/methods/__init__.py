@@ -49,6 +49,14 @@ METHODS = {
         ("main", "meta"),
         7,
     ),
+    "ebomlc-s": MethodInfo(
+        "ebomlc_s:EbomlcS",
+        "EBOMLC whose corrector is shown simulated noise on trusted images, so that it learns to correct",
+        "this project",
+        True,
+        ("main", "meta"),
+        7,
+    ),
     "ebomlc-released": MethodInfo(
         "ebomlc_released:EbomlcReleased",
         "the step of EBOMLC's released research code, for replication",

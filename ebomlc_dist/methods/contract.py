@@ -95,6 +95,7 @@ class Streams:
         lower_clean: the clean batch is split in two halves, the second one for the lower objective.
         noisy_images: what the noisy stream is fed from: the ``noisy`` set; the ``clean`` set (a reference that must
             not see a noisy label); or their ``union``, in which clean images carry their trusted label.
+        held_out: share of each class of the clean set that the clean streams leave out (`Interlude.sum_held_out`).
         noisy_labels: ``noisy``, or ``true``: the noisy stream carries the true labels (the oracle reference only).
     """
 
@@ -102,6 +103,7 @@ class Streams:
     lower_clean: bool = False
     noisy_images: Literal["noisy", "clean", "union"] = "noisy"
     noisy_labels: Literal["noisy", "true"] = "noisy"
+    held_out: float = 0.0
 
     @property
     def needs_clean(self) -> bool:
@@ -161,8 +163,16 @@ class Interlude(Protocol):
         """(N, …): ``values(images, labels)`` (n, …) of the whole noisy set, in evaluation mode, not augmented."""
         ...
 
+    def sum_noisy(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """The sum of ``values(images, labels)`` (n, …) over the whole noisy set, likewise."""
+        ...
+
     def sum_clean(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """The sum of ``values(images, labels)`` (n, …) over the whole clean set, likewise."""
+        """The sum over the whole clean set."""
+        ...
+
+    def sum_held_out(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """The sum over the part of the clean set that is not trained on."""
         ...
 
     def once(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:

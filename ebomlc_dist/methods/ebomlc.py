@@ -13,6 +13,8 @@ d_w goes through SGD with momentum, d_α through Adam. The value gap is `value_g
 
 from typing import ClassVar, Literal
 
+from torch import Tensor
+
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult
 from ebomlc_dist.methods.mixture import MixtureConfig, MixtureCorrection
 from ebomlc_dist.methods.value_gap import ValueGapConfig, barrier_metrics, value_gap
@@ -32,11 +34,16 @@ class Ebomlc(MixtureCorrection):
     Config: ClassVar = EbomlcConfig
     config: EbomlcConfig
 
+    def shown_labels(self, batch: PairedBatch) -> Tensor:
+        """(n,) int64, the labels that the corrector is shown on the clean images: the true ones."""
+        assert batch.clean is not None
+        return batch.clean.labels
+
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         config, main, meta = self.config, networks["main"], networks["meta"]
         assert batch.clean is not None
 
-        upper_sum = self.upper_sum(networks, batch.clean)
+        upper_sum = self.upper_sum(networks, batch.clean, self.shown_labels(batch))
         upper = reducer.mean_of_sums([*gradients(upper_sum, [main, meta]), upper_sum.detach()], batch.clean.count)
         gap = value_gap(self, config, networks, rules["main"].rate, batch, reducer)
         upper_main, upper_meta, upper_mean = upper.wait()

@@ -27,9 +27,9 @@ class MixtureCorrection(LabelCorrection):
 
     config: MixtureConfig
 
-    def upper_sum(self, networks: Networks, clean: Batch) -> Tensor:
-        """Sum of F, differentiable in w and α."""
+    def upper_sum(self, networks: Networks, clean: Batch, shown: Tensor) -> Tensor:
+        """Sum of F, differentiable in w and α; the corrector is ``shown`` (n,) int64 labels."""
         config = self.config
         logits, features = networks["main"](clean.images)
-        meta_logits = networks["meta"](self.features(networks, clean.images, features), clean.labels)
+        meta_logits = networks["meta"](self.features(networks, clean.images, features), shown)
         return clean.sum(mixture_cross_entropy(logits, meta_logits, clean.labels, config.mixture, config.mixture_kind))

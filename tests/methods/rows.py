@@ -38,6 +38,16 @@ ROWS = {
             {"inner_steps": 2, "lower_objective": "with_clean"},
         ),
     ),
+    "ebomlc-s": Row(
+        collectives=3,
+        forward_units=7,
+        epoch=1,
+        variants=(
+            {},
+            {"epoch": 0, "value_gradient": "difference"},
+            {"noise_process": "known", "transition": [[0.7, 0.1, 0.1, 0.1]] * 4},
+        ),
+    ),
     "ebomlc-released": Row(collectives=3, forward_units=9, variants=({}, {"gap_as_step": True})),
     "mlc": Row(
         collectives=3,

@@ -83,6 +83,12 @@ class WholeInterlude:
     def gather_noisy(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         return self._values(values, slice(0, NUM_NOISY))
 
+    def sum_noisy(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        return self.gather_noisy(values).sum(dim=0)
+
+    def sum_held_out(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        return self._values(values, slice(NUM_NOISY, NUM_NOISY + 4)).sum(dim=0)
+
     def sum_clean(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         return self._values(values, slice(NUM_NOISY, None)).sum(dim=0)
 

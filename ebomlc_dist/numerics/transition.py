@@ -1,0 +1,52 @@
+"""The noise process from what a classifier says of noisy images and of a few whose true label is known.
+
+With classes t (true), p (predicted), g (given), predictions that depend on the given label through the true one alone,
+
+    J[p, g] = Σ_t C[t, p] M[t, g],   C[t, p] = P(p | t),   M[t, g] = P(t, g)
+
+where J is counted over noisy images and C over held-out trusted ones. M ≥ 0 is found by expectation maximisation, the
+maximum of the multinomial likelihood of J under a Dirichlet prior of ``PRIOR_IMAGES`` images a class, and
+
+    T[t, g] = M[t, g] / Σ_g M[t, g] = P(g | t)
+
+No class prior has to be known. A weak classifier makes C flat and the solution uncertain, not T flat: that is what sets
+this apart from a mean of soft predictions.
+"""
+
+import torch
+from torch import Tensor
+
+PRIOR_IMAGES = 1.0
+ITERATIONS = 2000
+
+
+def transition_by_moments(joint_counts: Tensor, confusion_counts: Tensor) -> Tensor:
+    """T (K, K) float64, ``T[true, given]``, rows on the simplex.
+
+    Args:
+        joint_counts: (K, K), noisy images with prediction p (row) and given label g (column).
+        confusion_counts: (K, K), held-out trusted images of class t (row) with prediction p (column).
+    """
+    joint = joint_counts.double()
+    num_classes = len(joint)
+    # One image a class, spread over the predictions, keeps every entry of C above zero.
+    confusion = confusion_counts.double() + 1.0 / num_classes
+    confusion = confusion / confusion.sum(dim=1, keepdim=True)
+    prior = blind_transition(num_classes, joint.device) * PRIOR_IMAGES
+    found = prior / prior.sum() * joint.sum()
+    for _ in range(ITERATIONS):
+        explained = (confusion.t() @ found).clamp_min(torch.finfo(torch.float64).tiny)
+        found = found * (confusion @ (joint / explained)) + prior
+    return found / found.sum(dim=1, keepdim=True)
+
+
+def blind_transition(num_classes: int, device: torch.device) -> Tensor:
+    """(K, K) float64, what is assumed before anything is known: half of the labels right, the others anywhere else."""
+    other = torch.full((num_classes, num_classes), 0.5 / (num_classes - 1), dtype=torch.float64, device=device)
+    return other.fill_diagonal_(0.5)
+
+
+def draw_labels(labels: Tensor, transition_matrix: Tensor, numbers: Tensor) -> Tensor:
+    """(n,) int64 noisy labels of true ``labels`` (n,) by inversion, from (n,) uniform ``numbers``."""
+    sums = transition_matrix.cumsum(dim=1)[labels]
+    return (sums / sums[:, -1:] <= numbers[:, None]).sum(dim=1).clamp_max(len(transition_matrix) - 1)
