@@ -22,7 +22,6 @@ from torch import Tensor
 from ebomlc_dist.methods.contract import (
     CleanImages,
     Interlude,
-    Method,
     MethodConfig,
     Networks,
     PairedBatch,
@@ -30,12 +29,9 @@ from ebomlc_dist.methods.contract import (
     Rules,
     StepResult,
     Task,
-    joined_streams,
 )
-from ebomlc_dist.numerics.flat import gradients
+from ebomlc_dist.methods.two_networks import MODELS, TwoNetworks, both_directions
 from ebomlc_dist.numerics.losses import cross_entropy
-
-MODELS = ("main", "peer")
 
 
 class CoteachingPlusConfig(MethodConfig):
@@ -58,7 +54,7 @@ class CoteachingPlusConfig(MethodConfig):
     clean_images: CleanImages = "unused"
 
 
-class CoteachingPlus(Method):
+class CoteachingPlus(TwoNetworks):
     """The step of Co-teaching+. See the module's docstring.
 
     Attributes:
@@ -67,12 +63,6 @@ class CoteachingPlus(Method):
 
     Config: ClassVar = CoteachingPlusConfig
     config: CoteachingPlusConfig
-    networks = MODELS
-    main_optimizers = ("sgd", "adam")
-
-    def __init__(self, config: CoteachingPlusConfig) -> None:
-        super().__init__(config)
-        self.streams = joined_streams(config.clean_images)
 
     def allocate(self, networks: Networks, task: Task) -> None:
         self.memory = {"kept_share": networks["main"].vector.detach().new_ones((), dtype=torch.float64)}
@@ -94,15 +84,13 @@ class CoteachingPlus(Method):
         chosen = [smallest(whole[:, column], candidates, num_kept)[mine] for column in range(2)]
 
         # Each learns on what the other has picked.
-        sums = []
-        for name, loss, picked in zip(MODELS, losses, reversed(chosen), strict=True):
-            loss_sum = noisy.sum(picked.to(loss.dtype) * loss)
-            sums += [*gradients(loss_sum, [networks[name]]), loss_sum.detach()]
-        main, main_loss, peer, peer_loss = reducer.mean_of_sums(sums, noisy.count).wait()
+        learnt = zip(losses, reversed(chosen), strict=True)
+        loss_sums = [noisy.sum(picked.to(loss.dtype) * loss) for loss, picked in learnt]
+        figures = [loss.detach() for loss in loss_sums]
+        means, (main_loss, peer_loss) = both_directions(networks, loss_sums, figures, noisy.count, reducer)
         # From a mean over the batch to a mean over the picked ones.
-        nothing = num_kept < 1
-        scale = (noisy.global_size / num_kept.clamp_min(1.0)).to(main.dtype)
-        directions = {"main": main * scale, "peer": peer * scale}
+        scale = (noisy.global_size / num_kept.clamp_min(1.0)).to(main_loss.dtype)
+        directions = {name: mean * scale for name, mean in means.items()}
         return StepResult(
             directions=directions,
             metrics={
@@ -112,7 +100,7 @@ class CoteachingPlus(Method):
                 "disagreement": whole[:, 2].mean(),
                 "kept_share": num_kept / noisy.global_size,
             },
-            waits=dict.fromkeys(MODELS, nothing),
+            waits=dict.fromkeys(MODELS, num_kept < 1),
         )
 
 

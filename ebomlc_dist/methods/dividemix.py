@@ -30,7 +30,6 @@ from ebomlc_dist.methods.contract import (
     Batch,
     CleanImages,
     Interlude,
-    Method,
     MethodConfig,
     Networks,
     PairedBatch,
@@ -38,14 +37,12 @@ from ebomlc_dist.methods.contract import (
     Rules,
     StepResult,
     Task,
-    joined_streams,
 )
+from ebomlc_dist.methods.two_networks import MODELS, TwoNetworks, both_directions
 from ebomlc_dist.numerics.draws import beta, permutation
-from ebomlc_dist.numerics.flat import FlatModule, gradients
+from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.losses import cross_entropy, soft_cross_entropy
 from ebomlc_dist.numerics.two_groups import small_loss_probability, unit_range
-
-MODELS = ("main", "peer")
 
 
 class DivideMixConfig(MethodConfig):
@@ -71,7 +68,7 @@ class DivideMixConfig(MethodConfig):
     clean_images: CleanImages = "unused"
 
 
-class DivideMix(Method):
+class DivideMix(TwoNetworks):
     """DivideMix. See the module's docstring.
 
     Attributes:
@@ -81,13 +78,10 @@ class DivideMix(Method):
 
     Config: ClassVar = DivideMixConfig
     config: DivideMixConfig
-    networks = MODELS
     ensemble = MODELS
-    main_optimizers = ("sgd", "adam")
 
     def __init__(self, config: DivideMixConfig) -> None:
         super().__init__(config)
-        self.streams = joined_streams(config.clean_images)
         self._num_clean = 0
 
     def allocate(self, networks: Networks, task: Task) -> None:
@@ -164,26 +158,25 @@ class DivideMix(Method):
             return torch.stack([place.sum(column) for column in outputs_of_one.softmax(dim=2).mean(dim=1).t()])
 
         shares = reducer.mean_of_sums([summed(logits.detach()) for logits in outputs], place.count).wait()
-        sums = []
-        for name, logits, target, share in zip(MODELS, outputs, mixed_targets, shares, strict=True):
+        loss_sums, labelled_sums, unlabelled_sums = [], [], []
+        for logits, target, share in zip(outputs, mixed_targets, shares, strict=True):
             labelled, unlabelled, penalty = _losses(logits, target, share)
-            loss_sum = place.sum(labelled + self.memory["ramp"] * unlabelled + penalty)
-            seen = [place.sum(labelled.detach()), place.sum(unlabelled.detach())]
-            sums += [*gradients(loss_sum, [networks[name]]), *seen]
-        main, main_loss, main_unlabelled, peer, peer_loss, _ = reducer.mean_of_sums(sums, place.count).wait()
-        return _result(main, peer, main_loss, peer_loss, main_unlabelled)
+            loss_sums.append(place.sum(labelled + self.memory["ramp"] * unlabelled + penalty))
+            labelled_sums.append(place.sum(labelled.detach()))
+            unlabelled_sums.append(place.sum(unlabelled.detach()))
+        figures = [*labelled_sums, unlabelled_sums[0]]
+        return _result(*both_directions(networks, loss_sums, figures, place.count, reducer))
 
     def _warm_up(self, networks: Networks, noisy: Batch, reducer: Reducer) -> StepResult:
-        sums = []
+        loss_sums = []
         for name in MODELS:
             logits, _ = networks[name](noisy.images)
             losses = cross_entropy(logits, noisy.labels)
             if self.config.warm_up_penalty == "negative_entropy":
                 losses = losses + (logits.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1)
-            loss_sum = noisy.sum(losses)
-            sums += [*gradients(loss_sum, [networks[name]]), loss_sum.detach()]
-        main, main_loss, peer, peer_loss = reducer.mean_of_sums(sums, noisy.count).wait()
-        return _result(main, peer, main_loss, peer_loss, torch.zeros_like(main_loss))
+            loss_sums.append(noisy.sum(losses))
+        figures = [*(loss.detach() for loss in loss_sums), torch.zeros_like(loss_sums[0])]
+        return _result(*both_directions(networks, loss_sums, figures, noisy.count, reducer))
 
     @torch.no_grad()
     def _targets(self, networks: Networks, index: int, half: "_Half") -> Tensor:
@@ -261,13 +254,15 @@ def _losses(logits: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Ten
     return labelled, unlabelled, penalty
 
 
-def _result(main: Tensor, peer: Tensor, main_loss: Tensor, peer_loss: Tensor, unlabelled: Tensor) -> StepResult:
+def _result(directions: dict[str, Tensor], means: list[Tensor]) -> StepResult:
+    """``means``: of the labelled loss of main and peer, and of main's unlabelled loss."""
+    lower, peer_lower, unlabelled = means
     return StepResult(
-        directions={"main": main, "peer": peer},
+        directions=directions,
         metrics={
-            "lower": main_loss,
-            "peer_lower": peer_loss,
+            "lower": lower,
+            "peer_lower": peer_lower,
             "unlabelled": unlabelled,
-            "lower_main_norm": torch.linalg.vector_norm(main),
+            "lower_main_norm": torch.linalg.vector_norm(directions["main"]),
         },
     )
