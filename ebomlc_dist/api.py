@@ -23,7 +23,8 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.augment import normalise
 from ebomlc_dist.data.build import from_source, load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset, Source
-from ebomlc_dist.data.images import read_images, resize_square
+from ebomlc_dist.data.image_files import open_images
+from ebomlc_dist.data.images import probe_images, read_images, resize_square
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.prepare import needs_clean
 from ebomlc_dist.engine.run import train
@@ -34,6 +35,7 @@ from ebomlc_dist.models.hub import load_model
 from ebomlc_dist.recipes.assemble import Request, resolve
 
 _BATCH = 512
+_MAX_PIXELS = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ class TrainedRun:
         dataset = self._data()
         if not len(dataset.test_labels):
             raise InputError(f"the run in {self.folder} has no test images")
-        probabilities = self._probabilities(dataset.test_images)
+        blocks = torch.arange(len(dataset.test_labels)).split(_BATCH)
+        probabilities = torch.cat([self._probabilities(dataset.test_images[block]) for block in blocks])
         right = probabilities.argmax(dim=1) == dataset.test_labels
         given = probabilities.gather(1, dataset.test_labels[:, None]).clamp_min(torch.finfo(torch.float32).tiny)
         return {
@@ -122,7 +125,8 @@ class TrainedRun:
     def find_label_issues(self) -> LabelIssues:
         """The noisy images, most suspicious given label first, by the main model's own probabilities."""
         dataset = self._data()
-        probabilities = self._probabilities(dataset.images[dataset.noisy_index])
+        blocks = dataset.noisy_index.split(_BATCH)
+        probabilities = torch.cat([self._probabilities(dataset.images[block]) for block in blocks])
         suspicion = 1.0 - probabilities.gather(1, dataset.noisy_labels[:, None]).squeeze(1).double()
         order = suspicion.argsort(descending=True, stable=True)
         return LabelIssues(
@@ -144,8 +148,14 @@ class TrainedRun:
 
     def _read(self, root: Path, names: list[str]) -> Tensor:
         height, _ = self._stored["preprocessing"]["image_size"]
-        images, _ = read_images(root, names, image_size=height, max_pixels=64_000_000, skip_unreadable=False)
-        return images
+        max_side = self._stored["preprocessing"].get("max_side")
+        if max_side is None:
+            return read_images(root, names, image_size=height, max_pixels=_MAX_PIXELS, skip_unreadable=False)[0]
+        probe = probe_images(root, names, max_pixels=_MAX_PIXELS)
+        files, _ = open_images(
+            probe, image_size=height, max_side=max_side, max_pixels=_MAX_PIXELS, skip_unreadable=False
+        )
+        return files[torch.arange(len(files))]
 
     @torch.no_grad()
     def _probabilities(self, images: Tensor) -> Tensor:

@@ -31,8 +31,12 @@ class DataConfig(Section):
     split: Path | None = Field(None, description="split.json of an earlier run, used instead of a new split")
     split_kind: Literal["disjoint", "leaky"] = "disjoint"
     noisy_size: int | None = Field(None, ge=1, description="use only so many noisy images, stratified")
-    augment: Literal["pad-crop-flip", "pad-crop", "none"] = "pad-crop-flip"
+    augment: Literal["pad-crop-flip", "pad-crop", "resized-crop-flip", "none"] = "pad-crop-flip"
     pad: int = Field(4, ge=0, description="pixels of zero padding before the random crop")
+    max_side: int = Field(384, ge=4, description="longer side that images of a folder keep under resized-crop-flip")
+    loader: Literal["auto", "resident", "ffcv", "dataloader"] = "auto"
+    num_workers: int = Field(2, ge=0, description="of each process: threads of ffcv, processes of dataloader")
+    pack_dir: Path | None = Field(None, description="folder of `ebomlc pack`; by default packed-<dataset> in data_dir")
     skip_unreadable: bool = False
     max_pixels: int = Field(64_000_000, ge=1, description="larger images are refused before they are decoded")
 

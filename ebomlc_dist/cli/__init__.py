@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from ebomlc_dist.cli import listing, show, training, use
+from ebomlc_dist.cli import listing, packing, show, training, use
 from ebomlc_dist.errors import InputError, TrainingFault
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
     },
 )
 app.command()(training.train)
+app.command()(packing.pack)
 app.command()(show.show_config)
 app.command("list")(listing.list_known)
 app.command()(use.evaluate)

@@ -53,7 +53,7 @@ def predict(
 
 def _image_names(folder: Path) -> list[str]:
     """Images below a folder by their suffix, sorted, relative to it. Hidden ones and linked folders are passed over."""
-    from ebomlc_dist.data.images import SUFFIXES
+    from ebomlc_dist.data.image_file import SUFFIXES
 
     if not folder.is_dir():
         raise InputError(f"--images {folder} is not a folder")

@@ -5,7 +5,7 @@ shard: a sample's pixels are the same at every world size. The pixel work has st
 the host, and equals torchvision's pad, crop, hflip and normalise on each image bit for bit.
 """
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,8 +18,27 @@ from ebomlc_dist.data.seeds import child
 Kind = Literal["pad-crop-flip", "pad-crop", "none"]
 
 
+class Augmentation(Protocol):
+    """What is done to the images of one stream between where they are held and the model."""
+
+    def of_share(self, step: int, global_batch_size: int, share: slice, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(k, n) int64: what is drawn for each sample of a part of global batch ``step``, in whatever rows k.
+
+        Args:
+            step: counted from 0 over the whole run.
+            global_batch_size: draws are made for so many samples, at every world size.
+            share: the part.
+            rows: (n,) which images they are.
+        """
+        ...
+
+    def apply(self, images: Tensor, drawn: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """(n, C, H, W) float32, normalised, from (n, C, h, w) uint8 and what was drawn, on the device."""
+        ...
+
+
 class AugmentStream:
-    """The draws of one stream of batches.
+    """The draws of one stream of batches (an `Augmentation`).
 
     Attributes:
         kind: ``pad-crop-flip``, ``pad-crop``, or ``none``.
@@ -41,6 +60,14 @@ class AugmentStream:
         drawn[:2] = ((bits[:2] >> np.uint64(32)) * np.uint64(2 * self.pad + 1)) >> np.uint64(32)
         drawn[2] = bits[2] >> np.uint64(63) if self.kind == "pad-crop-flip" else 0
         return drawn
+
+    def of_share(self, step: int, global_batch_size: int, share: slice, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(3, n) int64: the draws of a part of a global batch. Which images they are for decides nothing."""
+        return self.draws(step, global_batch_size)[:, share]
+
+    def apply(self, images: Tensor, drawn: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """See `augment`."""
+        return augment(images, drawn, self.pad, mean, std)
 
 
 def augment(images: Tensor, draws: Tensor, pad: int, mean: Tensor, std: Tensor) -> Tensor:

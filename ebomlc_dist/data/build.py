@@ -3,7 +3,10 @@
 import hashlib
 import json
 
+from torch import Tensor
+
 from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
+from ebomlc_dist.data.choice import check_loader
 from ebomlc_dist.data.dataset import NoisyDataset, Source, channel_statistics
 from ebomlc_dist.data.datasets import Progress, load_source
 from ebomlc_dist.data.noise import draw_noise
@@ -33,8 +36,9 @@ def load_dataset(
         progress: called with (images read, images in all) where single image files are read.
 
     Raises:
-        InputError: data, noise or split that are missing, damaged or do not fit together.
+        InputError: data, noise or split that are missing, damaged or do not fit together, or a loader not to be had.
     """
+    check_loader(data)
     source = load_source(data, progress=progress)
     return from_source(source, data, noise, seeds, needs_clean=needs_clean)
 
@@ -71,16 +75,24 @@ def from_source(
         noise_rate_realised=None if true_labels is None else realised_rate(true_labels, split.noisy_labels),
         fingerprint=fingerprint,
         provenance=split.provenance,
+        image_digest=source.image_digests[0] if source.image_digests else None,
     )
 
 
 def fingerprint_of(source: Source) -> str:
-    """sha256 (hex) over shapes, pixels and labels of training, trusted and test images, and the class names."""
+    """sha256 (hex) over shapes, pixels and labels of training, trusted and test images, and the class names.
+
+    Where images come from files, these stand for the pixels: the same whether they lie in memory or not.
+    """
     digest = hashlib.sha256(json.dumps(source.class_names).encode())
-    for tensor in (source.images, source.labels, source.trusted, source.test_images, source.test_labels):
-        digest.update(repr(None if tensor is None else tuple(tensor.shape)).encode())
-        if tensor is not None:
-            digest.update(tensor.contiguous().numpy().data)
+    of_images = dict(zip((0, 3), source.image_digests or (), strict=False))
+    parts = (source.images, source.labels, source.trusted, source.test_images, source.test_labels)
+    for place, part in enumerate(parts):
+        digest.update(repr(None if part is None else tuple(part.shape)).encode())
+        if place in of_images:
+            digest.update(of_images[place].encode())
+        elif isinstance(part, Tensor):
+            digest.update(part.contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -6,13 +6,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ebomlc_dist.data.image_set import ImageSet
+
+SAMPLED = 65_536
+"""Images that the channels' mean and standard deviation are taken from, at most."""
+
 
 @dataclass(frozen=True)
 class Source:
     """What a data set's module delivers, before noise and split.
 
     Attributes:
-        images: (N, C, H, W) uint8, the training images (noisy and trusted together).
+        images: (N, C, H, W) uint8, the training images (noisy and trusted together): a tensor, or files.
         labels: (N,) int64, the label each image came with.
         ids: one text per image: a path relative to the data folder, or ``train/<index>``.
         test_images: (M, C, H, W) uint8. M may be 0 where the user has no test set.
@@ -20,16 +25,19 @@ class Source:
         class_names: K names, in label order.
         trusted: indices into ``images`` that the user marked as trusted, or None where a split is to be drawn.
         labels_are_true: False where the labels are the user's own noisy ones and the truth is unknown.
+        image_digests: sha256 (hex) over the files of the training and of the test images and how they are brought to
+            size, where they come from files; the same whether they lie in memory or not. Else None.
     """
 
-    images: Tensor
+    images: ImageSet
     labels: Tensor
     ids: list[str]
-    test_images: Tensor
+    test_images: ImageSet
     test_labels: Tensor
     class_names: list[str]
     trusted: Tensor | None = None
     labels_are_true: bool = True
+    image_digests: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -37,28 +45,30 @@ class NoisyDataset:
     """A source with its noise and its split.
 
     Attributes:
-        images: (N, C, H, W) uint8, all training images.
+        images: (N, C, H, W) uint8, all training images: a tensor, or files that are decoded when asked for.
         ids: N texts, see `Source`.
         noisy_index: (Nn,) int64 into ``images``; ``noisy_labels`` (Nn,) int64 runs beside it.
         true_labels: (Nn,) int64 for metrics only, or None where the truth is unknown.
         clean_index: (Nc,) int64 into ``images``; ``clean_labels`` (Nc,) int64 runs beside it.
-        test_images: (M, C, H, W) uint8; ``test_labels`` (M,) int64.
+        test_images: (M, C, H, W) uint8, likewise; ``test_labels`` (M,) int64.
         class_names: K names.
         mean, std: (C,) float32 of the training images in 0…1, for normalisation.
         noise_rate_nominal: the share asked for, in 0…1, or None.
         noise_rate_realised: the share of ``noisy_labels`` that differ from ``true_labels``, or None.
-        fingerprint: sha256 over shapes, pixels and labels, hex. The same data give the same text.
+        fingerprint: sha256 over shapes, pixels (or the files they are decoded from) and labels, hex. The same data give
+            the same text.
         provenance: where split and noise come from: ``split_kind``, ``split_seed``, ``noise_kind``, ``noise_seed``.
+        image_digest: of the training images, see `Source.image_digests`.
     """
 
-    images: Tensor
+    images: ImageSet
     ids: list[str]
     noisy_index: Tensor
     noisy_labels: Tensor
     true_labels: Tensor | None
     clean_index: Tensor
     clean_labels: Tensor
-    test_images: Tensor
+    test_images: ImageSet
     test_labels: Tensor
     class_names: list[str]
     mean: Tensor
@@ -67,21 +77,25 @@ class NoisyDataset:
     noise_rate_realised: float | None
     fingerprint: str
     provenance: Mapping[str, str | int] = field(default_factory=dict)
+    image_digest: str | None = None
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
 
 
-def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+def channel_statistics(images: ImageSet) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation per channel of (N, C, H, W) uint8 images, each (C,) float32 in 0…1.
 
-    Exact integer sums over a histogram of each channel, so that a large set needs no wider copy.
+    Exact integer sums over a histogram of each channel, so that a large set needs no wider copy. Of more than `SAMPLED`
+    images, so many are looked at, evenly spaced.
     """
     counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
-    for block in images.split(4096):
+    number = min(len(images), SAMPLED)
+    for block in (torch.arange(number) * len(images) // max(number, 1)).split(512):
+        pixels = images[block]
         for channel, histogram in enumerate(counts):
-            histogram += torch.bincount(block[:, channel].reshape(-1), minlength=256)
+            histogram += torch.bincount(pixels[:, channel].reshape(-1), minlength=256)
     levels = torch.arange(256)
     count = counts[0].sum()
     mean = (counts @ levels).double() / count

@@ -1,15 +1,14 @@
 """Reading image files that may come from a stranger, in two passes: every header first, then the pixels.
 
 The header pass refuses what is no image, too large or a special file before anything is decoded, and settles what the
-whole set looks like (size, grey or colour). The pixel pass decodes on a thread pool straight into one uint8 tensor.
+whole set looks like (size, grey or colour). The pixel pass decodes on a thread pool straight into one uint8 tensor, or
+is left to `image_files.ImageFiles`, which decodes what it is asked for.
 """
 
 import logging
 import os
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,38 +17,61 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
 from ebomlc_dist.data.datasets import Progress
-from ebomlc_dist.data.paths import RefusedPathError, listed, open_regular, resolve_under, shown
+from ebomlc_dist.data.image_file import Header, attempt, decode_image, probe_image, without_bomb_warnings
+from ebomlc_dist.data.paths import listed, shown
 from ebomlc_dist.errors import InputError
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
-_GREY = frozenset({"1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N"})
-_COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"})
-_THREADS = min(8, os.cpu_count() or 1)
-
-
-class UnreadableImageError(ValueError):
-    """An image that is refused or broken; the text says why, without the path."""
+THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
-class Header:
-    """What an image says about itself before it is decoded; width and height before any EXIF rotation."""
+class Probe:
+    """Listed images after the header pass.
 
-    path: Path
-    width: int
-    height: int
-    grey: bool
+    Attributes:
+        names: as they were listed.
+        headers: row of ``names`` → header, in order, for those that look well.
+        failures: row → why it cannot be read, for the others.
+        channels: 1 where all are grey, else 3.
+    """
+
+    names: list[str]
+    headers: dict[int, Header]
+    failures: dict[int, str]
+    channels: int
+
+    def report(self, failures: dict[int, str], *, skip_unreadable: bool) -> NDArray[np.bool_]:
+        """Log what cannot be read, and raise `InputError` listing it unless it may be left out.
+
+        Returns:
+            a mask (N,) over ``names``: which can be read.
+        """
+        _report(self.names, failures, skip_unreadable)
+        return np.array([row not in failures for row in range(len(self.names))], dtype=bool)
+
+
+def probe_images(root: Path, names: list[str], *, max_pixels: int) -> Probe:
+    """Look at every file's header, and at its bytes for their digest; nothing is decoded.
+
+    Args:
+        root: the data folder; links that leave it are refused.
+        names: paths relative to ``root``.
+        max_pixels: larger images are refused.
+    """
+    root = root.resolve()
+    with without_bomb_warnings(), ThreadPoolExecutor(THREADS) as pool:
+        probed = list(pool.map(partial(attempt, partial(probe_image, root, max_pixels)), names))
+    headers = {row: found for row, found in enumerate(probed) if isinstance(found, Header)}
+    failures = {row: found for row, found in enumerate(probed) if isinstance(found, str)}
+    return Probe(names, headers, failures, 1 if all(header.grey for header in headers.values()) else 3)
 
 
 def read_images(
@@ -77,26 +99,40 @@ def read_images(
     Raises:
         InputError: images that cannot be read, all of them by path; or sizes that differ without ``image_size``.
     """
-    root = root.resolve()
-    with _without_bomb_warnings(), ThreadPoolExecutor(_THREADS) as pool:
-        probed = list(pool.map(partial(_attempt, partial(_probe, root, max_pixels)), names))
-        headers = {row: found for row, found in enumerate(probed) if isinstance(found, Header)}
-        channels = 1 if all(header.grey for header in headers.values()) else 3
-        height, width = _common_size(names, headers, image_size)
-        try:
-            pixels = np.empty((len(headers), channels, height, width), dtype=np.uint8)
-        except MemoryError:
-            raise InputError(
-                f"{len(headers)} images of {width}×{height} pixels do not fit into memory; give a smaller --image-size"
-            ) from None
-        rows = list(headers)
-        decode = partial(_decode, max_pixels, pixels, image_size)
-        outcomes = pool.map(partial(_attempt, decode), enumerate(header.path for header in headers.values()))
+    probe = probe_images(root, names, max_pixels=max_pixels)
+    return decode_images(
+        probe, image_size=image_size, max_pixels=max_pixels, skip_unreadable=skip_unreadable, progress=progress
+    )
+
+
+def decode_images(
+    probe: Probe,
+    *,
+    image_size: int | None,
+    max_pixels: int,
+    skip_unreadable: bool,
+    progress: Progress | None = None,
+) -> tuple[Tensor, NDArray[np.bool_]]:
+    """The pixel pass of `read_images`."""
+    height, width = common_size(probe, image_size)
+    try:
+        pixels = np.empty((len(probe.headers), probe.channels, height, width), dtype=np.uint8)
+    except MemoryError:
+        raise InputError(
+            f"{len(probe.headers)} images of {width}×{height} pixels do not fit into memory; give a smaller "
+            "--image-size, or --loader dataloader, which holds none of them"
+        ) from None
+    rows = list(probe.headers)
+
+    def decode(item: tuple[int, Path]) -> None:
+        row, path = item
+        pixels[row] = decode_image(path, pixels.shape[1:], resize=image_size is not None, max_pixels=max_pixels)
+
+    with without_bomb_warnings(), ThreadPoolExecutor(THREADS) as pool:
+        outcomes = pool.map(partial(attempt, decode), enumerate(header.path for header in probe.headers.values()))
         decoded = list(_counted(outcomes, len(rows), progress))
-    failures = {row: found for row, found in enumerate(probed) if isinstance(found, str)}
-    failures |= {row: found for row, found in zip(rows, decoded, strict=True) if isinstance(found, str)}
-    _report(names, failures, skip_unreadable)
-    readable = np.array([row not in failures for row in range(len(names))], dtype=bool)
+    failures = {row: found for row, found in zip(rows, decoded, strict=True) if isinstance(found, str)}
+    readable = probe.report(probe.failures | failures, skip_unreadable=skip_unreadable)
     return torch.from_numpy(pixels if len(rows) == readable.sum() else pixels[readable[rows]]), readable
 
 
@@ -112,72 +148,18 @@ def resize_square(images: Tensor, side: int) -> Tensor:
     return resized
 
 
-def _attempt(function: Callable[[Item], Result], item: Item) -> Result | str:
-    """The function's result, or the reason for which a file could not be read."""
-    try:
-        return function(item)
-    except (RefusedPathError, UnreadableImageError) as error:
-        return str(error)
-    except Image.DecompressionBombError as error:
-        return f"is refused by Pillow: {error}"
-    except Exception as error:
-        # Pillow's decoders raise almost anything on damaged bytes: struct.error, IndexError, SyntaxError, …
-        reason = " ".join(str(error).split())
-        return f"is damaged or no image ({type(error).__name__}: {reason[:200]})"
-
-
-@contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    with open_regular(path) as file:
-        try:
-            image = Image.open(file, formats=FORMATS)
-        except Image.UnidentifiedImageError:
-            raise UnreadableImageError(f"is none of {', '.join(FORMATS)}") from None
-        with image:
-            if image.width * image.height > max_pixels:
-                raise UnreadableImageError(
-                    f"has {image.width}×{image.height} pixels, more than {max_pixels} (data.max_pixels)"
-                )
-            yield image
-
-
-def _probe(root: Path, max_pixels: int, name: str) -> Header:
-    path = resolve_under(root, name)
-    with _opened(path, max_pixels) as image:
-        if image.mode not in _GREY | _COLOUR:
-            raise UnreadableImageError(f"has pixels of kind {image.mode}, which is not supported; use 8 bits a channel")
-        return Header(path, image.width, image.height, image.mode in _GREY)
-
-
-def _decode(max_pixels: int, pixels: NDArray[np.uint8], size: int | None, item: tuple[int, Path]) -> None:
-    """Write one image to its row of ``pixels``."""
-    row, path = item
-    channels, height, width = pixels.shape[1:]
-    with _opened(path, max_pixels) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image = image.convert("L" if channels == 1 else "RGB")
-        if size is not None:
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
-        if image.size != (width, height):
-            raise UnreadableImageError(
-                f"has {image.width}×{image.height} pixels where the others have {width}×{height}; give --image-size"
-            )
-        pixels[row] = np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
-
-
-def _common_size(names: list[str], headers: dict[int, Header], image_size: int | None) -> tuple[int, int]:
-    """Height and width of the set."""
+def common_size(probe: Probe, image_size: int | None) -> tuple[int, int]:
+    """Height and width of the set. Raises `InputError` for sizes that differ without ``image_size``."""
     if image_size is not None:
         return image_size, image_size
     first: tuple[int, Header] | None = None
-    for row, header in headers.items():
+    for row, header in probe.headers.items():
         first = first or (row, header)
         if (header.width, header.height) != (first[1].width, first[1].height):
             raise InputError(
-                f"images differ in size: {shown(names[first[0]])} has {first[1].width}×{first[1].height} pixels, "
-                f"{shown(names[row])} has {header.width}×{header.height}; give --image-size, to which all are resized"
+                f"images differ in size: {shown(probe.names[first[0]])} has {first[1].width}×{first[1].height} pixels, "
+                f"{shown(probe.names[row])} has {header.width}×{header.height}; give --image-size, to which all are "
+                "resized"
             )
     return (first[1].height, first[1].width) if first else (1, 1)
 
@@ -200,11 +182,3 @@ def _report(names: list[str], failures: dict[int, str], skip_unreadable: bool) -
             f"{len(lines)} of {len(names)} images cannot be read: {listed(lines)}. Mend or remove them, or leave them "
             "out with --skip-unreadable"
         )
-
-
-@contextmanager
-def _without_bomb_warnings() -> Iterator[None]:
-    """Our own limit is an error and stands below Pillow's, which only warns."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield

@@ -36,9 +36,8 @@ class IndexStream:
         begin = step * self.global_batch_size
         end = begin + self.global_batch_size
         passes = range(begin // self.size, (end - 1) // self.size + 1)
-        orders = np.concatenate([self._order(number) for number in passes])
-        offset = begin - passes.start * self.size
-        return orders[offset : offset + self.global_batch_size]
+        starts = {number: number * self.size for number in passes}
+        return np.concatenate([self._order(n)[max(begin - start, 0) : end - start] for n, start in starts.items()])
 
     def _order(self, number: int) -> NDArray[np.int64]:
         """The permutation of one pass. Sorting raw bits gives the same order with every numpy, unlike `shuffle`."""

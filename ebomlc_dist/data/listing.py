@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebomlc_dist.data.images import SUFFIXES, log
+from ebomlc_dist.data.image_file import SUFFIXES
+from ebomlc_dist.data.images import log
 from ebomlc_dist.data.paths import RefusedPathError, listed, resolve_under, shown
 from ebomlc_dist.data.tables import Table, read_table, stop_on
 from ebomlc_dist.errors import InputError, nearest

@@ -19,6 +19,22 @@ class StreamLoader(Protocol):
         """This rank's share of global batch ``step``, counted from 0 over the whole run."""
         ...
 
+    def close(self) -> None:
+        """End what reads ahead."""
+        ...
+
+
+class Pixels(Protocol):
+    """Where the images of one rank's share of a stream come from: the one thing in which the backends differ."""
+
+    def at(self, step: int, rows: Tensor) -> Tensor:
+        """(n, C, h, w) uint8 on the device, not augmented: the images ``rows`` (n,), which are those of ``step``."""
+        ...
+
+    def close(self) -> None:
+        """End what reads ahead. Asking for a step afterwards starts it anew."""
+        ...
+
 
 class Loader(Protocol):
     """What the engine trains from: one paired batch a step.
@@ -36,4 +52,8 @@ class Loader(Protocol):
 
     def batch(self, step: int) -> PairedBatch:
         """This rank's share of step ``step``, counted from 0 over the whole run."""
+        ...
+
+    def close(self) -> None:
+        """End the processes and threads that read ahead; nothing is lost, a later batch starts them anew."""
         ...

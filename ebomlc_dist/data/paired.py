@@ -1,6 +1,6 @@
 """The loader of a run: a noisy batch and, where the method asks, clean and selected ones beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -9,13 +9,17 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.config import DataConfig, SeedConfig, TrainConfig
-from ebomlc_dist.data.augment import AugmentStream
+from ebomlc_dist.data.augment import Augmentation, AugmentStream
+from ebomlc_dist.data.backends import open_backend
+from ebomlc_dist.data.batches import BatchLoader
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.held_out import held_out
+from ebomlc_dist.data.image_files import ImageFiles
 from ebomlc_dist.data.index_stream import IndexStream
 from ebomlc_dist.data.loader import StreamLoader
-from ebomlc_dist.data.resident import ResidentLoader
+from ebomlc_dist.data.resized_crop import ResizedCropStream
 from ebomlc_dist.data.seeds import child, seed_sequence
+from ebomlc_dist.data.share import Share
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import Batch, PairedBatch, Streams
 
@@ -33,7 +37,7 @@ class PairedLoader:
 
     Args:
         dataset: what the streams are drawn from.
-        make: the loader of one stream over (m,) rows of the images and (m,) labels beside them.
+        group: begins a group of streams that are asked for the same steps, and gives the maker of their loaders.
         train: batch sizes.
         seeds: of order, augmentation and draws.
         device: where keys and labels live.
@@ -42,12 +46,12 @@ class PairedLoader:
     def __init__(
         self,
         dataset: NoisyDataset,
-        make: "MakeStream",
+        group: "Callable[[], MakeStream]",
         train: TrainConfig,
         seeds: SeedConfig,
         device: torch.device,
     ) -> None:
-        self._dataset, self._make, self._train, self._device = dataset, make, train, device
+        self._dataset, self._group, self._train, self._device = dataset, group, train, device
         self._draws = seed_sequence(seeds, "draws")
         self.steps_per_epoch = -(-len(dataset.noisy_index) // train.global_noisy_batch_size)
         self._streams: Streams | None = None
@@ -72,12 +76,14 @@ class PairedLoader:
         noisy_size = self._train.global_noisy_batch_size
         dataset = self._dataset
         self._selected_from = epoch * self.steps_per_epoch
+        self._close_selected()
         self.selected = {}
+        make = self._group()
         for number, (name, positions) in enumerate(selections.items()):
             index, labels = (values[positions.cpu()] for values in _union(dataset))
             order = (SELECTED, number, epoch)
             first, second = (
-                _Selection(self._make(index, labels, noisy_size, order, (*order, view)), positions.to(self._device))
+                _Selection(make(index, labels, noisy_size, order, (*order, view)), positions.to(self._device))
                 for view in range(2)
             )
             self.selected[name] = (first, second)
@@ -94,23 +100,36 @@ class PairedLoader:
             key=torch.full((), self._key(step), dtype=torch.int64, device=self._device),
         )
 
+    def close(self) -> None:
+        """See `Loader.close`."""
+        self._close_selected()
+        for stream in (self.noisy, self.clean, self.lower_clean):
+            if stream is not None:
+                stream.close()
+
+    def _close_selected(self) -> None:
+        for stream in (view for views in self.selected.values() for view in views):
+            stream.close()
+
     def _serve(self, streams: Streams) -> None:
         clean_batch = self._train.global_clean_batch_size
         _check(self._dataset, streams, clean_batch)
+        self.close()
         index, labels = _noisy_samples(self._dataset, streams)
         union_from = len(self._dataset.noisy_index) if streams.noisy_images == "union" else None
-        self.noisy = self._make(
+        make = self._group()
+        self.noisy = make(
             index, labels, self._train.global_noisy_batch_size, (NOISY,), (NOISY,), trusted_from=union_from
         )
         upper = -(-clean_batch // 2) if streams.lower_clean else clean_batch
         rows = ~held_out(self._dataset.clean_labels, streams.held_out)
-        self.clean = self._clean_loader(rows, (0, upper)) if streams.clean else None
-        self.lower_clean = self._clean_loader(rows, (upper, clean_batch)) if streams.lower_clean else None
+        self.clean = self._clean_loader(make, rows, (0, upper)) if streams.clean else None
+        self.lower_clean = self._clean_loader(make, rows, (upper, clean_batch)) if streams.lower_clean else None
         self._streams = streams
 
-    def _clean_loader(self, rows: Tensor, part: tuple[int, int]) -> StreamLoader:
+    def _clean_loader(self, make: "MakeStream", rows: Tensor, part: tuple[int, int]) -> StreamLoader:
         index, labels = self._dataset.clean_index[rows], self._dataset.clean_labels[rows]
-        return self._make(index, labels, self._train.global_clean_batch_size, (CLEAN,), (CLEAN,), part=part)
+        return make(index, labels, self._train.global_clean_batch_size, (CLEAN,), (CLEAN,), part=part)
 
     def _key(self, step: int) -> int:
         return int(np.random.PCG64(child(self._draws, step)).random_raw(1)[0] >> np.uint64(1))
@@ -126,6 +145,9 @@ class _Selection:
         batch = self._loader.batch(step)
         assert batch.positions is not None
         return replace(batch, positions=self._positions[batch.positions])
+
+    def close(self) -> None:
+        self._loader.close()
 
 
 class MakeStream(Protocol):
@@ -155,43 +177,50 @@ def build_loader(
     world_size: int,
     device: torch.device | str,
 ) -> PairedLoader:
-    """The resident loader, with one copy of the images on ``device``, serving ``streams`` from the first epoch on.
+    """The loader from the backend that `choose_loader` chooses, serving ``streams`` from the first epoch on.
 
     Raises:
-        InputError: as `PairedLoader.serve`.
+        InputError: as `PairedLoader.serve`, or a backend that cannot be had.
     """
     device = torch.device(device)
-    images, mean, std = (tensor.to(device) for tensor in (dataset.images, dataset.mean, dataset.std))
+    mean, std = dataset.mean.to(device), dataset.std.to(device)
     order, augmentation = (seed_sequence(seeds, stream) for stream in ("order", "augmentation"))
+    backend = open_backend(dataset, data, device)
 
-    def make(
-        index: Tensor,
-        labels: Tensor,
-        batch_size: int,
-        order_key: tuple[int, ...],
-        augmentation_key: tuple[int, ...],
-        *,
-        part: tuple[int, int] | None = None,
-        trusted_from: int | None = None,
-    ) -> StreamLoader:
-        return ResidentLoader(
-            images,
-            labels,
-            index,
-            IndexStream(len(index), batch_size, child(order, *order_key)),
-            AugmentStream(data.augment, data.pad, child(augmentation, *augmentation_key)),
-            mean,
-            std,
-            rank=rank,
-            world_size=world_size,
-            device=device,
-            part=part,
-            trusted_from=trusted_from,
-        )
+    def group() -> MakeStream:
+        pixels_of = backend()
 
-    loader = PairedLoader(dataset, make, train, seeds, device)
+        def make(
+            index: Tensor,
+            labels: Tensor,
+            batch_size: int,
+            order_key: tuple[int, ...],
+            augmentation_key: tuple[int, ...],
+            *,
+            part: tuple[int, int] | None = None,
+            trusted_from: int | None = None,
+        ) -> StreamLoader:
+            stream = IndexStream(len(index), batch_size, child(order, *order_key))
+            share = Share(index, stream, rank=rank, world_size=world_size, part=part)
+            augment = _augmentation(dataset, data, child(augmentation, *augmentation_key))
+            return BatchLoader(
+                pixels_of(share), labels, share, augment, mean, std, device=device, trusted_from=trusted_from
+            )
+
+        return make
+
+    loader = PairedLoader(dataset, group, train, seeds, device)
     loader.serve(streams, {}, 0)
     return loader
+
+
+def _augmentation(dataset: NoisyDataset, data: DataConfig, seed: np.random.SeedSequence) -> Augmentation:
+    if data.augment != "resized-crop-flip":
+        return AugmentStream(data.augment, data.pad, seed)
+    side = (dataset.images.shape[2], dataset.images.shape[3])
+    if isinstance(dataset.images, ImageFiles):
+        return ResizedCropStream(dataset.images.sizes, side, seed)
+    return ResizedCropStream(np.broadcast_to(np.array(side), (len(dataset.images), 2)), side, seed)
 
 
 def _noisy_samples(dataset: NoisyDataset, streams: Streams) -> tuple[Tensor, Tensor]:

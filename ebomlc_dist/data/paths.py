@@ -3,8 +3,8 @@
 import os
 import stat
 from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 _SHOWN = 50
 
@@ -43,7 +43,7 @@ def resolve_under(root: Path, text: str | Path) -> Path:
     return real
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading, if it is a regular one; ``path`` is a real path, so a link in its place is refused.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ebomlc_dist.data.image_files import keeps_own_size
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.models.card import model_card
@@ -42,6 +43,7 @@ def export_models(training: Training, paths: RunFolder, summary: dict[str, Any])
             "mean": dataset.mean.tolist(),
             "std": dataset.std.tolist(),
             "image_size": [height, width],
+            "max_side": config.data.max_side if keeps_own_size(dataset.images) else None,
         },
         "class_names": dataset.class_names,
     }

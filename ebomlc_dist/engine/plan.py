@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ebomlc_dist.config import RunConfig
+from ebomlc_dist.data.choice import choose_loader
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import build
@@ -40,6 +41,7 @@ def describe(
             f"{config.data.dataset}: {len(dataset.noisy_labels)} noisy, {trusted}, "
             f"{len(dataset.test_labels)} test images of {height}×{width}×{channels}, {dataset.num_classes} classes",
         ),
+        ("loader", _loader(config, dataset, runtime)),
         ("noise", noise),
         ("model", f"{config.model.name}, norm {config.model.norm}"),
         (
@@ -72,6 +74,7 @@ def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[
         training.step(training.loader.batch(step))
     _finish(runtime)
     seconds = (time.monotonic() - started) / _TIMED_STEPS
+    training.loader.close()
     estimates = [
         ("steps", str(training.total_steps)),
         (
@@ -85,6 +88,12 @@ def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[
 
 def _steps_per_epoch(config: RunConfig, dataset: NoisyDataset) -> int:
     return -(-len(dataset.noisy_labels) // config.train.global_noisy_batch_size)
+
+
+def _loader(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> str:
+    choice = choose_loader(dataset, config.data, runtime.device)
+    workers = "" if choice.name == "resident" else f", {config.data.num_workers} worker(s) each"
+    return f"{choice.name} ({choice.reason}){workers}"
 
 
 def _places(runtime: Runtime) -> str:

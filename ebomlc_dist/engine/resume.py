@@ -14,10 +14,13 @@ from ebomlc_dist.files.safe_json import read_json
 
 log = logging.getLogger(__name__)
 
-# Where the data lie and how patient the processes are decides nothing about the result.
+# Where the data lie, who reads them and how patient the processes are decides nothing about the result.
 FREE_KEYS = {
     "data.data_dir",
     "data.download",
+    "data.loader",
+    "data.num_workers",
+    "data.pack_dir",
     "train.start_timeout_s",
     "train.step_timeout_s",
     "train.trackers",

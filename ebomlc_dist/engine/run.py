@@ -120,6 +120,7 @@ def _train(
             if not trainer.run(requests):
                 raise Stopped(paths.root, trainer.progress.step, requests.reason or "another rank was asked")
         finally:
+            training.loader.close()
             record.close()
     summary = summarise(training, trainer.progress, paths.root)
     if runtime.is_main:

@@ -39,11 +39,14 @@ class Preprocessing(Section):
     Attributes:
         mean, std: one number a channel, for values in 0…1.
         image_size: height and width in pixels.
+        max_side: None where the whole image is resized. Else its longer side is reduced to this at most, and the centre
+            is cut out and resized.
     """
 
     mean: list[float]
     std: list[Annotated[float, Field(gt=0.0)]]
     image_size: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    max_side: Count | None = None
 
 
 class StoredConfig(Section):

@@ -2,10 +2,12 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class ProgressReport:
@@ -86,3 +88,28 @@ class ProgressReport:
         """Leave the terminal as it was."""
         if self._bar is not None:
             self._bar.stop()
+
+
+@contextmanager
+def counting(label: str, *, enabled: bool = True, seconds: float = 5.0) -> Iterator[Callable[[int, int], None]]:
+    """A function to be told ``(done, total)`` of work that is counted in images, shown on stderr.
+
+    A live bar on a terminal, a plain line every ``seconds`` elsewhere.
+    """
+    last_line = time.monotonic()
+
+    def line(done: int, total: int) -> None:
+        nonlocal last_line
+        if time.monotonic() - last_line >= seconds:
+            last_line = time.monotonic()
+            print(f"{label}  {done}/{total} images", file=sys.stderr, flush=True)
+
+    if not enabled:
+        yield lambda done, total: None
+    elif not sys.stderr.isatty():
+        yield line
+    else:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=Console(file=sys.stderr)) as bar:
+            task = bar.add_task(label, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -12,7 +12,18 @@ from tests.cli.conftest import Ended, FakeEngine
 
 RUN = {
     *("--method", "--dataset", "--data-dir", "--image-size", "--noisy-csv", "--clean-csv", "--trusted", "--test-csv"),
-    *("--clean-size", "--split", "--noise", "--noise-rate", "--model", "--norm", "--epochs"),
+    *(
+        "--clean-size",
+        "--split",
+        "--loader",
+        "--num-workers",
+        "--pack-dir",
+        "--noise",
+        "--noise-rate",
+        "--model",
+        "--norm",
+        "--epochs",
+    ),
     *("--global-noisy-batch-size", "--global-clean-batch-size", "--precision", "--mixed-precision"),
     *("--seed", "--split-seed", "--noise-seed", "--order-seed", "--augmentation-seed", "--initialisation-seed"),
     *("--skip-unreadable", "--tiny", "--config", "--set"),
@@ -23,6 +34,7 @@ COMMANDS = {
     | HELP
     | {"--output-dir", "--output", "-o", "--resume", "--device", "--quiet", "-q", "--json", "--dry-run"}
     | {"--num-processes", "--num-machines", "--machine-rank", "--main-process-ip", "--main-process-port"},
+    "pack": RUN | HELP | {"--quiet", "-q"},
     "show-config": RUN | HELP | {"--sources"},
     "list": HELP | {"--json"},
     "evaluate": HELP | {"--json"},
@@ -64,7 +76,9 @@ def test_every_flag_stands_for_a_key_that_exists() -> None:
 
 def test_every_flag_reaches_its_key(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
     """A wrong row in the table would send a value to another key."""
-    values = {"noise.kind": "flip", "noise.rate": "0.25", "model.norm": "group", "train.precision": "bf16"}
+    values = {"noise.kind": "flip", "noise.rate": "0.25", "model.norm": "group", "train.precision": "bf16"} | {
+        "data.loader": "resident"
+    }
     for flag in FLAGS:
         value = values.get(flag.key, "17")
         for name in flag.names:

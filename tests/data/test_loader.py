@@ -170,7 +170,7 @@ def test_streams_not_asked_for_are_absent() -> None:
 def test_images_lie_on_the_device_once() -> None:
     dataset = make_dataset()
     loader = build(dataset)
-    pointers = {getattr(loader, name)._images.data_ptr() for name in STREAM_NAMES}
+    pointers = {getattr(loader, name).pixels.images.data_ptr() for name in STREAM_NAMES}
     assert pointers == {dataset.images.data_ptr()}
 
 

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from ebomlc_dist.config import DataConfig
+from ebomlc_dist.data.choice import held_in_memory
 from ebomlc_dist.data.dataset import Source
 from ebomlc_dist.data.datasets import Progress
-from ebomlc_dist.data.images import read_images
+from ebomlc_dist.data.image_files import ImageFiles, file_digest, keeps_own_size, open_images
+from ebomlc_dist.data.images import Probe, common_size, decode_images, probe_images
 from ebomlc_dist.data.listing import Listing, class_folders, classes_of, list_csv, list_tree
 from ebomlc_dist.data.paths import listed, shown
 from ebomlc_dist.data.tables import read_table
@@ -42,7 +46,9 @@ def read_parts(
     config: DataConfig,
     progress: Progress | None,
 ) -> Source:
-    """Decode the listed images, all parts in one size and one number of channels. A part may be empty.
+    """Read the listed images, all parts in one size and one number of channels. A part may be empty.
+
+    They are decoded here where memory is to hold them, else when they are asked for.
 
     Returns:
         A `Source` whose first images are the noisy part and the next ones the trusted part. Its ids are the paths.
@@ -51,27 +57,62 @@ def read_parts(
     parts = (noisy, clean, test)
     names = [name for part in parts for name in part.names]
     labels = np.array([label for part in parts for label in part.labels], dtype=np.int64)
-    images, readable = read_images(
-        root,
-        names,
+    probe = probe_images(root, names, max_pixels=config.max_pixels)
+    images, readable = _images(probe, config, progress)
+    part_of = np.repeat(np.arange(3), [len(part.names) for part in parts])[readable]
+    num_train, num_noisy = int((part_of < 2).sum()), int((part_of == 0).sum())
+    kept = torch.from_numpy(labels[readable])
+    rows = np.flatnonzero(readable)
+    own_size = keeps_own_size(images)
+    geometry = f"{tuple(images.shape[2:])}" + (f" cut out of at most {config.max_side}" if own_size else "")
+    return Source(
+        images=_part_of(images, 0, num_train),
+        labels=kept[:num_train],
+        ids=[_printable(name) for name, read in zip(names, readable, strict=True) if read][:num_train],
+        test_images=_part_of(images, num_train, len(images)),
+        test_labels=kept[num_train:],
+        class_names=[_printable(name) for name in classes],
+        trusted=None if not clean.names else torch.arange(num_noisy, num_train),
+        labels_are_true=False,
+        image_digests=(
+            file_digest(probe, rows[:num_train], geometry),
+            file_digest(probe, rows[num_train:], geometry),
+        ),
+    )
+
+
+def _images(
+    probe: Probe, config: DataConfig, progress: Progress | None
+) -> tuple[Tensor | ImageFiles, NDArray[np.bool_]]:
+    """The probed images, and which they are."""
+    own_size = config.augment == "resized-crop-flip"
+    if own_size and config.image_size is None:
+        raise InputError("data.augment=resized-crop-flip needs --image-size, the side that parts of images are cut to")
+    if own_size and config.loader == "resident":
+        raise InputError(
+            "--loader resident holds images of one size and data.augment=resized-crop-flip keeps their own; choose "
+            "--loader dataloader or ffcv, or another augmentation"
+        )
+    height, width = common_size(probe, config.image_size)
+    if own_size or not held_in_memory(config, len(probe.headers) * probe.channels * height * width):
+        return open_images(
+            probe,
+            image_size=config.image_size,
+            max_side=config.max_side if own_size else None,
+            max_pixels=config.max_pixels,
+            skip_unreadable=config.skip_unreadable,
+        )
+    return decode_images(
+        probe,
         image_size=config.image_size,
         max_pixels=config.max_pixels,
         skip_unreadable=config.skip_unreadable,
         progress=progress,
     )
-    part_of = np.repeat(np.arange(3), [len(part.names) for part in parts])[readable]
-    num_train, num_noisy = int((part_of < 2).sum()), int((part_of == 0).sum())
-    kept = torch.from_numpy(labels[readable])
-    return Source(
-        images=images[:num_train],
-        labels=kept[:num_train],
-        ids=[_printable(name) for name, read in zip(names, readable, strict=True) if read][:num_train],
-        test_images=images[num_train:],
-        test_labels=kept[num_train:],
-        class_names=[_printable(name) for name in classes],
-        trusted=None if not clean.names else torch.arange(num_noisy, num_train),
-        labels_are_true=False,
-    )
+
+
+def _part_of(images: Tensor | ImageFiles, begin: int, end: int) -> Tensor | ImageFiles:
+    return images.part(begin, end) if isinstance(images, ImageFiles) else images[begin:end]
 
 
 def _classes(root: Path, noisy_csv: Path | None) -> list[str]:

@@ -1,0 +1,99 @@
+"""The backend ``dataloader``: images decoded one by one in the worker processes of torch's ``DataLoader``."""
+
+import signal
+from collections.abc import Generator, Iterator
+from itertools import count
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from ebomlc_dist.data.image_files import ImageFiles
+from ebomlc_dist.data.image_set import ImageSet
+from ebomlc_dist.data.read_ahead import ReadAhead
+from ebomlc_dist.errors import InputError
+
+_GRACE_S = 60
+"""Seconds for which a worker goes on after a SIGTERM; the run usually ends it before."""
+
+
+class WorkerReader(ReadAhead):
+    """Frames from a ``DataLoader``, in the order of the shares."""
+
+    def __init__(self, images: ImageSet, *, num_workers: int, pinned: bool) -> None:
+        """Prepare; workers start with the first step that is read.
+
+        Args:
+            images: a tensor, or files.
+            num_workers: worker processes; 0 decodes in this process.
+            pinned: whether frames are wanted in pinned memory, for a GPU.
+        """
+        super().__init__()
+        self._first = 0
+        self._loader = DataLoader(
+            _Frames(images),
+            batch_sampler=_Rows(self),
+            num_workers=num_workers,
+            collate_fn=_collate,
+            pin_memory=pinned,
+            persistent_workers=num_workers > 0,
+            worker_init_fn=_leave_signals_to_the_run,
+            # Workers are seeded from a generator of their own, or each start would move torch's.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def frames(self, first: int) -> Generator[Tensor]:
+        """See `ReadAhead`. Raises `InputError` for an image that a worker could not decode."""
+        self._first = first
+        for found in self._loader:
+            if isinstance(found, str):
+                raise InputError(found)
+            yield found
+
+    def close(self) -> None:
+        """End the workers."""
+        super().close()
+        # Its end tells them to go; the garbage collector may come too late, when nothing is told any more.
+        self._loader._iterator = None
+
+    def steps(self) -> Iterator[list[int]]:
+        """The rows of every step from the one that was asked for."""
+        return (self.rows(step).tolist() for step in count(self._first))
+
+
+class _Rows:
+    """What a ``DataLoader`` takes as a batch sampler."""
+
+    def __init__(self, reader: WorkerReader) -> None:
+        self._reader = reader
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self._reader.steps()
+
+
+class _Frames(Dataset[Tensor | str]):
+    """One frame by its row; the text of the error where it cannot be decoded."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self._images = images
+
+    def __getitem__(self, row: int) -> Tensor | str:
+        if not isinstance(self._images, ImageFiles):
+            return cast(Tensor, self._images)[row]
+        try:
+            return torch.from_numpy(self._images.read_frame(row))
+        except InputError as error:
+            return str(error)
+
+
+def _collate(frames: list[Tensor | str]) -> Tensor | str:
+    errors = [frame for frame in frames if isinstance(frame, str)]
+    return errors[0] if errors else default_collate(frames)
+
+
+def _leave_signals_to_the_run(worker: int) -> None:
+    """A scheduler signals every process of a job, and the run wants batches until it has written its checkpoint."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_S))
