@@ -127,6 +127,22 @@ def test_ffcv_equals_dataloader_on_images_of_any_size(tmp_path: Path, opened: Op
     assert packed.batch(0).noisy.images.shape == (7, 3, 16, 16)
 
 
+def test_selections_of_an_epoch_are_read_ahead_too(opened: Open) -> None:
+    """Streams that come and go between epochs: what was read ahead for the old ones is not taken for the new."""
+    dataset = make_dataset()
+    resident, workers = (opened(dataset, DataConfig(pad=2, loader=name)) for name in ("resident", "dataloader"))
+    for epoch, streams in ((0, STREAMS), (1, STREAMS), (2, Streams(noisy_images="union"))):
+        for loader in (resident, workers):
+            loader.serve(streams, {"some": torch.tensor([1, 4, 5, 20 + epoch])} if epoch else {}, epoch)
+        for step in range(4 * epoch, 4 * epoch + 4):
+            first, second = resident.batch(step), workers.batch(step)
+            assert torch.equal(first.noisy.images, second.noisy.images)
+            assert (first.clean is None) == (second.clean is None) == (epoch == 2)
+            views = list(zip(first.selected.get("some", ()), second.selected.get("some", ()), strict=True))
+            assert len(views) == (2 if epoch else 0)
+            assert all(torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels) for a, b in views)
+
+
 def test_the_comparison_sees_differences(opened: Open) -> None:
     """Negative control: another seed, another step, one other pixel."""
     dataset = make_dataset()
