@@ -1,6 +1,6 @@
 """Throughput of the loader backends, beside the bars.
 
-    python benchmarks/loaders.py --data-dir DATA [--rounds 5] [--threads 1]
+    python benchmarks/loaders.py --data-dir DATA [--rounds 31] [--threads 1]
 
 Every backend gives batches of 100 augmented, normalised CIFAR-10 images (or random images of that size, without
 ``--data-dir``) on the CPU. Rounds are interleaved in one process; a figure is the median over rounds with the lowest
@@ -38,8 +38,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, help="folder of CIFAR-10; random images without it")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=150, help="batches of a round")
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--steps", type=int, default=60, help="batches of a round")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
