@@ -1,5 +1,8 @@
 """The three backends give the same batches: images, labels and order, at world size 1 and 2, from any step."""
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -190,6 +193,21 @@ def test_workers_leave_torchs_generator_alone(opened: Open) -> None:
     loader.batch(0)
     loader.batch(9)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_workers_outlast_a_signal_to_every_process(opened: Open) -> None:
+    """A scheduler's: the run goes on until its checkpoint is written, and needs batches for that."""
+    dataset = make_dataset()
+    resident, workers = (opened(dataset, DataConfig(pad=2, loader=name)) for name in ("resident", "dataloader"))
+    workers.batch(0)
+    children = multiprocessing.active_children()
+    assert len(children) == 2
+    for child in children:
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            os.kill(child.pid or 0, number)
+    assert all(same(resident.batch(step), workers.batch(step)) for step in range(1, 12))
+    workers.close()
+    assert not multiprocessing.active_children()
 
 
 def test_an_image_that_breaks_later_is_named(tmp_path: Path, opened: Open) -> None:
