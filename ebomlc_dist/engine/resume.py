@@ -14,7 +14,7 @@ from ebomlc_dist.files.safe_json import read_json
 
 log = logging.getLogger(__name__)
 
-# Where the data lie and how patient the processes are decides nothing about the result.
+# Where the data lie, what is kept beside and how patient the processes are decides nothing about the result.
 FREE_KEYS = {
     "data.data_dir",
     "data.download",
@@ -22,6 +22,7 @@ FREE_KEYS = {
     "train.step_timeout_s",
     "train.trackers",
     "train.checkpoint_steps",
+    "train.epoch_scores",
 }
 
 
