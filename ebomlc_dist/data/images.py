@@ -100,6 +100,13 @@ def read_images(
     return torch.from_numpy(pixels if len(rows) == readable.sum() else pixels[readable[rows]]), readable
 
 
+def read_thumbnail(root: Path, name: str, *, side: int, max_pixels: int) -> Image.Image | None:
+    """An image file under ``root`` as RGB or grey, upright, at most ``side`` pixels wide and high; None where it cannot
+    be read. Nothing of the file but its pixels is kept."""
+    found = _attempt(partial(_shrunk, root.resolve(), side, max_pixels), name)
+    return None if isinstance(found, str) else found
+
+
 def resize_square(images: Tensor, side: int) -> Tensor:
     """(N, C, H, W) uint8 images as (N, C, side, side) uint8, bilinear with anti-aliasing."""
     if images.shape[2:] == (side, side):
@@ -165,6 +172,15 @@ def _decode(max_pixels: int, pixels: NDArray[np.uint8], size: int | None, item: 
                 f"has {image.width}×{image.height} pixels where the others have {width}×{height}; give --image-size"
             )
         pixels[row] = np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _shrunk(root: Path, side: int, max_pixels: int, name: str) -> Image.Image:
+    with _without_bomb_warnings(), _opened(resolve_under(root, name), max_pixels) as opened:
+        image = ImageOps.exif_transpose(opened)
+        image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+        image.thumbnail((side, side))
+        # Through an array: colour profiles and comments stay behind.
+        return Image.fromarray(np.asarray(image))
 
 
 def _common_size(names: list[str], headers: dict[int, Header], image_size: int | None) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """What a run's networks say of given labels: the figures of a label audit, spread over the ranks, in the data's order.
 
-The suspicion of a label ỹ of an image x is 1 − (p(ỹ|x) + g(ỹ|x, ỹ))/2: the probability of any other class, averaged over
-the main model p and the method's label corrector g; p stands in for g where the method has no corrector. 0 is sure to be
-right, 1 sure to be wrong. A corrector that copies its input leaves the order to the main model.
+The suspicion of a label ỹ of an image x is 1 − (p(ỹ|x) + g(ỹ|x, ỹ))/2: the probability of any other class, averaged
+over the main model p and the method's label corrector g; p stands in for g where the method has no corrector. 0 is sure
+to be right, 1 sure to be wrong. A corrector that copies its input leaves the order to the main model.
 """
 
 from collections.abc import Iterator
