@@ -50,8 +50,8 @@ class Findings:
         subject: what was audited.
         table: the scores.
         noise: the estimated noise.
-        kind: which suspicion was taken: 1 − probability of the given label by the ``confidence`` of the networks, by its
-            mean over ``epochs``, or by the ``posterior``.
+        kind: which suspicion was taken: 1 − probability of the given label by the ``confidence`` of the networks, by
+            its mean over ``epochs``, or by the ``posterior``.
         suspicion: (n,) float32 in 0…1, high is bad.
         cases: trusted images under labels that they could have been given, with this suspicion; may be empty.
         order: (n,) rows of the table, the most suspicious first.

@@ -2,8 +2,8 @@
 
 Several suspicions and several proposed labels are to be had. The trusted images, under the labels that they could have
 been given, show which suspicion tells wrong labels from right ones best (by AUROC) and whose labels are right most
-often; a person may choose otherwise. Without trusted images there is no posterior, the mean over epochs is taken where it
-was kept, and the corrector's labels are proposed.
+often; a person may choose otherwise. Without trusted images there is no posterior, the mean over epochs is taken where
+it was kept, and the corrector's labels are proposed.
 """
 
 from dataclasses import dataclass, replace
@@ -65,7 +65,7 @@ def judge(subject: Subject, evidence: Evidence, kind: Kind | None = None, relabe
     if evidence.epochs is not None:
         suspicions["epochs"] = _Opinion(*evidence.epochs, table.given_probability)
     if calibration is not None:
-        suspicions["posterior"], labels["posterior"] = _posterior(evidence, calibration, noise)
+        suspicions["posterior"], labels["posterior"] = _posterior(evidence, calibration)
     if kind is None:
         fallback: Kind = "epochs" if "epochs" in suspicions else "confidence"
         quality = {name: auroc(replace(cases, suspicion=found.cases), noise) for name, found in suspicions.items()}
@@ -110,17 +110,18 @@ def _noise(evidence: Evidence, calibration: Calibration | None) -> NoiseEstimate
     return estimate_noise(counts, confusion(truth, calibration.trusted.argmax(axis=1), size))
 
 
-def _posterior(evidence: Evidence, calibration: Calibration, noise: NoiseEstimate) -> tuple[_Opinion, _Opinion]:
+def _posterior(evidence: Evidence, calibration: Calibration) -> tuple[_Opinion, _Opinion]:
     """The posterior's suspicion, and its labels."""
     table, cases = evidence.table, evidence.cases
+    priors = calibration.priors(table.probabilities, table.given)
     doubt, best, sure = (np.zeros(len(table), kind) for kind in (np.float32, np.int32, np.float32))
     for rows, calibrated in calibration.blocks(table.probabilities):
         given = table.given[rows]
-        found = calibration.posterior(calibrated, given, noise.joint)
+        found = calibration.posterior(calibrated, given, priors)
         doubt[rows] = 1 - found[np.arange(len(given)), given]
         best[rows], sure[rows] = found.argmax(axis=1), found.max(axis=1)
     image = np.cumsum(cases.own) - 1
-    of_cases = calibration.posterior(calibration.trusted[image], cases.label, noise.joint)
+    of_cases = calibration.posterior(calibration.trusted[image], cases.label, priors)
     case_doubt = (1 - of_cases[np.arange(len(cases)), cases.label]).astype(np.float32)
     return _Opinion(doubt, case_doubt, sure), _Opinion(best, of_cases.argmax(axis=1), sure)
 

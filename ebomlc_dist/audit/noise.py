@@ -6,10 +6,10 @@ their label at the rate
 
     A_k = (1 − r_k)·c_k + r_k·e_k,   c_k = P(predicted k | true k),   e_k = Σ_{y≠k} share_y · P(predicted k | true y),
 
-with r_k the share of wrong labels among them. c comes from the trusted images; the shares of the other classes come from
-the joint distribution J[given, true] that explains N best, found by the EM steps of Richardson (1972) and Lucy (1974)
-on E N = J·P(predicted | true). Solving for r_k alone leaves one unknown a class, which stays accurate where J as a whole
-is not, and does not need an accurate model: a weak one gives a wide interval, not a wrong rate. What breaks the
+with r_k the share of wrong labels among them. c comes from the trusted images; the shares of the other classes come
+from the joint distribution J[given, true] that explains N best, found by the EM steps of Richardson (1972) and Lucy
+(1974) on E N = J·P(predicted | true). Solving for r_k alone leaves one unknown a class, which stays accurate where J as
+a whole is not, and does not need an accurate model: a weak one gives a wide interval, not a wrong rate. What breaks the
 assumption shows as too low a rate: a model that repeats the labels it was trained on (cross-fit against that), and
 people's errors, which fall on the images that a model errs on too.
 

@@ -1,11 +1,12 @@
 """What a label should be, given the image and the label it has: Bayes' rule with what the trusted images teach.
 
-    P(true y | image x, given g) ∝ q_y(x)/π_y · J[g, y]
+    P(true y | image x, given g) ∝ q_y(x)/π_y · P(true y | given g)
 
 q is a multinomial logistic regression on the logarithms of the main model's probabilities, fitted on the trusted
 images: whatever the method taught the model (to repeat noisy labels, to mix up two classes), q says what its output
-means. π is the trusted images' class distribution and J the estimated joint distribution of given and true labels. For
-the trusted images themselves q is cross-validated, so that it can be judged on them.
+means. π is the trusted images' class distribution. P(true | given) is found from the noisy images by the EM steps of
+Saerens, Latinne and Decaestecker (2002), a few of them, since many fit the model's own errors. For the trusted images
+themselves q is cross-validated, so that the posterior can be judged on them.
 """
 
 import warnings
@@ -23,6 +24,7 @@ _PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
 _FOLDS = 5
 _LEAST = 1e-6
 _BLOCK = 65_536
+_STEPS = 30
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,23 @@ class Calibration:
             rows = slice(begin, min(begin + _BLOCK, len(probabilities)))
             yield rows, self._model.predict_proba(_logarithms(probabilities[rows]))
 
-    def posterior(self, calibrated: Matrix, given: NDArray, joint: Matrix) -> Matrix:
+    def priors(self, probabilities: NDArray[np.float32], given: NDArray) -> Matrix:
+        """(K, K) P(true | given) [given, true], from the main model's probabilities (n, K) of the noisy images, or of
+        evenly spaced ones among many."""
+        rows = np.linspace(0, len(given) - 1, min(len(given), _BLOCK)).astype(np.int64)
+        calibrated, labels = self._model.predict_proba(_logarithms(probabilities[rows])), given[rows]
+        size = len(self.prior)
+        found = np.full((size, size), 1 / size)
+        members = np.zeros((size, len(rows)))
+        members[labels, np.arange(len(rows))] = 1
+        members /= np.maximum(members.sum(axis=1, keepdims=True), 1)
+        for _ in range(_STEPS):
+            found = members @ self.posterior(calibrated, labels, found)
+        return found
+
+    def posterior(self, calibrated: Matrix, given: NDArray, priors: Matrix) -> Matrix:
         """(m, K) P(true | image, given label) for q (m, K) and given labels (m,)."""
-        product = calibrated / self.prior * joint[given]
+        product = calibrated / self.prior * priors[given]
         return product / np.maximum(product.sum(axis=1, keepdims=True), 1e-300)
 
 

@@ -23,7 +23,7 @@ class Cases:
     """Trusted images under the labels that they could have been given.
 
     Attributes:
-        image: (m,) which trusted image, any integers that tell them apart; its cases stand together, its own label first.
+        image: (m,) which trusted image, any integers that tell them apart. Its cases stand together, the own one first.
         truth, label: (m,) the right label, and the one tried.
         weights: (m,) that sum to K over each image, see `ebomlc_dist.engine.scores.Trials`.
         suspicion: (m,) of the label tried.
@@ -70,7 +70,7 @@ def precision_interval(score: float, cases: Cases, noise: NoiseEstimate) -> Esti
 
 
 def accuracy(cases: Cases, labels: NDArray, noise: NoiseEstimate) -> float:
-    """The estimated share of noisy images of which ``labels`` (m,), given to the cases, are right; NaN without cases."""
+    """The estimated share of noisy images whose ``labels`` (m,), made for the cases, are right; NaN without cases."""
     if not len(cases):
         return float("nan")
     weights = _case_weights(cases, noise)

@@ -37,8 +37,8 @@ class Options:
     Attributes:
         scores: which suspicion, see `Findings.kind`; by default the one that does best on the trusted images.
         cross_fit: train so many models on parts of the data instead, so that none scores an image that it saw.
-        relabel: whose labels are proposed: the ``corrector``'s, the main model's ``prediction``, or the ``posterior``'s; by
-            default those that are right most often on the trusted images.
+        relabel: whose labels are proposed: the ``corrector``'s, the main model's ``prediction``, or the
+            ``posterior``'s; by default those that are right most often on the trusted images.
         confidence: probability from which on a proposed label replaces the given one, 0…1.
         gallery: so many of the most suspicious images are shown on the page.
         exports: files for other tools, names of `EXPORTS`.
