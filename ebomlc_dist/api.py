@@ -19,6 +19,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ebomlc_dist.audit.run import Options, audit
 from ebomlc_dist.data.augment import normalise
 from ebomlc_dist.data.build import from_source, load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset, Source
@@ -129,6 +130,14 @@ class TrainedRun:
             predicted_labels=probabilities.argmax(dim=1)[order].numpy(),
             suspicion=suspicion[order].numpy(),
         )
+
+    def audit(self, options: Options | None = None) -> dict[str, Any]:
+        """Audit the labels of the run's data into ``audit/`` in its folder, as ``ebomlc audit`` does; the summary."""
+        runtime = Runtime.start(stored_config(RunFolder(self.folder)).train)
+        try:
+            return audit(self.folder, options or Options(), runtime, quiet=True, dataset=self._data())
+        finally:
+            runtime.close()
 
     def _data(self) -> NoisyDataset:
         if self._dataset is None:

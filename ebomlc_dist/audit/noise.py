@@ -13,6 +13,8 @@ a whole is not, and does not need an accurate model: a weak one gives a wide int
 assumption shows as too low a rate: a model that repeats the labels it was trained on (cross-fit against that), and
 people's errors, which fall on the images that a model errs on too.
 
+Where the trusted images do not even show that the model tells the classes apart, there is no estimate (NaN).
+
 Without trusted images every disagreement counts as an error: an upper bound for a model that errs by itself.
 
 Intervals: both tables are drawn again from their multinomials (a bootstrap of the counts, whatever the number of
@@ -32,7 +34,7 @@ _STEPS, _DRAWS = 100, 200
 _MANY_CLASSES, _FEW_STEPS, _FEW_DRAWS = 100, 20, 30
 _BOUNDS = (2.5, 97.5)
 # A prediction that tells a class from the others by less than this says next to nothing of its labels.
-_LEAST_CONTRAST = 0.02
+_LEAST_CONTRAST = 0.05
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ class NoiseEstimate:
 
     Attributes:
         joint: (K, K) expected images [given, true], summing to n.
-        rate: share of wrong labels, 0-dim.
-        by_class: (K,) share of wrong labels among the images given class k; NaN for a class that no image is given.
+        rate: share of wrong labels, 0-dim; NaN where it cannot be told.
+        by_class: (K,) share of wrong labels among the images given class k; NaN for a class that no image is given, and
+            where it cannot be told.
         transition: (K, K) P(given | true) [true, given]; a class without any image keeps its labels.
         uses_trusted: whether trusted images said how the model errs; else every disagreement counts as an error.
     """
@@ -64,24 +67,27 @@ class NoiseEstimate:
 
     @property
     def num_errors(self) -> int:
-        """The estimated number of wrong labels."""
-        return round(float(self.rate.value) * float(self.joint.sum()))
+        """The estimated number of wrong labels; 0 where it cannot be told."""
+        return round(float(np.nan_to_num(self.rate.value)) * float(self.joint.sum()))
 
 
 def estimate_noise(given_predicted: NDArray[np.int64], true_predicted: NDArray[np.int64]) -> NoiseEstimate:
     """Estimate from the two (K, K) tables of counts, [given, predicted] and [true, predicted]."""
     steps, num_draws = (_FEW_STEPS, _FEW_DRAWS) if len(given_predicted) > _MANY_CLASSES else (_STEPS, _DRAWS)
-    joint, *figures = _solve(given_predicted, true_predicted, 0.5, steps)
+    joint, contrast, *figures = _solve(given_predicted, true_predicted, 0.5, steps)
     rng = np.random.Generator(np.random.PCG64(_SEED))
     draws = []
     for _ in range(num_draws):
         noisy = rng.multinomial(given_predicted.sum(), _shares(given_predicted)).reshape(joint.shape)
         trusted = np.stack([rng.multinomial(row.sum(), _shares(row)) for row in true_predicted])
         draws.append(_solve(noisy, trusted, rng.random(), steps)[1:])
+    contrasts, *drawn_figures = zip(*draws, strict=True)
     rate, by_class, transition = (
         Estimate(*(np.clip(bound, 0.0, 1.0) for bound in (value, *np.percentile(np.stack(drawn), _BOUNDS, axis=0))))
-        for value, drawn in zip(figures, zip(*draws, strict=True), strict=True)
+        for value, drawn in zip(figures, drawn_figures, strict=True)
     )
+    if np.percentile(np.stack(contrasts), _BOUNDS[0]) < _LEAST_CONTRAST:
+        rate, by_class = (Estimate(*(np.full_like(e.value, np.nan) for _ in range(3))) for e in (rate, by_class))
     return NoiseEstimate(joint, rate, by_class, transition, bool(true_predicted.sum()))
 
 
@@ -91,8 +97,8 @@ def confusion(first: NDArray[Any], second: NDArray[Any], num_classes: int) -> ND
     return np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def _solve(noisy: NDArray, trusted: NDArray, trust: float, steps: int) -> tuple[Matrix, Matrix, Matrix, Matrix]:
-    """Joint, rate, rates by class and transition; the rates as they come out, outside 0…1 too."""
+def _solve(noisy: NDArray, trusted: NDArray, trust: float, steps: int) -> tuple[Matrix, ...]:
+    """Joint, mean contrast, rate, rates by class and transition; the rates as they come out, outside 0…1 too."""
     size = len(noisy)
     errors = _smoothed(trusted) if trusted.sum() else np.eye(size)
     given = noisy.sum(axis=1).astype(np.float64)
@@ -108,7 +114,8 @@ def _solve(noisy: NDArray, trusted: NDArray, trust: float, steps: int) -> tuple[
     joint = given[:, None] * (share[:, None] * wrong + np.diag(1 - share))
     true = joint.sum(axis=0)[:, None]
     transition = np.divide(joint.T, true, out=np.eye(size), where=true > 1e-9)
-    return joint, rate, by_class, transition
+    contrast = np.asarray(((hit - missed) * given).sum() / max(given.sum(), 1.0))
+    return joint, contrast, rate, by_class, transition
 
 
 def _unfold(noisy: NDArray, errors: Matrix, trust: float, steps: int) -> Matrix:

@@ -53,6 +53,7 @@ def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints
         run = shlex.quote(str(summaries[0]["run"]))
         print("\nnext:")
         print(f"  {command_name('ebomlc')} evaluate {run}")
+        print(f"  {command_name('ebomlc')} audit {run}")
         print(f"  {command_name('ebomlc')} predict {run} --images DIR --output predictions.csv")
         print(f"  {command_name('tensorboard')} --logdir {shlex.quote(str(output))}")
 
