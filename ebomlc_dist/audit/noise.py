@@ -74,7 +74,7 @@ class NoiseEstimate:
 def estimate_noise(given_predicted: NDArray[np.int64], true_predicted: NDArray[np.int64]) -> NoiseEstimate:
     """Estimate from the two (K, K) tables of counts, [given, predicted] and [true, predicted]."""
     steps, num_draws = (_FEW_STEPS, _FEW_DRAWS) if len(given_predicted) > _MANY_CLASSES else (_STEPS, _DRAWS)
-    joint, contrast, *figures = _solve(given_predicted, true_predicted, 0.5, steps)
+    joint, _, *figures = _solve(given_predicted, true_predicted, 0.5, steps)
     rng = np.random.Generator(np.random.PCG64(_SEED))
     draws = []
     for _ in range(num_draws):
