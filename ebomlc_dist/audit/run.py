@@ -57,6 +57,8 @@ class Options:
             raise InputError(f"--confidence {self.confidence:g} is outside 0…1; give a probability such as 0.8")
         if not 0 <= self.gallery <= 10_000:
             raise InputError(f"--gallery {self.gallery} is outside 0…10000; the other images are in labels.csv")
+        if self.cross_fit is not None and self.scores == "epochs":
+            raise InputError("--scores epochs and --cross-fit exclude each other: a fold's epochs are not kept")
         for name in self.exports:
             check_export(name)
 
