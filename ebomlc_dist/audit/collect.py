@@ -90,14 +90,14 @@ class Collector:
             yield slice(block.begin, block.begin + len(block.main)), block
 
 
-def epoch_means(paths: RunFolder, epochs: int, num_noisy: int, num_trials: int) -> tuple[Tensor, Tensor] | None:
-    """Mean suspicion over the epochs that the run kept, of the noisy set and of the cases; None where it kept none.
+def epoch_means(paths: RunFolder, epochs: range, num_noisy: int, num_trials: int) -> tuple[Tensor, Tensor] | None:
+    """Mean suspicion over those of ``epochs`` that the run kept, of the noisy set and of the cases; None without any.
 
     Raises:
         InputError: a file is damaged or belongs to other data.
     """
     noisy, trials = torch.zeros(num_noisy, dtype=torch.float64), torch.zeros(num_trials, dtype=torch.float64)
-    kept = [epoch for epoch in range(1, epochs + 1) if paths.epoch_score_file(epoch).exists()]
+    kept = [epoch for epoch in epochs if paths.epoch_score_file(epoch).exists()]
     if not kept:
         return None
     for epoch in kept:

@@ -27,6 +27,7 @@ from ebomlc_dist.engine.trained import check_stored_data, finished, load_trained
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.durable import write_json
 from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, write_status
+from ebomlc_dist.methods import method_class
 from ebomlc_dist.numerics.noise import realised_rate
 
 
@@ -124,7 +125,9 @@ def _audit(
             subject = _subject(config, dataset, images, in_sample, options)
             epochs = None
             if options.cross_fit is None:
-                epochs = epoch_means(paths, config.train.epochs, len(subject.ids), len(collector.trials.rows))
+                last = method_class(config.method.name).stages * config.train.epochs
+                stage = range(last - config.train.epochs + 1, last + 1)
+                epochs = epoch_means(paths, stage, len(subject.ids), len(collector.trials.rows))
             findings = judge(subject, collector.evidence(epochs), options.scores, options.relabel)
             return _write(findings, dataset, images, paths, options)
 
@@ -142,7 +145,7 @@ def _collect(collector: Collector, config: RunConfig, paths: RunFolder, options:
             collector.trusted(fold.training, fold.held_out[collector.trials.rows].nonzero().flatten())
         return False
     training = load_trained(config, paths, dataset, runtime)
-    in_sample = training.method.streams.noisy_images == "noisy"
+    in_sample = training.method.streams.noisy_images != "clean"
     collector.noisy(training, torch.arange(len(dataset.noisy_index)))
     collector.trusted(training, torch.arange(len(collector.trials.rows)))
     return in_sample

@@ -46,5 +46,6 @@ def load_trained(config: RunConfig, paths: RunFolder, dataset: NoisyDataset, run
     if checkpoint is None:
         raise InputError(f"{paths.checkpoints} holds no checkpoint; put the run's own back, or train it again")
     training = build(config, dataset, runtime)
-    restore(training, {name: checkpoint.tensors(name) for name in checkpoint.groups}, config.train.epochs, None)
+    # Of the schedules nothing is asked any more.
+    restore(training, {name: checkpoint.tensors(name) for name in checkpoint.groups}, 0, None)
     return training

@@ -200,6 +200,16 @@ def test_a_continued_run_keeps_the_same_scores(tmp_path: Path) -> None:
         assert files[0] == files[1]
 
 
+def test_of_a_method_in_stages_the_last_stage_counts(tmp_path: Path) -> None:
+    """What comes before is a model that was thrown away."""
+    train(tiny_config("glc", train={"epoch_scores": True}), tmp_path / "run", quiet=True, runtime=alone())
+    kept = [RunFolder(tmp_path / "run").epoch_score_file(epoch) for epoch in (1, 2, 3, 4)]
+    audit(tmp_path / "run", Options(scores="epochs", gallery=0), alone(), quiet=True)
+    mean = np.mean([safetensors.numpy.load_file(path)["noisy"] for path in kept[2:]], axis=0)
+    rows = rows_of(tmp_path / "run" / "audit" / "labels.csv")
+    assert [float(row["suspicion"]) for row in rows] == pytest.approx(np.sort(mean)[::-1].tolist(), abs=2e-6)
+
+
 def test_damaged_epoch_scores_are_refused(learnt: Path, tmp_path: Path) -> None:
     path = RunFolder(learnt).epoch_score_file(3)
     whole = path.read_bytes()
