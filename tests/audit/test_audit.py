@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -365,3 +366,15 @@ def test_a_run_on_arrays_is_audited_from_python(tmp_path: Path) -> None:
 def test_no_run_no_audit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no finished run"):
         audit(tmp_path, Options(), alone(), quiet=True)
+
+
+def test_the_guide_names_every_file_and_column(learnt: Path) -> None:
+    audit(learnt, Options(), alone(), quiet=True)
+    guide = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    files = {path.name for path in (learnt / "audit").iterdir() if path.is_file()}
+    named = set(re.findall(r"^\| `([\w.]+)` \|", guide, re.M))
+    assert named == files - {"status.json", "run.lock"}
+    columns = set(rows_of(learnt / "audit" / "labels.csv")[0])
+    told = {name for name in columns if f"`{name}`" in guide}
+    generic = {name for name in columns if name.endswith(("_index", "_probability")) or name.startswith("top")}
+    assert columns - told <= generic
