@@ -3,7 +3,7 @@
 import csv
 import io
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,10 +35,14 @@ def write_labels(findings: Findings, folder: Path) -> list[Path]:
     return paths
 
 
-def write_corrected(findings: Findings, path: Path) -> None:
-    """The noisy images under their labels for a next round: ``path,label``, as ``--noisy-csv`` reads it."""
+def write_corrected(findings: Findings, path: Path, without: Collection[int] = ()) -> None:
+    """The noisy images under their labels for a next round: ``path,label``, as ``--noisy-csv`` reads it.
+
+    Args:
+        without: rows left out, as a text file cannot name their images.
+    """
     names, labels = findings.subject.class_names, findings.final_labels().tolist()
-    rows = ([findings.subject.ids[row], names[label]] for row, label in enumerate(labels))
+    rows = ([findings.subject.ids[row], names[label]] for row, label in enumerate(labels) if row not in without)
     write_csv(path, headed([findings.subject.key, "label"], rows))
 
 

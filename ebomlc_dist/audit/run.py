@@ -1,5 +1,6 @@
 """A label audit from a finished run to its folder of tables, page and exports."""
 
+import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from ebomlc_dist.files.durable import write_json
 from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, write_status
 from ebomlc_dist.methods import method_class
 from ebomlc_dist.numerics.noise import realised_rate
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,10 @@ def _write(
 ) -> dict[str, Any]:
     folder, names = paths.audit, findings.subject.class_names
     write_labels(findings, folder)
-    write_corrected(findings, folder / "corrected.csv")
+    nameless = _nameless(findings, dataset, images)
+    if nameless:
+        log.warning("%d images with names that are no UTF-8 are left out of corrected.csv", len(nameless))
+    write_corrected(findings, folder / "corrected.csv", nameless)
     write_json(folder / "corrected_split.json", _corrected_split(findings, dataset))
     write_probabilities(findings.table, names, findings.subject.in_sample, folder / "pred_probs.npz")
     write_matrix(folder / "transition_matrix.csv", findings.noise.transition.value)
@@ -186,6 +192,14 @@ def _write(
         EXPORTS[name].write(findings, dataset, images, folder / name)
     write_json(folder / "summary.json", summary)
     return summary
+
+
+def _nameless(findings: Findings, dataset: NoisyDataset, images: ImageFiles) -> set[int]:
+    """Rows whose id stands for a file of another name: undecodable bytes are escapes in it."""
+    if images.root is None:
+        return set()
+    rows = dataset.noisy_index.tolist()
+    return {at for at, name in enumerate(findings.subject.ids) if "\\" in name and images.path(rows[at]) is None}
 
 
 def _corrected_split(findings: Findings, dataset: NoisyDataset) -> dict[str, Any]:

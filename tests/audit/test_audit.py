@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +29,9 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder, read_status
 from ebomlc_dist.recipes import recipe
 from tests.audit.test_files import CLEANLAB, rows_of
-from tests.data.support import make_dataset
+from tests.data.support import make_dataset, write_tree
 from tests.methods.rows import ROWS
+from tests.support.commands import EBOMLC, command
 from tests.support.pool import RankPool
 from tests.support.runs import alone, runtime_of, tiny_config, train_until
 
@@ -253,6 +255,22 @@ def test_a_second_round_on_corrected_csv(own_images: Path, tmp_path: Path) -> No
     assert train(config, tmp_path / "again", quiet=True, runtime=alone())["accuracy_last"] > 80
 
 
+def test_an_image_that_no_text_can_name_is_left_out_of_corrected_csv(tmp_path: Path) -> None:
+    """The rest can be read back; the page shows it from the pixels that were trained on."""
+    config = write_tree(tmp_path / "data", ("train", "clean"), per_class=6)
+    train_folder = os.fsencode(tmp_path / "data" / "train" / "ant")
+    Path(os.fsdecode(train_folder + b"/0.png")).rename(os.fsdecode(train_folder + b"/\xff.png"))
+    config = config.model_copy(update={"image_size": 8, "augment": "none"})
+    run = tiny_config("ce", noise={"kind": "none"}).model_copy(update={"data": config})
+    train(run, tmp_path / "run", quiet=True, runtime=alone())
+    audit(tmp_path / "run", Options(confidence=1.0), alone(), quiet=True)
+    assert len(rows_of(tmp_path / "run" / "audit" / "labels.csv")) == 12
+    corrected = tmp_path / "run" / "audit" / "corrected.csv"
+    assert len(rows_of(corrected)) == 11
+    again = load_dataset(config.model_copy(update={"noisy_csv": corrected}), run.noise, run.seeds)
+    assert len(again.noisy_index) == 11
+
+
 def test_decisions_become_a_larger_trusted_set(own_images: Path) -> None:
     """The form that the page downloads, see test_page."""
     config = stored_config(RunFolder(own_images / "run"))
@@ -378,3 +396,21 @@ def test_the_guide_names_every_file_and_column(learnt: Path) -> None:
     told = {name for name in columns if f"`{name}`" in guide}
     generic = {name for name in columns if name.endswith(("_index", "_probability")) or name.startswith("top")}
     assert columns - told <= generic
+
+
+@pytest.mark.slow
+def test_several_processes_from_one_command(learnt: Path, tmp_path: Path) -> None:
+    with command(
+        [*EBOMLC, "audit", str(learnt), "--num-processes", "2", "-q", "--cross-fit", "2"], tmp_path
+    ) as started:
+        code, out, err = started.wait()
+    assert code == 0, err
+    assert "estimated wrong" in out
+    split = json.loads((learnt / "audit" / "cross-fit-2" / "fold-1" / "summary.json").read_text())
+    assert split["world_size"] == 2
+    (learnt / "split.json").rename(learnt / "split.away")
+    with command(words, tmp_path) as started:
+        code, _, err = started.wait()
+    (learnt / "split.away").rename(learnt / "split.json")
+    assert code == 2
+    assert "split.json does not exist" in err

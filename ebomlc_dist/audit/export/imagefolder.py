@@ -32,7 +32,7 @@ def check(class_names: Sequence[str]) -> None:
 
 
 def write(findings: Findings, dataset: NoisyDataset, images: ImageFiles, folder: Path) -> None:
-    """Write every training image under its label, ``<row>-<name>``."""
+    """Write every training image under its label, named by its row."""
     names = dataset.class_names
     parts = {
         "train": zip(dataset.noisy_index.tolist(), findings.final_labels().tolist(), strict=True),
