@@ -400,9 +400,8 @@ def test_the_guide_names_every_file_and_column(learnt: Path) -> None:
 
 @pytest.mark.slow
 def test_several_processes_from_one_command(learnt: Path, tmp_path: Path) -> None:
-    with command(
-        [*EBOMLC, "audit", str(learnt), "--num-processes", "2", "-q", "--cross-fit", "2"], tmp_path
-    ) as started:
+    words = [*EBOMLC, "audit", str(learnt), "--num-processes", "2"]
+    with command([*words, "-q", "--cross-fit", "2"], tmp_path) as started:
         code, out, err = started.wait()
     assert code == 0, err
     assert "estimated wrong" in out
