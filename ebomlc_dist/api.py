@@ -19,7 +19,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ebomlc_dist.config import RunConfig
+from ebomlc_dist.audit.run import Options, audit
 from ebomlc_dist.data.augment import normalise
 from ebomlc_dist.data.build import from_source, load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset, Source
@@ -28,6 +28,7 @@ from ebomlc_dist.data.images import probe_images, read_images, resize_square
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.prepare import needs_clean
 from ebomlc_dist.engine.run import train
+from ebomlc_dist.engine.trained import ARRAYS, check_stored_data, finished, stored_config
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
@@ -76,9 +77,7 @@ class TrainedRun:
 
     def __init__(self, folder: Path, dataset: NoisyDataset | None = None) -> None:
         self.folder = Path(folder)
-        paths = RunFolder(self.folder)
-        if not paths.summary.exists():
-            raise InputError(f"{folder} holds no finished run (no summary.json in it); train or resume it first")
+        paths = finished(self.folder)
         self.summary: dict[str, Any] = read_json(paths.summary)
         model, self._stored = load_model(paths.model)
         # Methods that predict by two models leave both.
@@ -136,14 +135,19 @@ class TrainedRun:
             suspicion=suspicion[order].numpy(),
         )
 
+    def audit(self, options: Options | None = None) -> dict[str, Any]:
+        """Audit the labels of the run's data into ``audit/`` in its folder, as ``ebomlc audit`` does; the summary."""
+        runtime = Runtime.start(stored_config(RunFolder(self.folder)).train)
+        try:
+            return audit(self.folder, options or Options(), runtime, quiet=True, dataset=self._data())
+        finally:
+            runtime.close()
+
     def _data(self) -> NoisyDataset:
         if self._dataset is None:
-            config = RunConfig.model_validate(read_json(RunFolder(self.folder).config))
-            if config.data.dataset == ARRAYS:
-                raise InputError(f"the run in {self.folder} was trained on arrays, which are not stored with it")
-            # The stored split, so that a split or noise file may have gone since.
-            data = config.data.model_copy(update={"split": RunFolder(self.folder).split})
-            self._dataset = load_dataset(data, config.noise, config.seeds, needs_clean=False)
+            config = stored_config(RunFolder(self.folder))
+            check_stored_data(config, self.folder)
+            self._dataset = load_dataset(config.data, config.noise, config.seeds, needs_clean=False)
         return self._dataset
 
     def _read(self, root: Path, names: list[str]) -> Tensor:
@@ -170,9 +174,6 @@ class TrainedRun:
 
     def _logits(self, images: Tensor) -> Tensor:
         return torch.stack([model(images)[0] for model in self._models]).sum(dim=0)
-
-
-ARRAYS = "arrays"
 
 
 def load(run: Path | str) -> TrainedRun:

@@ -101,6 +101,7 @@ class TrainConfig(Section):
     deterministic: bool = Field(False, description="bitwise repeatable kernels on a GPU, slower")
     log_interval: int = Field(50, ge=1, description="steps between metric lines")
     checkpoint_steps: int | None = Field(None, ge=1, description="save every so many steps too, not only each epoch")
+    epoch_scores: bool = Field(False, description="keep every epoch's label scores, for an audit that averages them")
     trackers: tuple[str, ...] = ("tensorboard",)
     start_timeout_s: Positive = 600.0
     step_timeout_s: Positive = 60.0

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from ebomlc_dist.cli import listing, packing, show, training, use
+from ebomlc_dist.cli import audit, listing, packing, show, training, use
 from ebomlc_dist.errors import InputError, TrainingFault
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command()(show.show_config)
 app.command("list")(listing.list_known)
 app.command()(use.evaluate)
 app.command()(use.predict)
+app.command()(audit.audit)
 app.command()(show.status)
 app.command()(show.env)
 

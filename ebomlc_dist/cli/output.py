@@ -52,12 +52,13 @@ def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints
     if hints:
         run = shlex.quote(str(summaries[0]["run"]))
         print("\nnext:")
-        print(f"  {_command('ebomlc')} evaluate {run}")
-        print(f"  {_command('ebomlc')} predict {run} --images DIR --output predictions.csv")
-        print(f"  {_command('tensorboard')} --logdir {shlex.quote(str(output))}")
+        print(f"  {command_name('ebomlc')} evaluate {run}")
+        print(f"  {command_name('ebomlc')} audit {run}")
+        print(f"  {command_name('ebomlc')} predict {run} --images DIR --output predictions.csv")
+        print(f"  {command_name('tensorboard')} --logdir {shlex.quote(str(output))}")
 
 
-def _command(name: str) -> str:
+def command_name(name: str) -> str:
     """A command as the person can type it: by name, or by path where its environment is not activated."""
     beside = Path(sys.executable).with_name(name)
     if shutil.which(name) is not None or not beside.exists():

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ebomlc_dist.cli.audit import print_audit
 from ebomlc_dist.cli.flags import describes_a_run
 from ebomlc_dist.cli.output import print_json, print_results, print_table
 from ebomlc_dist.errors import InputError
 
 if TYPE_CHECKING:
     from ebomlc_dist.cli.processes import Processes
+    from ebomlc_dist.distributed.runtime import Runtime
     from ebomlc_dist.recipes.assemble import Request, Resolved
 
 _OUTPUT = "Where the run goes; with several methods, each has a folder in it. Default: runs/<time>-<recipe>-seed<N>."
@@ -29,6 +31,7 @@ class _Start:
     output_dir: Path | None
     resume: bool
     device: str
+    audit: bool
 
     def default_output(self) -> Path:
         """A folder named by time, recipe and seed."""
@@ -87,6 +90,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No panel, no progress, no hints.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summaries as JSON on stdout.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and leave.")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="Keep every epoch's label scores; audit each run.")] = False,
 ) -> int:
     """Train the methods of a recipe, one after another, on the same split, noise and seeds."""
     from ebomlc_dist.cli.processes import Processes
@@ -94,7 +98,10 @@ def train(
 
     die_with_launcher()
     from ebomlc_dist.recipes.assemble import resolve
+    from ebomlc_dist.recipes.settings import Setting
 
+    if audit:
+        request = replace(request, flags=(*request.flags, Setting("train.epoch_scores", "true", "--audit")))
     try:
         if resume and output_dir is None:
             raise InputError("--resume needs --output-dir DIR, the folder of the run to continue")
@@ -102,7 +109,7 @@ def train(
         processes = Processes(total, num_machines, machine_rank, main_process_ip, main_process_port)
         if num_processes is not None or num_machines > 1:
             _check_processes(processes, num_processes, device, output_dir)
-        start = _Start(resolve(request), output_dir, bool(resume), device)
+        start = _Start(resolve(request), output_dir, bool(resume), device, audit)
         if processes.total > 1 and not under_launcher():
             return _train_in_several(start, processes, context.find_root().obj, dry_run=dry_run)
         return _describe(start) if dry_run else _train_here(start, quiet=quiet, as_json=json)
@@ -130,6 +137,7 @@ def _train_in_several(start: _Start, processes: "Processes", arguments: list[str
     """Validate here, where one line and exit code 2 still reach the person; then start the launcher."""
     from ebomlc_dist.cli.processes import launch
     from ebomlc_dist.cli.validation import validate
+    from ebomlc_dist.files.run_folder import RunFolder
 
     output = start.output_dir or start.default_output()
     start = replace(start, output_dir=output)
@@ -138,7 +146,8 @@ def _train_in_several(start: _Start, processes: "Processes", arguments: list[str
     if processes.machine_rank == 0 and not dry_run:
         start.claimable_output()
     # Right after the verb: what the person gave comes later and stands.
-    return launch(processes, [arguments[0], "--output-dir", str(output), *arguments[1:]], start.device, folders)
+    watched = [*folders, *(RunFolder(folder).audit for folder in folders if start.audit)]
+    return launch(processes, [arguments[0], "--output-dir", str(output), *arguments[1:]], start.device, watched)
 
 
 def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
@@ -163,8 +172,9 @@ def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
             )
             for run, folder in zip(start.runs, start.folders(output), strict=True)
         ]
+        audits = _audit_all(start.folders(output), runtime, quiet=quiet) if start.audit else []
         if runtime.is_main:
-            _report(summaries, output, quiet=quiet, as_json=as_json)
+            _report(summaries, output, audits, quiet=quiet, as_json=as_json)
         return 0
     except Stopped as stopped:
         if runtime.is_main:
@@ -194,11 +204,28 @@ def _describe(start: _Start) -> int:
         runtime.close()
 
 
-def _report(summaries: list[dict[str, Any]], output: Path, *, quiet: bool, as_json: bool) -> None:
+def _audit_all(folders: list[Path], runtime: "Runtime", *, quiet: bool) -> list[dict[str, Any]]:
+    """An audit of every run, with the scores that its epochs left."""
+    from ebomlc_dist.audit.run import Options
+    from ebomlc_dist.audit.run import audit as audit_one
+
+    return [audit_one(folder, Options(), runtime, quiet=quiet) for folder in folders]
+
+
+def _report(
+    summaries: list[dict[str, Any]], output: Path, audits: list[dict[str, Any]], *, quiet: bool, as_json: bool
+) -> None:
     if as_json:
-        print_json(summaries)
-    else:
-        print_results(summaries, output, hints=not quiet)
+        print_json(
+            [summary | {"audit": found} for summary, found in zip(summaries, audits, strict=True)]
+            if audits
+            else summaries
+        )
+        return
+    print_results(summaries, output, hints=not quiet)
+    for found in audits:
+        print()
+        print_audit(found, hints=not quiet)
 
 
 def _record_refusal(output_dir: Path | None, line: str) -> None:

@@ -105,6 +105,22 @@ def decode_image(path: Path, shape: tuple[int, ...], *, resize: bool, max_pixels
         return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
 
+def read_thumbnail(root: Path, name: str, *, side: int, max_pixels: int) -> Image.Image | None:
+    """An image file under ``root`` as RGB or grey, upright, at most ``side`` pixels wide and high; None where it cannot
+    be read. Nothing of the file but its pixels is kept."""
+
+    def shrunk(path: str) -> Image.Image:
+        with without_bomb_warnings(), _opened(resolve_under(root.resolve(), path), max_pixels) as opened:
+            image = ImageOps.exif_transpose(opened)
+            image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+            image.thumbnail((side, side))
+            # Through an array: colour profiles and comments stay behind.
+            return Image.fromarray(np.asarray(image))
+
+    found = attempt(shrunk, name)
+    return None if isinstance(found, str) else found
+
+
 @contextmanager
 def without_bomb_warnings() -> Iterator[None]:
     """Our own limit is an error and stands below Pillow's, which only warns."""

@@ -105,7 +105,7 @@ def list_csv(root: Path, path: Path, class_names: list[str]) -> Listing:
             image named twice. All bad rows are listed by file and line.
     """
     table = read_table(path)
-    texts = labels_in(table)
+    texts = table.column("label")
     column = table.column("path", "file_name")
     folder = path.resolve().parent
     base = folder if table.first_of("path", "file_name") == "file_name" and folder.is_relative_to(root) else root
@@ -115,7 +115,9 @@ def list_csv(root: Path, path: Path, class_names: list[str]) -> Listing:
     labels: list[int] = []
     bad: list[str] = []
     for row, (cell, text) in enumerate(zip(column, texts, strict=True)):
-        label = label_of.get(text)
+        # A name may begin or end with blanks of its own; others are the writer's.
+        exact, text = text, text.strip()
+        label = label_of.get(exact, label_of.get(text))
         if label is None and by_index and _is_whole(text) and 0 <= int(text) < len(class_names):
             label = int(text)
         if label is None:
@@ -123,7 +125,7 @@ def list_csv(root: Path, path: Path, class_names: list[str]) -> Listing:
             bad.append(f"{table.where(row)}: unknown label {shown(text)}{nearest(text, class_names)}; known: {known}")
             continue
         try:
-            name = os.path.relpath(resolve_under(root, base / cell.strip()), root)
+            name = os.path.relpath(_resolved(root, base, cell), root)
         except RefusedPathError as error:
             bad.append(f"{table.where(row)}: {shown(cell)} {error}")
             continue
@@ -134,6 +136,14 @@ def list_csv(root: Path, path: Path, class_names: list[str]) -> Listing:
         labels.append(label)
     stop_on(bad)
     return Listing(list(first_row), labels, path)
+
+
+def _resolved(root: Path, base: Path, cell: str) -> Path:
+    """The file a cell names, as it stands or without blanks around it."""
+    try:
+        return resolve_under(root, base / cell)
+    except RefusedPathError:
+        return resolve_under(root, base / cell.strip())
 
 
 def _is_whole(text: str) -> bool:

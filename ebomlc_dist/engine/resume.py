@@ -14,7 +14,8 @@ from ebomlc_dist.files.safe_json import read_json
 
 log = logging.getLogger(__name__)
 
-# Where the data lie, who reads them and how patient the processes are decides nothing about the result.
+# Where the data lie, who reads them, what is kept beside and how patient the processes are decides nothing about the
+# result.
 FREE_KEYS = {
     "data.data_dir",
     "data.download",
@@ -25,6 +26,7 @@ FREE_KEYS = {
     "train.step_timeout_s",
     "train.trackers",
     "train.checkpoint_steps",
+    "train.epoch_scores",
 }
 
 

@@ -80,7 +80,7 @@ def train(
     claimed: list[Claim] = []
     runtime.on_first_rank(lambda: claimed.append(claim(folder, config.recipe, resume=resume)))
     try:
-        with _rank_log(paths, runtime), _truth_in_status(paths, runtime):
+        with rank_log(paths, runtime), truth_in_status(paths, runtime):
             checkpoint, training = _prepare(config, paths, dataset, resume, runtime)
             if runtime.is_main and not quiet:
                 show_panel(describe(config, folder, training.dataset, runtime, sources or {}))
@@ -157,7 +157,7 @@ def _open_record(
 
 
 @contextmanager
-def _truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
+def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
     """A launcher loses exit codes: how the run ended stands in ``status.json``, with the first rank that failed."""
 
     def note(state: Any, reason: str, code: int, step: int | None = None) -> None:
@@ -195,7 +195,8 @@ def _truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
 
 
 @contextmanager
-def _rank_log(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
+def rank_log(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
+    """Within the block this rank's log goes to a file in the folder."""
     make_folder(paths.logs)
     handler = logging.FileHandler(paths.log(runtime.rank), delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

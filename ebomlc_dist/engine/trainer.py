@@ -11,6 +11,7 @@ from torch import Tensor
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.epochs import begin_epoch, resume_epoch
 from ebomlc_dist.engine.evaluate import evaluate_test_set, share_statistics
+from ebomlc_dist.engine.scores import epoch_scores
 from ebomlc_dist.engine.state import capture, restore
 from ebomlc_dist.engine.step import StepOutcome
 from ebomlc_dist.engine.stop import AgreedFlag, StopRequests
@@ -164,6 +165,8 @@ class Trainer:
             best = figures["eval/accuracy"] > max(progress.accuracies[stage:], default=-math.inf)
             progress.accuracies.append(figures["eval/accuracy"])
         self.record.metrics(progress.step, self._epoch(), figures, {})
+        if training.config.train.epoch_scores:
+            self.record.epoch_scores(self._epoch(), epoch_scores(training))
         self._save(best=best)
 
     def _save(self, best: bool = False) -> None:

@@ -38,6 +38,8 @@ class RunFolder:
         tensorboard: TensorBoard's event files.
         checkpoints: the folder of a `checkpoints.CheckpointStore`.
         model, peer_model, meta_model: the final weights, in hub layout.
+        epoch_scores: label scores of each epoch, see `epoch_score_file`.
+        audit: what ``ebomlc audit`` found.
     """
 
     def __init__(self, root: Path) -> None:
@@ -58,10 +60,16 @@ class RunFolder:
         self.model = root / "model"
         self.peer_model = root / "peer_model"
         self.meta_model = root / "meta_model"
+        self.epoch_scores = root / "epoch_scores"
+        self.audit = root / "audit"
 
     def log(self, rank: int) -> Path:
         """The log of one rank."""
         return self.logs / f"rank-{rank}.log"
+
+    def epoch_score_file(self, epoch: int) -> Path:
+        """The label scores of one epoch, counted from 1."""
+        return self.epoch_scores / f"epoch-{epoch:05d}.safetensors"
 
 
 @dataclass

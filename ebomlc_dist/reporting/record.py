@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any, Protocol
 
+import safetensors.torch
 from torch import Tensor
 
 from ebomlc_dist.files.checkpoints import CheckpointStore
+from ebomlc_dist.files.durable import make_folder, write_bytes
 from ebomlc_dist.files.journal import Journal
 from ebomlc_dist.files.run_folder import RunFolder, write_status
 from ebomlc_dist.reporting.progress import ProgressReport
@@ -101,6 +103,14 @@ class RunRecord:
             return
         self._missed = 0
 
+    def epoch_scores(self, epoch: int, scores: Mapping[str, Tensor]) -> None:
+        """Keep an epoch's label scores; a disk that takes nothing costs this epoch's alone."""
+        try:
+            make_folder(self.folder.epoch_scores)
+            write_bytes(self.folder.epoch_score_file(epoch), safetensors.torch.save(dict(scores)))
+        except OSError as error:
+            log.warning("label scores of epoch %d not written: %s", epoch, error)
+
     def _write_metrics(self) -> None:
         while self._unwritten:
             self._journal.append(self._unwritten[0])
@@ -131,6 +141,9 @@ class SilentRecord:
         self, step: int, groups: Mapping[str, Mapping[str, Tensor]], progress: Mapping[str, Any], *, best: bool
     ) -> None:
         """Nothing to save."""
+
+    def epoch_scores(self, epoch: int, scores: Mapping[str, Tensor]) -> None:
+        """Nothing to keep."""
 
     def close(self) -> None:
         """Nothing to close."""

@@ -32,12 +32,15 @@ HELP = {"--help", "-h"}
 COMMANDS = {
     "train": RUN
     | HELP
-    | {"--output-dir", "--output", "-o", "--resume", "--device", "--quiet", "-q", "--json", "--dry-run"}
+    | {"--output-dir", "--output", "-o", "--resume", "--device", "--quiet", "-q", "--json", "--dry-run", "--audit"}
     | {"--num-processes", "--num-machines", "--machine-rank", "--main-process-ip", "--main-process-port"},
     "pack": RUN | HELP | {"--quiet", "-q"},
     "show-config": RUN | HELP | {"--sources"},
     "list": HELP | {"--json"},
     "evaluate": HELP | {"--json"},
+    "audit": HELP
+    | {"--cross-fit", "--scores", "--relabel", "--confidence", "--gallery", "--export", "--device", "--num-processes"}
+    | {"--quiet", "-q", "--json"},
     "predict": HELP | {"--images", "--output", "--output-dir", "-o"},
     "status": HELP | {"--json"},
     "env": HELP | {"--json"},

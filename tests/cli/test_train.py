@@ -30,7 +30,7 @@ def test_the_default_folder_is_named_by_time_recipe_and_seed(ebomlc: Callable[..
     assert re.fullmatch(r"runs/\d{8}-\d{6}-digits-tiny-seed3", str(engine.calls[0]["folder"]))
 
 
-def test_the_table_the_folders_and_three_commands_end_a_run(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
+def test_the_table_the_folders_and_commands_end_a_run(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
     out = ebomlc("train", "-o", "my out").out
     assert re.search(r"ebomlc +90\.00 +– +–", out)
     assert "run: my out/ce" in out
@@ -38,6 +38,7 @@ def test_the_table_the_folders_and_three_commands_end_a_run(ebomlc: Callable[...
     # By path where the environment is not activated, as it may be here.
     assert [[Path(words[0]).name, words[1]] for words in commands] == [
         ["ebomlc", "evaluate"],
+        ["ebomlc", "audit"],
         ["ebomlc", "predict"],
         ["tensorboard", "--logdir"],
     ]

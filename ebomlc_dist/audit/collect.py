@@ -1,0 +1,111 @@
+"""Filling a score table from trained models, one after another, and from the scores that were kept at each epoch."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import safetensors.torch
+import torch
+from rich.console import Console
+from rich.progress import track
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ebomlc_dist.audit.judge import Evidence
+from ebomlc_dist.audit.precision import Cases
+from ebomlc_dist.audit.table import ScoreTable
+from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.engine.build import Training
+from ebomlc_dist.engine.evaluate import BATCH
+from ebomlc_dist.engine.scores import ScoredBlock, score, suspicion, trusted_trials
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.files.reading import read_bytes
+from ebomlc_dist.files.run_folder import RunFolder
+
+_HEADER_BYTES = 64 * 1024
+
+
+@dataclass
+class Collector:
+    """Takes the scores of noisy images and of trusted cases. Every rank calls it, the first one keeps the table.
+
+    Attributes:
+        dataset: the audited data.
+        table: filled row by row; None on the other ranks.
+        quiet: no progress.
+    """
+
+    dataset: NoisyDataset
+    table: ScoreTable | None
+    quiet: bool = False
+    _suspicion: Tensor = field(init=False)
+    _corrected: Tensor = field(init=False)
+    _predicted: Tensor = field(init=False)
+    _probabilities: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.trials = trusted_trials(self.dataset)
+        size = len(self.trials.rows)
+        self._suspicion = torch.zeros(size)
+        self._corrected, self._predicted = (torch.zeros(size, dtype=torch.int64) for _ in range(2))
+        self._own = self.trials.labels == self.trials.truth
+        self._image = self._own.cumsum(0) - 1
+        self._probabilities = torch.zeros(int(self._own.sum()), self.dataset.num_classes)
+
+    def noisy(self, training: Training, positions: Tensor) -> None:
+        """Score the noisy images at ``positions`` (n,) of the noisy set. Collective."""
+        rows, given = self.dataset.noisy_index[positions], self.dataset.noisy_labels[positions]
+        for own, block in self._scored(training, rows, given):
+            if self.table is not None:
+                doubt = suspicion(block, given[own])
+                arrays = (values.numpy() for values in (positions[own], block.main, block.corrected, doubt))
+                self.table.put(*arrays)
+
+    def trusted(self, training: Training, positions: Tensor) -> None:
+        """Score the trusted cases at ``positions`` (m,) of `trusted_trials`. Collective."""
+        rows, labels = self.trials.rows[positions], self.trials.labels[positions]
+        for own, block in self._scored(training, rows, labels):
+            self._suspicion[positions[own]] = suspicion(block, labels[own])
+            self._corrected[positions[own]] = block.corrected.argmax(dim=1)
+            self._predicted[positions[own]] = block.main.argmax(dim=1)
+            self._probabilities[self._image[positions[own]]] = block.main
+
+    def evidence(self, epochs: tuple[Tensor, Tensor] | None) -> Evidence:
+        """What was taken in, on the first rank; ``epochs``: from `epoch_means`, where there is any."""
+        assert self.table is not None
+        trials = self.trials
+        outcome = (self._suspicion, self._corrected, self._predicted)
+        columns = (trials.rows, trials.truth, trials.labels, trials.weights, *outcome)
+        cases = Cases(*(column.numpy() for column in columns))
+        means = None if epochs is None else (epochs[0].numpy(), epochs[1].numpy())
+        return Evidence(self.table, cases, self._probabilities.numpy(), means)
+
+    def _scored(self, training: Training, rows: Tensor, given: Tensor) -> Iterator[tuple[slice, ScoredBlock]]:
+        blocks = -(-len(rows) // (BATCH * training.runtime.world_size))
+        hidden = self.quiet or not training.runtime.is_main or not sys.stderr.isatty()
+        shown = track(
+            score(training, rows, given), "scores", total=blocks, console=Console(stderr=True), disable=hidden
+        )
+        for block in shown:
+            yield slice(block.begin, block.begin + len(block.main)), block
+
+
+def epoch_means(paths: RunFolder, epochs: range, num_noisy: int, num_trials: int) -> tuple[Tensor, Tensor] | None:
+    """Mean suspicion over those of ``epochs`` that the run kept, of the noisy set and of the cases; None without any.
+
+    Raises:
+        InputError: a file is damaged or belongs to other data.
+    """
+    noisy, trials = torch.zeros(num_noisy, dtype=torch.float64), torch.zeros(num_trials, dtype=torch.float64)
+    kept = [epoch for epoch in epochs if paths.epoch_score_file(epoch).exists()]
+    if not kept:
+        return None
+    for epoch in kept:
+        path = paths.epoch_score_file(epoch)
+        try:
+            found = safetensors.torch.load(read_bytes(path, 4 * (num_noisy + num_trials) + _HEADER_BYTES))
+            noisy += found["noisy"]
+            trials += found["trials"]
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise InputError(f"{path} is damaged or belongs to another run: {error}; remove it") from None
+    return (noisy / len(kept)).float(), (trials / len(kept)).float()

@@ -1,0 +1,55 @@
+"""``train/<class>/`` and ``clean/<class>/`` with the labels for a next round, as torchvision's ImageFolder reads them.
+
+``ebomlc train folder --data-dir …/audit/imagefolder`` does so too. Images in files are copied as they are; others
+become PNG files, and with them the test images come along as ``test/<class>/``.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ebomlc_dist.audit.export.folders import fresh_folder, put
+from ebomlc_dist.audit.findings import Findings
+from ebomlc_dist.audit.images import ImageFiles, png
+from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.paths import listed, shown
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.files.durable import make_folder
+
+_NAME_BYTES = 255
+
+
+def check(class_names: Sequence[str]) -> None:
+    """Raise `InputError` for class names that cannot be folders."""
+    bad = [
+        shown(name)
+        for name in class_names
+        if not name or name.startswith(".") or "/" in name or "\0" in name or len(name.encode()) > _NAME_BYTES
+    ]
+    if bad:
+        raise InputError(
+            f"--export imagefolder: classes become folders, and these names cannot be one: {listed(bad, 20)}"
+        )
+
+
+def write(findings: Findings, dataset: NoisyDataset, images: ImageFiles, folder: Path) -> None:
+    """Write every training image under its label, named by its row."""
+    names = dataset.class_names
+    parts = {
+        "train": zip(dataset.noisy_index.tolist(), findings.final_labels().tolist(), strict=True),
+        "clean": zip(dataset.clean_index.tolist(), dataset.clean_labels.tolist(), strict=True),
+    }
+    with fresh_folder(folder) as place:
+        for part, pairs in parts.items():
+            _make_classes(place / part, names)
+            for row, label in pairs:
+                suffix, content = images.content(row)
+                put(place / part / names[label] / f"{row:07d}{suffix}", content)
+        if images.root is None and len(dataset.test_labels):
+            _make_classes(place / "test", names)
+            for row, label in enumerate(dataset.test_labels.tolist()):
+                put(place / "test" / names[label] / f"{row:07d}.png", png(dataset.test_images[row]))
+
+
+def _make_classes(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        make_folder(folder / name)

@@ -1,0 +1,132 @@
+"""From filled scores to findings: calibrate, estimate the noise, and let the trusted images choose.
+
+Several suspicions and several proposed labels are to be had. The trusted images, under the labels that they could have
+been given, show which suspicion tells wrong labels from right ones best (by AUROC) and whose labels are right most
+often; a person may choose otherwise. Without trusted images there is no posterior, the mean over epochs is taken where
+it was kept, and the corrector's labels are proposed.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ebomlc_dist.audit.findings import Findings, Kind, Relabel, Subject
+from ebomlc_dist.audit.noise import NoiseEstimate, confusion, estimate_noise
+from ebomlc_dist.audit.posterior import Calibration, calibrate
+from ebomlc_dist.audit.precision import Cases, accuracy, auroc
+from ebomlc_dist.audit.table import ScoreTable
+from ebomlc_dist.errors import InputError
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the models said.
+
+    Attributes:
+        table: of the noisy images.
+        cases: of the trusted images, with the networks' own suspicion.
+        trusted_probabilities: (Nc, K) float32, the main model's, beside `Cases.own`.
+        epochs: suspicion as the mean over epochs, of the noisy images (n,) and of the cases (m,), where it was kept.
+    """
+
+    table: ScoreTable
+    cases: Cases
+    trusted_probabilities: NDArray[np.float32]
+    epochs: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+
+@dataclass(frozen=True)
+class _Opinion:
+    """One source's view of the noisy images and of the cases: a suspicion, or labels with probabilities."""
+
+    noisy: NDArray
+    cases: NDArray
+    probability: NDArray
+
+
+def judge(subject: Subject, evidence: Evidence, kind: Kind | None = None, relabel: Relabel | None = None) -> Findings:
+    """Rank and relabel. ``kind`` and ``relabel`` None leave the choice to the trusted images.
+
+    Raises:
+        InputError: a choice that is not to be had.
+    """
+    table, cases = evidence.table, evidence.cases
+    calibration = calibrate(evidence.trusted_probabilities, cases.truth[cases.own])
+    noise = _noise(evidence, calibration)
+    suspicions: dict[Kind, _Opinion] = {
+        "confidence": _Opinion(table.suspicion, cases.suspicion, table.given_probability)
+    }
+    labels: dict[Relabel, _Opinion] = {
+        "corrector": _Opinion(table.corrected, cases.corrected, table.corrected_probability),
+        "prediction": _Opinion(table.predicted, cases.predicted, table.predicted_probability),
+    }
+    if evidence.epochs is not None:
+        suspicions["epochs"] = _Opinion(*evidence.epochs, table.given_probability)
+    if calibration is not None:
+        suspicions["posterior"], labels["posterior"] = _posterior(evidence, calibration)
+    if kind is None:
+        fallback: Kind = "epochs" if "epochs" in suspicions else "confidence"
+        quality = {name: auroc(replace(cases, suspicion=found.cases), noise) for name, found in suspicions.items()}
+        kind = _best(quality, fallback)
+    if relabel is None:
+        relabel = _best({name: accuracy(cases, found.cases, noise) for name, found in labels.items()}, "corrector")
+    for flag, chosen, known in (("--scores", kind, suspicions), ("--relabel", relabel, labels)):
+        if chosen not in known:
+            raise InputError(f"{flag} {chosen} is not to be had here: {_REASONS[chosen]}; known: {', '.join(known)}")
+    return Findings(
+        subject=subject,
+        table=table,
+        noise=noise,
+        kind=kind,
+        suspicion=suspicions[kind].noisy,
+        cases=replace(cases, suspicion=suspicions[kind].cases),
+        order=np.argsort(-suspicions[kind].noisy, kind="stable"),
+        relabel=relabel,
+        proposed=labels[relabel].noisy,
+        proposed_probability=labels[relabel].probability,
+    )
+
+
+Name = TypeVar("Name", bound=str)
+_REASONS = {
+    "epochs": "the run kept no scores of its epochs (train --audit does), or the scores are cross-fitted",
+    "posterior": "it needs two trusted images of every class, and at most 100 classes",
+}
+
+
+def _noise(evidence: Evidence, calibration: Calibration | None) -> NoiseEstimate:
+    """From the calibrated labels where there are any, which err less; else from the main model's."""
+    table, cases, size = evidence.table, evidence.cases, evidence.table.num_classes
+    truth = cases.truth[cases.own]
+    if calibration is None:
+        return estimate_noise(
+            confusion(table.given, table.predicted, size), confusion(truth, cases.predicted[cases.own], size)
+        )
+    counts = np.zeros((size, size), dtype=np.int64)
+    for rows, calibrated in calibration.blocks(table.probabilities):
+        counts += confusion(table.given[rows], calibrated.argmax(axis=1), size)
+    return estimate_noise(counts, confusion(truth, calibration.trusted.argmax(axis=1), size))
+
+
+def _posterior(evidence: Evidence, calibration: Calibration) -> tuple[_Opinion, _Opinion]:
+    """The posterior's suspicion, and its labels."""
+    table, cases = evidence.table, evidence.cases
+    priors = calibration.priors(table.probabilities, table.given)
+    doubt, best, sure = (np.zeros(len(table), kind) for kind in (np.float32, np.int32, np.float32))
+    for rows, calibrated in calibration.blocks(table.probabilities):
+        given = table.given[rows]
+        found = calibration.posterior(calibrated, given, priors)
+        doubt[rows] = 1 - found[np.arange(len(given)), given]
+        best[rows], sure[rows] = found.argmax(axis=1), found.max(axis=1)
+    image = np.cumsum(cases.own) - 1
+    of_cases = calibration.posterior(calibration.trusted[image], cases.label, priors)
+    case_doubt = (1 - of_cases[np.arange(len(cases)), cases.label]).astype(np.float32)
+    return _Opinion(doubt, case_doubt, sure), _Opinion(best, of_cases.argmax(axis=1), sure)
+
+
+def _best(quality: dict[Name, float], fallback: Name) -> Name:
+    """The name with the highest figure; the first of equals. Without figures the fallback."""
+    known = {name: value for name, value in quality.items() if not np.isnan(value)}
+    return max(known, key=lambda name: known[name]) if known else fallback

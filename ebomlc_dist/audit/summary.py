@@ -1,0 +1,77 @@
+"""The figures of an audit as plain values: ``audit/summary.json``. Rates are in per cent, as in a run's own summary."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ebomlc_dist.audit.findings import Findings
+from ebomlc_dist.audit.noise import Estimate, confusion
+from ebomlc_dist.audit.precision import precision_interval
+from ebomlc_dist.audit.truth import correction_figures, ranking_figures
+
+
+def summarise(findings: Findings, run: Path) -> dict[str, Any]:
+    """The summary. Intervals are 95 %; what cannot be said is None."""
+    subject, table, noise = findings.subject, findings.table, findings.noise
+    names = subject.class_names
+    given = np.bincount(table.given, minlength=len(names))
+    errors = noise.joint.copy()
+    np.fill_diagonal(errors, 0)
+    by_class = [
+        {
+            "class": name,
+            "num_images": int(given[k]),
+            "noise_rate": _per_cent(noise.by_class, k),
+            "most_often_instead": names[int(errors[k].argmax())] if errors[k].max() > 0.5 else None,
+        }
+        for k, name in enumerate(names)
+    ]
+    summary: dict[str, Any] = {
+        "run": str(run),
+        "title": subject.title,
+        "scores": findings.kind,
+        "cross_fit": subject.folds,
+        "in_sample": subject.in_sample,
+        "num_images": len(table),
+        "num_trusted": len(np.unique(findings.cases.image)),
+        "noise_rate": _per_cent(noise.rate),
+        "noise_rate_uses_trusted": noise.uses_trusted,
+        "num_flagged": findings.num_flagged,
+        "estimated_precision_of_flagged": _precision_of_flagged(findings),
+        "relabelled_by": findings.relabel,
+        "confidence": subject.confidence,
+        "num_relabelled": int((findings.final_labels() != table.given).sum()),
+        "by_class": by_class,
+        "truth": None if subject.true is None else _truth(findings, subject.true),
+    }
+    return summary
+
+
+def given_to_corrected(findings: Findings) -> NDArray[np.int64]:
+    """(K, K) counts [given, corrected] of all corrected labels, whatever their confidence."""
+    return confusion(findings.table.given, findings.table.corrected, len(findings.subject.class_names))
+
+
+def _truth(findings: Findings, true: NDArray[np.int64]) -> dict[str, Any]:
+    wrong = findings.table.given != true
+    figures: dict[str, Any] = {
+        "noise_rate": 100.0 * float(wrong.mean()),
+        **ranking_figures(findings.suspicion, wrong, findings.num_flagged),
+        **correction_figures(findings, true),
+    }
+    return figures
+
+
+def _precision_of_flagged(findings: Findings) -> dict[str, float] | None:
+    if not findings.num_flagged:
+        return None
+    threshold = findings.suspicion[findings.order[findings.num_flagged - 1]]
+    found = precision_interval(float(threshold), findings.cases, findings.noise)
+    return None if found is None else _per_cent(found)
+
+
+def _per_cent(estimate: Estimate, at: Any = ()) -> dict[str, float] | None:
+    values = {name: 100.0 * float(getattr(estimate, name)[at]) for name in ("value", "low", "high")}
+    return values if all(map(np.isfinite, values.values())) else None

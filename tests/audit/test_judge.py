@@ -1,0 +1,112 @@
+"""Suspicion, proposals and estimated precision against a truth that is known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from ebomlc_dist.audit.judge import judge
+from ebomlc_dist.audit.posterior import calibrate
+from ebomlc_dist.audit.precision import Cases, precision_interval
+from ebomlc_dist.audit.truth import correction_figures, ranking_figures
+from ebomlc_dist.errors import InputError
+from tests.audit.support import evidence_of, findings_of, flip, make_subject, make_world, uniform
+
+
+def test_a_model_that_learnt_the_noise_is_read_by_the_trusted_images(tmp_path: Path) -> None:
+    """With 45 % flips the model's own confidence hardly tells wrong labels; the posterior does, and is chosen."""
+    world = make_world(flip(6, 0.45), strength=3.0, learns_noise=True, num_trusted=300)
+    with findings_of(world, tmp_path) as found:
+        own = roc_auc_score(world.wrong, found.table.suspicion)
+        assert found.kind == found.relabel == "posterior"
+        assert roc_auc_score(world.wrong, found.suspicion) > max(0.95, own + 0.1)
+        right = (found.proposed == world.true).mean()
+        assert right > (found.table.predicted == world.true).mean() + 0.1
+        assert right > 1 - world.wrong.mean() + 0.2
+
+
+@pytest.mark.parametrize("kind", ["confidence", "posterior"])
+def test_the_precision_at_every_rank_is_near_the_true_one(kind, tmp_path: Path) -> None:
+    world = make_world(uniform(5, 0.3), num_images=6000, num_trusted=1000, strength=2.5)
+    with evidence_of(world, tmp_path) as evidence:
+        found = judge(make_subject(world), evidence, kind)
+        true = np.cumsum(world.wrong[found.order]) / np.arange(1, len(found.order) + 1)
+        assert np.abs(found.precision - true)[200:].max() < 0.06
+        at = found.num_flagged - 1
+        interval = precision_interval(float(found.suspicion[found.order[at]]), found.cases, found.noise)
+        assert interval is not None
+        assert interval.low - 0.02 <= true[at] <= interval.high + 0.02
+        # Cases that forget which label is theirs know nothing of precision.
+        forgetful = replace(found.cases, truth=(found.cases.truth + 1) % 5)
+        assert np.abs(replace(found, cases=forgetful).precision - true)[200:].max() > 0.2
+
+
+def test_a_corrector_that_copies_is_not_believed(tmp_path: Path) -> None:
+    world = make_world(uniform(5, 0.4), strength=3.0)
+    copied = np.eye(5, dtype=np.float32)
+    rows = np.arange(len(world.given))
+    with evidence_of(world, tmp_path) as evidence:
+        evidence.table.put(rows, world.probabilities, copied[world.given], evidence.table.suspicion / 2)
+        found = judge(
+            make_subject(world), replace(evidence, cases=replace(evidence.cases, corrected=evidence.cases.label))
+        )
+        assert found.relabel != "corrector"
+        figures = correction_figures(found, world.true)
+        assert figures["corrector"] == {"wrong_labels_corrected": 0.0, "right_labels_kept": 1.0}
+        assert figures["proposed"]["wrong_labels_corrected"] > 0.7
+        assert judge(make_subject(world), evidence, relabel="corrector").relabel == "corrector"
+
+
+def test_without_trusted_images_there_is_a_ranking_and_no_precision(tmp_path: Path) -> None:
+    world = make_world(uniform(5, 0.3), num_trusted=0, strength=3.0)
+    with findings_of(world, tmp_path) as found:
+        assert (found.kind, found.relabel, found.noise.uses_trusted) == ("confidence", "corrector", False)
+        assert np.isnan(found.precision).all()
+        assert roc_auc_score(world.wrong, found.suspicion) > 0.9
+    with (
+        evidence_of(world, tmp_path) as evidence,
+        pytest.raises(InputError, match="--scores posterior is not to be had"),
+    ):
+        judge(make_subject(world), evidence, "posterior")
+
+
+def test_means_over_epochs_are_taken_where_they_do_best(tmp_path: Path) -> None:
+    world = make_world(uniform(5, 0.3), strength=1.5)
+    with evidence_of(world, tmp_path) as evidence:
+        perfect = (world.wrong.astype(np.float32), (~evidence.cases.own).astype(np.float32))
+        assert judge(make_subject(world), replace(evidence, epochs=perfect)).kind == "epochs"
+        inverted = tuple(1 - part for part in perfect)
+        assert judge(make_subject(world), replace(evidence, epochs=inverted)).kind != "epochs"
+        assert judge(make_subject(world), replace(evidence, epochs=inverted), "epochs").kind == "epochs"
+
+
+def test_calibration_needs_two_images_of_each_class() -> None:
+    world = make_world(uniform(3, 0.0), num_trusted=9)
+    assert calibrate(world.trusted_probabilities, world.trusted_true) is not None
+    assert calibrate(world.trusted_probabilities[:5], world.trusted_true[:5]) is None
+
+
+def test_figures_against_the_truth() -> None:
+    suspicion, wrong = np.array([0.9, 0.8, 0.2, 0.1]), np.array([True, False, True, False])
+    assert ranking_figures(suspicion, wrong, 2) == {
+        "auroc": 0.75, "average_precision": pytest.approx(5 / 6), "num_flagged": 2, "precision": 0.5, "recall": 0.5
+    }  # fmt: skip
+    assert ranking_figures(suspicion, ~wrong & False, 0) == {
+        "auroc": None, "average_precision": None, "num_flagged": 0, "precision": None, "recall": None
+    }  # fmt: skip
+
+
+def test_cases_are_weighted_to_what_the_noise_makes_of_them(tmp_path: Path) -> None:
+    """The cases of a sample of labels stand for all of them."""
+    world = make_world(uniform(8, 0.3), num_images=5000, num_trusted=1600, strength=2.5)
+    with findings_of(world, tmp_path) as found:
+        cases = found.cases
+        drawn = np.random.default_rng(0).random(len(cases))
+        order = np.lexsort((drawn, ~cases.own, cases.image))
+        kept = np.sort(order.reshape(-1, 8)[:, :3].ravel())
+        columns = {name: getattr(cases, name)[kept] for name in cases.__dataclass_fields__}
+        weights = np.where(columns["truth"] == columns["label"], 1.0, 7 / 2)
+        fewer = replace(found, cases=Cases(**(columns | {"weights": weights})))
+        assert np.abs(fewer.precision - found.precision)[200:].max() < 0.05
