@@ -6,7 +6,7 @@ phase that the call began, so that the phases of a step are the step, without ga
 - a forward pass on clean images begins ``upper``;
 - a forward pass on noisy images at the model's own parameters begins ``lower``, at others ``look-ahead``, as do the
   slopes of a hypergradient;
-- a backward pass with respect to nothing but a network beside the main model begins ``meta``;
+- a backward pass with respect to nothing but the meta model begins ``meta``;
 - a reduction is ``communication`` while it is packed and while it is waited for;
 - the first optimiser begins ``optimiser``;
 - what follows a reduction, and anything before the first forward pass, is ``direction``: inner products, the barrier,
@@ -30,6 +30,7 @@ from ebomlc_dist.numerics.hypergradient import Hypergradient
 from ebomlc_dist.profiling.clock import DeviceClock
 
 PHASES = ("data", "upper", "lower", "look-ahead", "meta", "communication", "direction", "optimiser")
+MAIN_MODELS = ("main", "peer")
 _PACKING, _WAITING = "packing", "waiting"
 
 
@@ -108,7 +109,8 @@ def watched(step: Step, record: PhaseRecord) -> Iterator[None]:
             *((optimizer, "apply", watch.optimiser) for optimizer in step.optimizers.values()),
         ):
             stack.enter_context(_replaced(owner, name, partial(_after, before, getattr(owner, name))))
-        stack.enter_context(_replaced(step.reducer, "mean_of_sums", partial(watch.reduce, step.reducer.mean_of_sums)))
+        for name in ("mean_of_sums", "assemble"):
+            stack.enter_context(_replaced(step.reducer, name, partial(watch.reduce, getattr(step.reducer, name))))
         yield
 
 
@@ -118,7 +120,7 @@ class _Watch:
     def __init__(self, step: Step, record: PhaseRecord) -> None:
         self._record = record
         self._batch: PairedBatch | None = None
-        beside = (network for name, network in step.networks.items() if not name.startswith("main"))
+        beside = (network for name, network in step.networks.items() if name not in MAIN_MODELS)
         self._beside = {id(parameter) for network in beside for parameter in network.parameters}
 
     def step(self, networks: Any, rules: Any, batch: PairedBatch, reducer: Reducer) -> None:
@@ -142,9 +144,9 @@ class _Watch:
     def optimiser(self, *_: Any) -> None:
         self._record.begin("optimiser")
 
-    def reduce(self, mean_of_sums: Callable[..., Pending], *arguments: Any) -> Pending:
+    def reduce(self, start: Callable[..., Pending], *arguments: Any) -> Pending:
         self._record.begin(_PACKING)
-        pending = mean_of_sums(*arguments)
+        pending = start(*arguments)
         self._record.begin("direction")
         return _WatchedPending(pending, self._record)
 
