@@ -100,11 +100,11 @@ class Counts:
 
 
 def count(work: Callable[[], object], device: torch.device) -> Counts:
-    """Counts of ``work``, which is run three times; what it allocates once for all must be there already."""
+    """Counts of ``work``, which is run twice; what it allocates once for all must be there already."""
     flops = count_flops(work)
     with Launches() as launches:
-        work()
-    return Counts(flops, launches.count, len(launches.waits), peak_bytes(work, device))
+        peak = peak_bytes(work, device)
+    return Counts(flops, launches.count, len(launches.waits), peak)
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:

@@ -15,7 +15,6 @@ from ebomlc_dist.profiling.ceiling import Ceiling
 from ebomlc_dist.profiling.clock import DeviceClock
 from ebomlc_dist.profiling.phases import PhaseRecord, Step, watched
 
-WARM_UP_STEPS = 2
 LEAST_ROUNDS = 5
 WATCHED_EVERY = 3
 

@@ -63,7 +63,7 @@ class Model(_Value):
         # Noise can tilt the line; neither a step nor an image takes less than no time.
         slope = min(max(slope, 0.0), large_ms / large)
         return cls(
-            fixed_ms=large_ms - slope * large,
+            fixed_ms=max(large_ms - slope * large, 0.0),
             ms_per_image=slope,
             collectives=collectives,
             bytes_per_collective=num_bytes / max(collectives, 1),

@@ -39,7 +39,9 @@ def make_step(method: str, batch_size: int = BATCH, **settings: object) -> tuple
     instance.enter_epoch(ROWS[method].epoch, EPOCHS)
     instance.allocate(networks, Task(num_classes=10, num_noisy=100, num_clean=20))
     positions = torch.arange(batch_size)
-    batch = Batch(torch.randn(batch_size, 3, 32, 32), positions % 10, batch_size, positions=positions)
+    # In the layout that loaders give.
+    images = torch.randn(batch_size, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    batch = Batch(images, positions % 10, batch_size, positions=positions)
     streams = instance.streams
     paired = PairedBatch(
         noisy=replace(batch, trusted=batch.labels < 5) if streams.noisy_images == "union" else batch,

@@ -33,7 +33,7 @@ def profile(
     rounds: Annotated[
         int | None, typer.Option("--rounds", help="Turns of each row, 3 or more.", show_default=False)
     ] = None,
-    seconds: Annotated[float, typer.Option("--seconds", help="Without --rounds: as many as fit, 5 or more.")] = 60.0,
+    seconds: Annotated[float, typer.Option("--seconds", help="Without --rounds: as many as fit, 5 or more.")] = 45.0,
     at_epoch: Annotated[int, typer.Option("--at-epoch", help="Steps of which epoch, from 0.")] = 0,
     num_classes: Annotated[int, typer.Option("--num-classes", help="Of random images.")] = 10,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute.")] = "auto",

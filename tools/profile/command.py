@@ -135,6 +135,8 @@ def _trace(options: Options, dataset: NoisyDataset, runtime: Runtime, path: Path
     clock = DeviceClock(runtime.device)
     on_gpu = [ProfilerActivity.CUDA] if runtime.device.type == "cuda" else []
     subjects = [make_subject(row, dataset, runtime, options.at_epoch)[1] for row in options.rows]
+    for subject in subjects:
+        subject.run()
     with torch_profile(activities=[ProfilerActivity.CPU, *on_gpu], acc_events=True) as profiler:
         for subject in subjects:
             clock.settle()

@@ -18,7 +18,7 @@ from ebomlc_dist.profiling.ceiling import Ceiling
 from ebomlc_dist.profiling.clock import DeviceClock
 from ebomlc_dist.profiling.counters import Counts, count, count_flops
 from ebomlc_dist.profiling.report import Profiled, Report, Setting, compare, make_row
-from ebomlc_dist.profiling.rounds import WARM_UP_STEPS, Length, Subject, Timings, time_in_turns
+from ebomlc_dist.profiling.rounds import Length, Subject, Timings, time_in_turns
 from ebomlc_dist.profiling.scaling import Link
 from ebomlc_dist.reporting.environment import environment
 from tools.profile.rows import Row
@@ -40,15 +40,12 @@ class Built:
 
 
 def make_subject(row: Row, dataset: NoisyDataset, runtime: Runtime, epoch: int) -> tuple[Training, Subject]:
-    """A row's training at the beginning of ``epoch``, warm."""
+    """A row's training at the beginning of ``epoch``."""
     check(row.config, runtime)
     check_model(row.config, dataset)
     training = build(row.config, dataset, runtime)
     begin_epoch(training, epoch)
-    subject = Subject(row.name, training.step, _Batches(training, epoch))
-    for _ in range(WARM_UP_STEPS):
-        subject.run()
-    return training, subject
+    return training, Subject(row.name, training.step, _Batches(training, epoch))
 
 
 def measure(
@@ -126,6 +123,7 @@ class _Batches:
 def _build(row: Row, dataset: NoisyDataset, runtime: Runtime, epoch: int) -> Built:
     training, subject = make_subject(row, dataset, runtime, epoch)
     communicator, batch = runtime.communicator, subject.next_batch()
+    # This step and those that are counted are the warm-up: none of them is timed.
     collectives, sent = communicator.num_collectives, communicator.num_bytes
     training.step(batch)
     collectives, sent = communicator.num_collectives - collectives, communicator.num_bytes - sent
