@@ -16,7 +16,6 @@ from ebomlc_dist.cli import listing, show, training, use
 from ebomlc_dist.errors import InputError, TrainingFault
 
 
-
 def make_app() -> typer.Typer:
     """An application with the habits of ``ebomlc``: -h, underscores in flags, plain help."""
     return typer.Typer(

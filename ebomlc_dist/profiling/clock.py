@@ -1,6 +1,7 @@
 """Time on the device's own clock: CUDA events on a GPU, the monotonic clock on a CPU."""
 
 import time
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ class DeviceClock:
     def between(self, marks: list[Any]) -> list[float]:
         """Milliseconds from each mark to the next one."""
         self.settle()
-        pairs = zip(marks, marks[1:], strict=False)
+        pairs = pairwise(marks)
         if self._on_gpu:
             return [one.elapsed_time(other) for one, other in pairs]
         return [(other - one) / 1e6 for one, other in pairs]

@@ -41,8 +41,8 @@ class Launches(TorchDispatchMode):
 class PeakMemory(TorchDispatchMode):
     """Counts the bytes of tensors that operators made and somebody still holds.
 
-    What was there before does not count, nor does scratch space inside one kernel: the figure is the peak over the base,
-    a property of the step and not of the allocator.
+    What was there before does not count, nor does scratch space inside one kernel: the figure is the peak over the
+    base, a property of the step and not of the allocator.
 
     Attributes:
         live: bytes alive.

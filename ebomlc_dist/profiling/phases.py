@@ -100,14 +100,15 @@ def watched(step: Step, record: PhaseRecord) -> Iterator[None]:
     """Within it, the calls of ``step`` that begin a phase tell ``record``. One step at a time in a process."""
     watch = _Watch(step, record)
     with ExitStack() as stack:
-        for owner, name, before in (
+        calls: list[tuple[Any, str, Callable[..., None]]] = [
             (FlatModule, "__call__", watch.forward_here),
             (FlatModule, "at", watch.forward_elsewhere),
             (Hypergradient, "slopes", watch.slopes),
             (torch.autograd, "grad", watch.backward),
             (step.method, "step", watch.step),
             *((optimizer, "apply", watch.optimiser) for optimizer in step.optimizers.values()),
-        ):
+        ]
+        for owner, name, before in calls:
             stack.enter_context(_replaced(owner, name, partial(_after, before, getattr(owner, name))))
         for name in ("mean_of_sums", "assemble"):
             stack.enter_context(_replaced(step.reducer, name, partial(watch.reduce, getattr(step.reducer, name))))
@@ -169,7 +170,7 @@ class _WatchedPending:
         return means
 
 
-def _after(before: Callable[..., None], function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+def _after(before: Callable[..., Any], function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     before(*arguments, **named)
     return function(*arguments, **named)
 

@@ -2,13 +2,13 @@
 
     T(N, b) = f + k·b + c·(2(N−1)·λ + 2(N−1)/N · s/w)
 
-f, k: fixed time of a step and time an image, the line through one process at two batch sizes; b: noisy images a process;
-c: reductions a step, of s bytes each; λ, w: latency and bandwidth of a link in a ring all-reduce (Hockney's model, and
-Thakur, Rabenseifner & Gropp 2005), from reductions of two sizes among the most processes that were measured.
+f, k: fixed time of a step and time an image, the line through one process at two batch sizes; b: noisy images a
+process; c: reductions a step, of s bytes each; λ, w: latency and bandwidth of a link in a ring all-reduce (Hockney's
+model, and Thakur, Rabenseifner & Gropp 2005), from reductions of two sizes among the most processes that were measured.
 
 Strong scaling holds the global batch (b = B/N), weak scaling the share of a process (b = B). The model takes every
-further process to bring its own cores, GPU and link of the kind measured, lets no reduction hide behind a pass, and knows
-no stragglers.
+further process to bring its own cores, GPU and link of the kind measured, lets no reduction hide behind a pass, and
+knows no stragglers.
 """
 
 from collections.abc import Mapping, Sequence

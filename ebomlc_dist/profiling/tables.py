@@ -119,9 +119,9 @@ def _scaling(scaling: Scaling, name: str) -> TextTable:
     return TextTable(
         f"Scaling of {name}",
         f"Model: T(N, b) = {number(model.fixed_ms)} + {number(model.ms_per_image)}·b + {model.collectives}·"
-        f"(2(N−1)·{link.latency_ms:.3g} + 2(N−1)/N·{number(model.bytes_per_collective / link.bytes_per_ms)}) ms for b noisy "
-        f"images a process of {scaling.threads} thread(s): every further process is taken to bring its own cores and "
-        "link of the kind measured, no reduction hides behind a pass, nobody straggles. "
+        f"(2(N−1)·{link.latency_ms:.3g} + 2(N−1)/N·{number(model.bytes_per_collective / link.bytes_per_ms)}) ms for b "
+        f"noisy images a process of {scaling.threads} thread(s): every further process is taken to bring its own "
+        "cores and link of the kind measured, no reduction hides behind a pass, nobody straggles. "
         "Efficiency 100 %: N processes do N times the work of one.",
         ("scaling", "processes", "global batch", "measured ms", "model ms", "measured efficiency %", "model's %"),
         tuple(_point(point) for point in row.points),
@@ -161,4 +161,3 @@ def ratio(value: Ratio) -> str:
 
 def _scaled(value: Spread, factor: float) -> Spread:
     return Spread(median=factor * value.median, low=factor * value.low, high=factor * value.high)
-

@@ -14,8 +14,8 @@ from ebomlc_dist.profiling.clock import DeviceClock
 from ebomlc_dist.profiling.counters import Launches
 from ebomlc_dist.profiling.phases import PHASES, PhaseRecord, watched
 from tests.methods.test_cost import make_step
-from tests.support.problem import make_learner, run_steps
 from tests.support.pool import RankPool
+from tests.support.problem import make_learner, run_steps
 
 CPU = torch.device("cpu")
 LABEL_CORRECTING = {"upper", "lower", "look-ahead", "meta", "communication", "direction", "optimiser"}

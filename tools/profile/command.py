@@ -1,6 +1,5 @@
 """What the tool does once its arguments are known: in this process, or in several."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-import torch
 from rich.console import Console
 from torch.profiler import ProfilerActivity, record_function
 from torch.profiler import profile as torch_profile

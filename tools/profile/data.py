@@ -1,4 +1,4 @@
-"""Images to step on: those of a data set, or random ones where none is named. What a step costs does not hang on them."""
+"""Images to step on: those of a data set, or random ones where none is named. The cost of a step is the same."""
 
 import torch
 

@@ -81,7 +81,10 @@ def measure(
     )
     _of_slowest_rank(timings, runtime)
     images = config.train.global_noisy_batch_size
-    summed = tuple(make_row(_profiled(one, times), images, _forward_flops(one), ceiling) for one, times in zip(built, timings, strict=True))
+    summed = tuple(
+        make_row(_profiled(one, times), images, _forward_flops(one), ceiling)
+        for one, times in zip(built, timings, strict=True)
+    )
     found = environment()
     return Report(
         setting=Setting(

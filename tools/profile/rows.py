@@ -66,7 +66,9 @@ def _setting(method: str, word: str, text: str) -> Setting:
     if len(fitting) == 1:
         return Setting(fitting[0], word, f"--method {text}")
     offered = "; ".join(f"{key.removeprefix('method.')}: {', '.join(allowed)}" for key, allowed in choices.items())
-    raise InputError(f"'{word}' (--method {text}) is no one setting of {method}; give key=value, or a word of {offered}")
+    raise InputError(
+        f"'{word}' (--method {text}) is no one setting of {method}; give key=value, or a word of {offered}"
+    )
 
 
 def _choices(method: str) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -36,7 +36,9 @@ def world_sizes(text: str, on_gpu: bool) -> tuple[int, ...]:
     if len(sizes) == 1:
         raise InputError("--scaling 1: one process alone shows no scaling; give more, such as 1,2")
     if not on_gpu and sizes[-1] > (cores := available_cores()):
-        raise InputError(f"--scaling {text}: {sizes[-1]} processes would share {cores} core(s); ask for {cores} at most")
+        raise InputError(
+            f"--scaling {text}: {sizes[-1]} processes would share {cores} core(s); ask for {cores} at most"
+        )
     return sizes
 
 
@@ -75,7 +77,9 @@ def measure_scaling(
     for place, row in enumerate(report.rows):
         measured = {(mode, size): found[jobs[mode][size]].rows[place].step_ms for mode in MODES for size in sizes}
         points = {_scaled(batch, job.share): found[job].rows[place].step_ms.median for job in (small, strong[1])}
-        rows.append(scale(row.name, batch, _model(points, found[strong[sizes[-1]]], place, link), measured, EXTRAPOLATED))
+        rows.append(
+            scale(row.name, batch, _model(points, found[strong[sizes[-1]]], place, link), measured, EXTRAPOLATED)
+        )
     return Scaling(world_sizes=sizes, threads=threads, rows=tuple(rows))
 
 
@@ -97,7 +101,14 @@ def _run(job: Job, train: TrainConfig, arguments: list[str], threads: int) -> Re
             "--global-noisy-batch-size": str(_scaled(train.global_noisy_batch_size, job.share)),
             "--global-clean-batch-size": str(_scaled(train.global_clean_batch_size, job.share)),
         }
-        words = [sys.executable, "-m", MODULE, *arguments, "--quiet", *(word for pair in flags.items() for word in pair)]
+        words = [
+            sys.executable,
+            "-m",
+            MODULE,
+            *arguments,
+            "--quiet",
+            *(word for pair in flags.items() for word in pair),
+        ]
         ended = subprocess.run(
             words,
             env=os.environ | {"EBOMLC_NUM_THREADS": str(threads)},
