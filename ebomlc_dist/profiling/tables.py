@@ -75,7 +75,7 @@ def _phases(report: Report) -> TextTable:
         "unwatched one of the same round. "
         "look-ahead: passes away from the present weights, hypergradient included; meta: backward through the meta "
         "model; direction: inner products, barrier, checks.",
-        ("method", *PHASES, "sum / step", "watched / unwatched"),
+        ("method", *PHASES, "sum / step", "watched"),
         tuple(
             (
                 row.name,
