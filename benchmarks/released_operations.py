@@ -8,8 +8,8 @@ ResNet-32 on 100 noisy and 100 clean images (half of which join the lower object
 | EBOMLC | 10.5          | 3258     |
 | MLC    | 16.5          | 9547     |
 
-The habits: ``create_graph`` on every gradient, a loop over the parameters for every vector operation, a copy of the model's
-state each step, BatchNorm's ``num_batches_tracked``, optimisers without a fused or foreach kernel, images in
+The habits: ``create_graph`` on every gradient, a loop over the parameters for every vector operation, a copy of the
+model's state each step, BatchNorm's ``num_batches_tracked``, optimisers without a fused or foreach kernel, images in
 PyTorch's default layout. The mathematics is left out where it costs nothing. ``test_bars`` holds the units to the table
 and lets the launches not exceed it.
 """
@@ -64,8 +64,8 @@ class ReleasedOperations:
         self._move(self._as_step(lower))
         ahead = self._gradient(self._lower(), [*self.weights, *self.corrector])
         gap = [here - there for here, there in zip(lower, ahead, strict=True)]
-        square = sum((part * part).sum() for part in gap)
-        product = sum((one * other).sum() for one, other in zip(gap, entered, strict=False))
+        square = sum(_dot(part, part) for part in gap)
+        product = sum(_dot(one, other) for one, other in zip(gap, entered, strict=False))
         beta = torch.clamp((STRENGTH * square - product) / (square + 1e-8), min=0.0)
         directions = [one + 0.5 * beta * other for one, other in zip(upper, gap, strict=True)]
         self._apply(directions)
@@ -106,9 +106,7 @@ class ReleasedOperations:
     def _as_step(self, gradient: Sequence[Tensor]) -> list[Tensor]:
         """−η(g + λw + μm), parameter by parameter."""
         triples = zip(self.weights, self.velocity, gradient, strict=False)
-        return [
-            part.add(weight, alpha=DECAY).add(past, alpha=MOMENTUM).mul(-RATE) for weight, past, part in triples
-        ]
+        return [part.add(weight, alpha=DECAY).add(past, alpha=MOMENTUM).mul(-RATE) for weight, past, part in triples]
 
     @torch.no_grad()
     def _move(self, steps: Sequence[Tensor]) -> None:
@@ -120,6 +118,10 @@ class ReleasedOperations:
             parameter.grad = direction
         self.sgd.step()
         self.adam.step()
+
+
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    return torch.dot(one.reshape(-1), other.reshape(-1))
 
 
 def released_steps() -> dict[str, Callable[[], None]]:
