@@ -48,7 +48,7 @@ class Row(_Value):
         rounds_ms: the values behind it, in the order of the rounds, to be paired with other rows'.
         images_per_second: noisy images, all ranks together.
         phases: phase → milliseconds (`ebomlc_dist.profiling.phases`), on rank 0.
-        phases_over_step: the sum of the phases over the time of the watched step, by a clock around all of it.
+        phases_over_step: the sum of the phases over the time of the watched step, by marks around all of it.
         watched_over_unwatched: that time over the one of the unwatched step of the same round.
         exposed_ms: the part of ``communication`` in which the rank did nothing but wait.
         units: work in forwards of one noisy batch.

@@ -44,7 +44,7 @@ class Timings:
 
     Attributes:
         step_ms: milliseconds a step, one value a round.
-        watched_ms: milliseconds of a watched step, by a clock around all of it.
+        watched_ms: milliseconds of a watched step, by marks around all of it.
         phases: phase → milliseconds, beside ``watched_ms``.
         exposed_ms: waiting for reductions, beside ``watched_ms``.
     """
@@ -121,24 +121,28 @@ def _turn(subject: Subject, clock: DeviceClock, steps: int) -> float:
 
 def _watched_turn(subject: Subject, clock: DeviceClock, timings: Timings) -> None:
     clock.settle()
-    marks = [clock.mark()]
-    record = watch_step(subject, clock)
-    marks.append(clock.mark())
-    timings.watched_ms.append(clock.between(marks)[0])
+    record, milliseconds = watch_step(subject, clock)
+    timings.watched_ms.append(milliseconds)
     timings.phases.append(record.milliseconds())
     timings.exposed_ms.append(record.exposed())
 
 
-def watch_step(subject: Subject, clock: DeviceClock, *, annotate: bool = False) -> PhaseRecord:
-    """One step with its phases. ``annotate``: name them in a running torch profiler too."""
+def watch_step(subject: Subject, clock: DeviceClock, *, annotate: bool = False) -> tuple[PhaseRecord, float]:
+    """One step with its phases, and its milliseconds by marks around it.
+
+    Args:
+        annotate: name the phases in a running torch profiler too.
+    """
     record = PhaseRecord(clock, annotate=annotate)
     with watched(subject.step, record):
+        marks = [clock.mark()]
         record.begin("data")
         batch = subject.next_batch()
         record.begin("direction")
         subject.step(batch)
         record.end()
-    return record
+        marks.append(clock.mark())
+    return record, clock.between(marks)[0]
 
 
 def _rotated(size: int, by: int) -> Iterator[int]:
