@@ -4,6 +4,7 @@ import base64
 import io
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -43,7 +44,7 @@ class ImageFiles:
         if path is not None:
             with open_regular(path) as file:
                 return path.suffix.lower(), file.read()
-        return ".png", png(self._dataset.images[row])
+        return ".png", png(self._pixels(row))
 
     def thumbnail(self, row: int) -> str:
         """An image as a ``data:`` URL, at most `SIDE` pixels wide and high, encoded anew."""
@@ -51,10 +52,14 @@ class ImageFiles:
         if self.root is not None:
             image = read_thumbnail(self.root, self._dataset.ids[row], side=SIDE, max_pixels=self._max_pixels)
         if image is None:
-            image = _pillow(self._dataset.images[row])
+            image = _pillow(self._pixels(row))
             image.thumbnail((SIDE, SIDE))
         kind, options = ("png", {}) if max(image.size) <= _LOSSLESS_SIDE else ("jpeg", {"quality": 82})
         return f"data:image/{kind};base64,{base64.b64encode(_encoded(image, kind, **options)).decode()}"
+
+    def _pixels(self, row: int) -> Tensor:
+        """(C, H, W) uint8."""
+        return self._dataset.images[torch.tensor([row])][0]
 
 
 def png(pixels: Tensor) -> bytes:

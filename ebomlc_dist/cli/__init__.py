@@ -15,15 +15,21 @@ import typer
 from ebomlc_dist.cli import audit, listing, packing, show, training, use
 from ebomlc_dist.errors import InputError, TrainingFault
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "token_normalize_func": lambda text: text.replace("_", "-"),
-    },
-)
+
+def make_app() -> typer.Typer:
+    """An application with the habits of ``ebomlc``: -h, underscores in flags, plain help."""
+    return typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "token_normalize_func": lambda text: text.replace("_", "-"),
+        },
+    )
+
+
+app = make_app()
 app.command()(training.train)
 app.command()(packing.pack)
 app.command()(show.show_config)
@@ -44,10 +50,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run ``ebomlc`` and return the exit code. Exceptions that nobody foresaw pass through, with their traceback."""
-    arguments = _with_bare_resume(arguments)
+    return run_app(app, "ebomlc", "`ebomlc --help` and `ebomlc COMMAND --help`", _with_bare_resume(arguments))
+
+
+def run_app(application: typer.Typer, name: str, hint: str, arguments: list[str]) -> int:
+    """Run an application and return the exit code. Its root context's ``obj`` holds the arguments."""
     with _warnings_shown():
         try:
-            return app(args=arguments, prog_name="ebomlc", standalone_mode=False, obj=arguments) or 0
+            return application(args=arguments, prog_name=name, standalone_mode=False, obj=arguments) or 0
         except InputError as error:
             _say(str(error))
             return 2
@@ -55,7 +65,7 @@ def run(arguments: list[str]) -> int:
             _say(str(error))
             return 1
         except _USAGE_ERROR as error:
-            _say(f"{error.format_message()} (see `ebomlc --help` and `ebomlc COMMAND --help`)")  # type: ignore[attr-defined]
+            _say(f"{error.format_message()} (see {hint})")  # type: ignore[attr-defined]
             return 2
 
 

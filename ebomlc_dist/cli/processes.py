@@ -56,8 +56,8 @@ class Processes:
                 "for --device cpu"
             )
 
-    def command(self, arguments: Sequence[str]) -> list[str]:
-        """The launcher's command line for ``ebomlc`` with these arguments; it warns of values not given."""
+    def command(self, arguments: Sequence[str], module: str = "ebomlc_dist.cli") -> list[str]:
+        """The launcher's command line for ``module`` with these arguments; it warns of values not given."""
         flags = {
             "num_processes": self.total,
             "num_machines": self.machines,
@@ -70,23 +70,30 @@ class Processes:
         launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
         for name, value in flags.items():
             launcher += [] if value is None else [f"--{name}", str(value)]
-        return [*launcher, "--module", "ebomlc_dist.cli", *arguments]
+        return [*launcher, "--module", module, *arguments]
 
 
-def launch(processes: Processes, arguments: Sequence[str], device: str, folders: Sequence[Path]) -> int:
+def launch(
+    processes: Processes,
+    arguments: Sequence[str],
+    device: str,
+    folders: Sequence[Path],
+    module: str = "ebomlc_dist.cli",
+) -> int:
     """Start the processes, wait for them, and return the exit code that is true.
 
     Args:
         processes: checked ones.
-        arguments: of ``ebomlc``, the output folder among them.
+        arguments: of ``module``, the output folder among them.
         device: ``auto``, ``cpu`` or ``cuda``.
-        folders: of the runs, in the order in which they are trained; none for a dry run.
+        folders: of the runs, in the order in which they are trained; none where there is no run to tell how it ended.
+        module: what each process runs.
     """
     environment = os.environ | {"PET_SIGNALS_TO_HANDLE": ",".join(number.name for number in _FORWARDED)}
     if _gpus(device) is None:
         environment["ACCELERATE_USE_CPU"] = "true"
     before = {folder: _version(folder) for folder in folders}
-    ended = _wait(processes.command(arguments), environment)
+    ended = _wait(processes.command(arguments, module), environment)
     for folder in folders:
         code, reason = _truth(folder, before[folder])
         if code:

@@ -29,7 +29,7 @@ from ebomlc_dist.methods.contract import (
 )
 from ebomlc_dist.methods.look_ahead import upper_gradient
 from ebomlc_dist.numerics.flat import gradients
-from ebomlc_dist.numerics.hypergradient import Hypergradient, HypergradientMode
+from ebomlc_dist.numerics.hypergradient import Hypergradient, HypergradientMode, in_layout
 from ebomlc_dist.numerics.losses import cross_entropy
 
 
@@ -53,7 +53,7 @@ class L2rw(Method):
         assert batch.clean is not None
         upper_main, upper_mean = upper_gradient(main, main.vector, batch.clean, reducer)
 
-        logits, _ = main(noisy.images)
+        logits, _ = main(in_layout(self.config.hypergradient, noisy.images))
         losses = cross_entropy(logits, noisy.labels)
         through = Hypergradient(self.config.hypergradient, main, torch.zeros_like(losses))
         if self.config.hypergradient == "double_backward":

@@ -34,6 +34,7 @@ from torch import Tensor
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult, Task
 from ebomlc_dist.methods.label_correction import CorrectorConfig, LabelCorrection
 from ebomlc_dist.methods.look_ahead import LookAheadConfig, look_ahead, look_ahead_metrics, upper_gradient
+from ebomlc_dist.numerics.hypergradient import in_layout
 
 
 class MlcConfig(CorrectorConfig, LookAheadConfig):
@@ -66,7 +67,7 @@ class Mlc(LabelCorrection):
         upper_here: Tensor | None = None
         if config.look_ahead_steps > 1:
             upper_here, _ = upper_gradient(main, main.vector, batch.clean, reducer)
-        logits, features = main(noisy.images)
+        logits, features = main(in_layout(config.hypergradient, noisy.images))
         soft_labels = meta(self.features(networks, noisy.images, features), noisy.labels).softmax(dim=1)
         ahead = look_ahead(
             config,

@@ -22,6 +22,7 @@ from torch import Tensor
 from ebomlc_dist.methods.contract import Method, Networks, PairedBatch, Reducer, Rules, StepResult, Streams
 from ebomlc_dist.methods.look_ahead import LookAheadConfig, look_ahead, look_ahead_metrics
 from ebomlc_dist.numerics.flat import gradients
+from ebomlc_dist.numerics.hypergradient import in_layout
 from ebomlc_dist.numerics.losses import cross_entropy
 
 Net = Callable[[Tensor], Any]
@@ -61,7 +62,7 @@ class SampleWeights(Method):
 
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         main, meta, noisy = networks["main"], networks["meta"], batch.noisy
-        logits, _ = main(noisy.images)
+        logits, _ = main(in_layout(self.config.hypergradient, noisy.images))
         losses = cross_entropy(logits, noisy.labels)
         values = losses.detach()
         weights = self.weigh(meta, values, batch, 0)

@@ -101,7 +101,8 @@ def gradient_at(objective_sum: Tensor, vector: Tensor, module: FlatModule) -> Te
 
 
 def _gather(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([t.detach().reshape(-1) for t in tensors])
+    # Channels-last gradients are copied into order; `reshape` would take two operators for that.
+    return torch.cat([t.detach().contiguous().view(-1) for t in tensors])
 
 
 def _split(vector: Tensor, names: list[str], like: Sequence[Tensor]) -> dict[str, Tensor]:

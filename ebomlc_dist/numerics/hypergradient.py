@@ -107,6 +107,15 @@ class Hypergradient:
         return slopes * length
 
 
+def in_layout(mode: HypergradientMode, images: Tensor) -> Tensor:
+    """``images`` (n, C, H, W) as the pass that ``mode`` goes back through is fastest.
+
+    On a CPU, normalisation's double backward sums over channels-last tensors at a fraction of the speed: a step in
+    ``double_backward`` takes a fifth longer in that layout, every other one a fifth less.
+    """
+    return images.contiguous() if mode == "double_backward" and images.device.type == "cpu" else images
+
+
 @torch.no_grad()
 def forward_slopes(terms: Terms, point: Tensor, direction: Tensor) -> Tensor:
     """The derivative of ``terms`` at ``point`` (P,) along ``direction`` (P,), by one forward-mode pass."""

@@ -1,9 +1,11 @@
 """What a result depends on besides the configuration: versions, device, threads, some environment variables."""
 
+import contextlib
 import os
 import platform
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +31,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": sys.version.split()[0],
         "platform": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
         "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
         "cuda": torch.version.cuda,
         "devices": devices or ["cpu"],
@@ -36,6 +39,16 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
+
+
+def _processor() -> str:
+    """The processor's model as the system names it, or its architecture."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

@@ -9,6 +9,7 @@ from ebomlc_dist.cli.flags import FLAGS
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.recipes.settings import keys_of
 from tests.cli.conftest import Ended, FakeEngine
+from tools.profile.__main__ import run
 
 RUN = {
     *("--method", "--dataset", "--data-dir", "--image-size", "--noisy-csv", "--clean-csv", "--trusted", "--test-csv"),
@@ -45,6 +46,10 @@ COMMANDS = {
     "status": HELP | {"--json"},
     "env": HELP | {"--json"},
 }
+PROFILE = {
+    *("--rounds", "--seconds", "--at-epoch", "--num-classes", "--device", "--num-processes", "--scaling"),
+    *("--json", "--output", "-o", "--trace", "--quiet", "-q"),
+}
 FLAG = re.compile(r"(?<![\w-])-{1,2}[a-z][a-z-]*")
 
 
@@ -70,6 +75,11 @@ def test_the_commands_are_frozen(ebomlc: Callable[..., Ended]) -> None:
     listed = ebomlc("--help").out.partition("Commands:")[2].splitlines()
     assert {line.split()[0] for line in listed if re.match(r"  \w", line)} == set(COMMANDS)
     assert ebomlc().out == ebomlc("--help").out
+
+
+def test_the_flags_of_the_profile_are_frozen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["-h"]) == 0
+    assert flags_of(capsys.readouterr().out) == RUN | HELP | PROFILE
 
 
 def test_every_flag_stands_for_a_key_that_exists() -> None:

@@ -1,12 +1,11 @@
 """What a step costs: forward units counted by torch's own counter, operator launches, and no wait for the host."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from ebomlc_dist.config import OptimConfig
 from ebomlc_dist.distributed.communicator import Communicator
@@ -17,6 +16,7 @@ from ebomlc_dist.methods.contract import Batch, PairedBatch, Task
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.profiling.counters import Launches, count_flops, peak_bytes
 from tests.methods.rows import ROWS
 from tests.support.problem import EPOCHS
 
@@ -39,7 +39,9 @@ def make_step(method: str, batch_size: int = BATCH, **settings: object) -> tuple
     instance.enter_epoch(ROWS[method].epoch, EPOCHS)
     instance.allocate(networks, Task(num_classes=10, num_noisy=100, num_clean=20))
     positions = torch.arange(batch_size)
-    batch = Batch(torch.randn(batch_size, 3, 32, 32), positions % 10, batch_size, positions=positions)
+    # In the layout that loaders give.
+    images = torch.randn(batch_size, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    batch = Batch(images, positions % 10, batch_size, positions=positions)
     streams = instance.streams
     paired = PairedBatch(
         noisy=replace(batch, trusted=batch.labels < 5) if streams.noisy_images == "union" else batch,
@@ -52,18 +54,15 @@ def make_step(method: str, batch_size: int = BATCH, **settings: object) -> tuple
 
 def forward_flops() -> int:
     main = FlatModule(build_main_model("resnet32", num_classes=10, in_channels=3, norm="batch"))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        main(torch.randn(BATCH, 3, 32, 32))
-    return counter.get_total_flops()
+    with torch.no_grad():
+        return count_flops(lambda: main(torch.randn(BATCH, 3, 32, 32)))
 
 
 @pytest.mark.parametrize("method", ROWS)
 def test_forward_units_of_a_step(method: str) -> None:
     assert METHODS[method].units == ROWS[method].forward_units
     step, batch = make_step(method)
-    with FlopCounterMode(display=False) as counter:
-        step(batch)
-    units = counter.get_total_flops() / forward_flops()
+    units = count_flops(lambda: step(batch)) / forward_flops()
     # A backward is a little less than two forwards, as nothing flows back into the images.
     assert units == pytest.approx(ROWS[method].forward_units, rel=0.02)
 
@@ -85,27 +84,7 @@ def test_forward_units_of_a_step(method: str) -> None:
 )
 def test_forward_units_of_other_settings(method: str, settings: dict, expected: float) -> None:
     step, batch = make_step(method, **settings)
-    with FlopCounterMode(display=False) as counter:
-        step(batch)
-    assert counter.get_total_flops() / forward_flops() == pytest.approx(expected, rel=0.02)
-
-
-class Launches(TorchDispatchMode):
-    """Counts operators that are not views, and those that make the host wait for the device."""
-
-    WAITING = ("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten.is_nonzero", "aten.unique")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-        self.waits: list[str] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = str(func)
-        if name.startswith(self.WAITING):
-            self.waits.append(name)
-        self.count += not func.is_view
-        return func(*args, **(kwargs or {}))
+    assert count_flops(lambda: step(batch)) / forward_flops() == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize("method", ROWS)
@@ -129,3 +108,14 @@ def test_operator_launches_of_the_default_step() -> None:
     with Launches() as launches:
         step(batch)
     assert launches.count <= 900, launches.count
+
+
+def test_peak_memory_of_the_default_step_is_that_of_cross_entropy() -> None:
+    """Its passes follow one another, and each gives its activations back."""
+    peaks = {}
+    for method, settings in (("ce", {}), ("ebomlc", {}), ("mlc", {"hypergradient": "double_backward"})):
+        step, batch = make_step(method, 16, **settings)
+        step(batch)
+        peaks[method] = peak_bytes(partial(step, batch), CPU)
+    assert peaks["ebomlc"] <= 1.1 * peaks["ce"]
+    assert peaks["mlc"] > 2 * peaks["ce"], "a graph that is kept does not show"

@@ -14,6 +14,7 @@ from ebomlc_dist.numerics.hypergradient import (
     Hypergradient,
     central_slopes,
     forward_slopes,
+    in_layout,
     one_sided_slopes,
 )
 from tests.support.problem import NUM_CLASSES, SmallNet
@@ -183,3 +184,11 @@ def test_half_precision_takes_the_longer_central_difference() -> None:
     unit = direction / direction.norm()
     coarse = one_sided_slopes(lambda point: half.at(point, images)[0], half.vector.detach(), unit, 1e-2, here)
     assert torch.cosine_similarity(coarse.flatten(), exact.flatten(), dim=0) < 0.98
+
+
+def test_only_a_double_backward_asks_for_another_layout() -> None:
+    images = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    assert in_layout("double_backward", images).is_contiguous()
+    assert torch.equal(in_layout("double_backward", images), images)
+    assert in_layout("forward_mode", images) is images
+    assert in_layout("finite_difference", images) is images

@@ -7,6 +7,8 @@ become PNG files, and with them the test images come along as ``test/<class>/``.
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from ebomlc_dist.audit.export.folders import fresh_folder, put
 from ebomlc_dist.audit.findings import Findings
 from ebomlc_dist.audit.images import ImageFiles, png
@@ -47,7 +49,7 @@ def write(findings: Findings, dataset: NoisyDataset, images: ImageFiles, folder:
         if images.root is None and len(dataset.test_labels):
             _make_classes(place / "test", names)
             for row, label in enumerate(dataset.test_labels.tolist()):
-                put(place / "test" / names[label] / f"{row:07d}.png", png(dataset.test_images[row]))
+                put(place / "test" / names[label] / f"{row:07d}.png", png(dataset.test_images[torch.tensor([row])][0]))
 
 
 def _make_classes(folder: Path, names: Sequence[str]) -> None:
