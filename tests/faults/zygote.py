@@ -23,6 +23,8 @@ _ALONE = {
     "MKL_NUM_THREADS": "1",
     "EBOMLC_NUM_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "-1",
+    # scikit-learn imports pandas where it is installed, pandas pyarrow, and pyarrow's allocator starts a thread.
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 _PR_SET_PDEATHSIG = 1
 _START_S = 300
