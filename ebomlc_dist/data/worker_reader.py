@@ -17,6 +17,9 @@ from ebomlc_dist.errors import InputError
 _GRACE_S = 60
 """Seconds for which a worker goes on after a SIGTERM; the run usually ends it before."""
 
+_SIGNALS = frozenset({signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})
+"""What a scheduler or a terminal may send to every process of a job."""
+
 
 class WorkerReader(ReadAhead):
     """Frames from a ``DataLoader``, in the order of the shares."""
@@ -46,7 +49,13 @@ class WorkerReader(ReadAhead):
     def frames(self, first: int) -> Generator[Tensor]:
         """See `ReadAhead`. Raises `InputError` for an image that a worker could not decode."""
         self._first = first
-        for found in self._loader:
+        # A worker inherits the mask, so that no signal meets it before its handlers are in place.
+        masked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            loading = iter(self._loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        for found in loading:
             if isinstance(found, str):
                 raise InputError(found)
             yield found
@@ -93,7 +102,8 @@ def _collate(frames: list[Tensor | str]) -> Tensor | str:
 
 
 def _leave_signals_to_the_run(worker: int) -> None:
-    """A scheduler signals every process of a job, and the run wants batches until it has written its checkpoint."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    """A signal is the run's to answer, and it wants batches until it has written its checkpoint."""
+    for number in _SIGNALS - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_S))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

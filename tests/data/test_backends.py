@@ -195,11 +195,18 @@ def test_workers_leave_torchs_generator_alone(opened: Open) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_workers_outlast_a_signal_to_every_process(opened: Open) -> None:
+def test_workers_outlast_a_signal_to_every_process(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scheduler's: the run goes on until its checkpoint is written, and needs batches for that."""
     dataset = make_dataset()
     resident, workers = (opened(dataset, DataConfig(pad=2, loader=name)) for name in ("resident", "dataloader"))
     others = set(multiprocessing.active_children())
+    begin = multiprocessing.Process.start
+
+    def begin_under_fire(child: multiprocessing.Process) -> None:
+        begin(child)
+        os.kill(child.pid or 0, signal.SIGTERM)
+
+    monkeypatch.setattr(multiprocessing.Process, "start", begin_under_fire)
     workers.batch(0)
     children = set(multiprocessing.active_children()) - others
     assert len(children) == 2
