@@ -21,11 +21,40 @@ def make_training(precision: str) -> Training:
     return build(config, load_everywhere(config, runtime), runtime)
 
 
-def proposal(training: Training) -> tuple[Tensor, Tensor, Tensor]:
-    method = training.method
-    rules = {"main": training.optimizers["main"].rule()}
-    result = method.step(training.networks, rules, training.loader.batch(0), training.runtime.communicator)
+def proposal(training: Training, step: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Directions of the main and the meta model, and β; nothing moves, the running statistics included."""
+    method, main = training.method, training.networks["main"]
+    rules, statistics = {"main": training.optimizers["main"].rule()}, main.statistics.clone()
+    result = method.step(training.networks, rules, training.loader.batch(step), training.runtime.communicator)
+    main.statistics.copy_(statistics)
     return result.directions["main"], result.directions["meta"], result.metrics["barrier_coefficient"]
+
+
+def farthest_from_float32(
+    training: Training, steps: int, coarser: torch.dtype | None = None
+) -> tuple[float, float, float]:
+    """Along a run in half precision: the least cosine of each direction, and the largest difference of β.
+
+    Each step is proposed twice from the same state, as the run takes it and in float32.
+
+    Args:
+        coarser: dtype that the main model's weights are rounded to for the run's own proposals.
+    """
+    main, cosines, differences = training.networks["main"], [], []
+    for step in range(steps):
+        exact = main.vector.detach().clone()
+        main.vector.data.copy_(exact.to(coarser or exact.dtype))
+        found = proposal(training, step)
+        main.vector.data.copy_(exact)
+        settings = main.autocast, main.loss_scale
+        main.autocast = main.loss_scale = None
+        expected = proposal(training, step)
+        main.autocast, main.loss_scale = settings
+        cosines.append([float(torch.cosine_similarity(found[i], expected[i], dim=0)) for i in range(2)])
+        differences.append(abs(float(found[2] - expected[2])))
+        training.step(training.loader.batch(step))
+    of_main, of_meta = zip(*cosines, strict=True)
+    return min(of_main), min(of_meta), max(differences)
 
 
 # bf16 rounds at 2⁻⁹, fp16 at 2⁻¹²; the errors of some twenty layers add up.
@@ -38,6 +67,22 @@ def test_directions_are_float32_and_near_those_of_float32(precision: str, least:
     assert torch.cosine_similarity(meta, expected_meta, dim=0) > least
     assert abs(float(beta - expected_beta)) < 0.02
     assert not torch.equal(main, expected_main)
+
+
+@pytest.mark.parametrize(("precision", "least"), [("bf16", 0.98), ("fp16", 0.995)])
+def test_fifty_steps_stay_near_float32(precision: str, least: float) -> None:
+    main, meta, beta = farthest_from_float32(make_training(precision), 50)
+    assert main > least
+    assert meta > 0.9999
+    # β is some 0.2 to 0.4 here.
+    assert beta < 0.01
+
+
+def test_weights_rounded_to_three_bits_do_not_stay_near_float32() -> None:
+    main, meta, beta = farthest_from_float32(make_training("bf16"), 5, coarser=torch.float8_e5m2)
+    assert main < 0.98
+    assert meta < 0.9999
+    assert beta > 0.01
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
