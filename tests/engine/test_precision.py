@@ -75,14 +75,14 @@ def test_fifty_steps_stay_near_float32(precision: str, least: float) -> None:
     assert main > least
     assert meta > 0.9999
     # β is some 0.2 to 0.4 here.
-    assert beta < 0.01
+    assert beta < 0.006
 
 
 def test_weights_rounded_to_three_bits_do_not_stay_near_float32() -> None:
-    main, meta, beta = farthest_from_float32(make_training("bf16"), 5, coarser=torch.float8_e5m2)
-    assert main < 0.98
+    main, meta, beta = farthest_from_float32(make_training("bf16"), 20, coarser=torch.float8_e5m2)
+    assert main < 0.95
     assert meta < 0.9999
-    assert beta > 0.01
+    assert beta > 0.006
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
