@@ -40,9 +40,9 @@ def runtime_of(communicator: Communicator) -> Runtime:
     )
 
 
-def alone() -> Runtime:
+def alone(device: str = "cpu") -> Runtime:
     """A runtime of one process."""
-    return runtime_of(Communicator(torch.device("cpu")))
+    return runtime_of(Communicator(torch.device(device)))
 
 
 def train_until(config: RunConfig, folder: Path, runtime: Runtime, stop_after: int | None = None) -> dict | None:
