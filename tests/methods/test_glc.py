@@ -49,15 +49,16 @@ def test_trusted_labels_are_not_corrected() -> None:
 def test_the_matrix_is_the_mean_prediction_of_each_class() -> None:
     learner = make_learner("glc", Communicator(CPU), epoch=EPOCHS)
     interlude = WholeInterlude(learner.networks)
+    clean = slice(-12, None)
+    interlude.labels[clean] = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3])
+    learner.method.begin_epoch(learner.networks, interlude)
     main = learner.networks["main"]
     main.module.eval()
-    clean = slice(-12, None)
     with torch.no_grad():
         probabilities = main(interlude.images[clean])[0].softmax(dim=1)
     labels = interlude.labels[clean]
     expected = torch.stack([probabilities[labels == k].mean(dim=0) for k in range(NUM_CLASSES)])
     torch.testing.assert_close(learner.method.memory["transition"], expected)
-    learner.method.begin_epoch(learner.networks, interlude)
     assert interlude.restarted == ["main"]
 
 
