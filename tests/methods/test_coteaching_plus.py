@@ -44,7 +44,7 @@ def expected_directions(learner: Learner, step: int, epoch: int) -> dict[str, Te
     return found
 
 
-@pytest.mark.parametrize("epoch", [0, 5, 30])
+@pytest.mark.parametrize("epoch", [0, 5, 20, 30])
 def test_each_learns_on_what_the_other_picks(epoch: int) -> None:
     learner = make_learner("coteaching-plus", Communicator(CPU), epoch=epoch, forget_rate=0.5)
     run_steps(learner, 2)
