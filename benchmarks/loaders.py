@@ -1,16 +1,19 @@
 """Throughput of the loader backends, beside the bars.
 
-    python benchmarks/loaders.py --data-dir DATA [--rounds 31] [--threads 1]
+    python -m benchmarks.loaders --data-dir DATA [--rounds 31] [--threads 1] [--device cuda] [--json]
 
 Every backend gives batches of 100 augmented, normalised CIFAR-10 images (or random images of that size, without
-``--data-dir``) on the CPU. Rounds are interleaved in one process; a figure is the median over rounds with the lowest
-and the highest. ``torchvision`` is what people write by hand: a ``DataLoader`` with 2 workers that crops, flips and
-normalises image by image with ``torchvision.transforms.v2``; ``dataloader`` is this program's backend, with 2 workers
-too. The share of loading is measured against the training step of EBOMLC with a ResNet-32.
+``--data-dir``) on the CPU, or on a GPU. Rounds are interleaved in one process; a figure is the median over rounds with
+the lowest and the highest. ``torchvision`` is what people write by hand: a ``DataLoader`` with 2 workers that crops,
+flips and normalises image by image with ``torchvision.transforms.v2``, and stays on the CPU; ``dataloader`` is this
+program's backend, with 2 workers too. The share of loading is measured against the training step of EBOMLC with a
+ResNet-32.
 """
 
 import argparse
+import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -41,14 +44,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--steps", type=int, default=60, help="batches of a round")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--json", action="store_true", help="print every round's figures as JSON instead")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    dataset = data_set(given.data_dir)
+    dataset, device = data_set(given.data_dir), torch.device(given.device)
     with tempfile.TemporaryDirectory() as folder:
-        rates = measure(dataset, Path(folder), given.steps, given.rounds)
+        rates = measure(dataset, Path(folder), given.steps, given.rounds, device)
+    step = step_seconds(dataset, device)
+    if given.json:
+        print(json.dumps({"images_per_second": rates, "step_seconds": step, "device": given.device}))
+        return
     for name, values in rates.items():
         print(f"{name:<12}{shown(values)} images/s")
-    step = step_seconds(dataset)
     print(f"{'step':<12}{1000 * step:.1f} ms, EBOMLC, ResNet-32, {BATCH} + {BATCH} images, fp32")
     report(rates, step)
 
@@ -80,20 +88,22 @@ def data_set(folder: Path | None) -> NoisyDataset:
     )
 
 
-def measure(dataset: NoisyDataset, folder: Path, steps: int, rounds: int) -> dict[str, list[float]]:
+def measure(
+    dataset: NoisyDataset, folder: Path, steps: int, rounds: int, device: torch.device
+) -> dict[str, list[float]]:
     """Images a second of every backend in every round, the backends in turn."""
     sources: dict[str, Callable[[int], object]] = {"torchvision": ByHand(dataset).batch}
     loaders: list[PairedLoader] = []
     for name in ("dataloader", "resident", "ffcv"):
         if name == "ffcv":
             if not has_ffcv():
-                print("ffcv is not installed: left out")
+                print("ffcv is not installed: left out", file=sys.stderr)
                 continue
             from ebomlc_dist.data.pack_writer import write_pack
 
             assert isinstance(dataset.images, Tensor)
             write_pack(folder, dataset.images, digest_of(dataset.images, None))
-        loaders.append(loader(dataset, name, folder))
+        loaders.append(loader(dataset, name, folder, device))
         sources[name] = loaders[-1].batch
     at = dict.fromkeys(sources, 0)
     rates: dict[str, list[float]] = {name: [] for name in sources}
@@ -102,9 +112,11 @@ def measure(dataset: NoisyDataset, folder: Path, steps: int, rounds: int) -> dic
             # A round begins with what was read ahead while another backend was measured: let it run off.
             for step in range(at[name], at[name] + 20):
                 batch(step)
+            settle(device)
             began = time.perf_counter()
             for step in range(at[name] + 20, at[name] + 20 + steps):
                 batch(step)
+            settle(device)
             if number:  # the first one warms up
                 rates[name].append(BATCH * steps / (time.perf_counter() - began))
             at[name] += 20 + steps
@@ -113,11 +125,17 @@ def measure(dataset: NoisyDataset, folder: Path, steps: int, rounds: int) -> dic
     return rates
 
 
-def loader(dataset: NoisyDataset, name: str, folder: Path) -> PairedLoader:
+def settle(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def loader(dataset: NoisyDataset, name: str, folder: Path, device: torch.device) -> PairedLoader:
     """One backend, as training opens it."""
     data = DataConfig.model_validate({"loader": name, "num_workers": WORKERS, "pack_dir": folder})
     train = TrainConfig(global_noisy_batch_size=BATCH, global_clean_batch_size=BATCH)
-    return build_loader(dataset, Streams(), data, train, SeedConfig(), rank=0, world_size=1, device="cpu")
+    return build_loader(dataset, Streams(), data, train, SeedConfig(), rank=0, world_size=1, device=device)
 
 
 class ByHand(Dataset[tuple[Tensor, int]]):
@@ -154,23 +172,24 @@ class ByHand(Dataset[tuple[Tensor, int]]):
             yield from batches
 
 
-def step_seconds(dataset: NoisyDataset, steps: int = 7) -> float:
+def step_seconds(dataset: NoisyDataset, device: torch.device, steps: int = 7) -> float:
     """Median seconds of a training step without its loading."""
     from ebomlc_dist.distributed.communicator import Communicator
     from ebomlc_dist.distributed.runtime import Runtime
     from ebomlc_dist.engine.build import build
 
-    cpu = torch.device("cpu")
-    alone = Communicator(cpu)
+    alone = Communicator(device)
     runtime = Runtime(
-        communicator=alone, patient=alone, device=cpu, rank=0, world_size=1, local_rank=0, under_launcher=False
+        communicator=alone, patient=alone, device=device, rank=0, world_size=1, local_rank=0, under_launcher=False
     )
     training = build(RunConfig(method=config_from_mapping({"name": "ebomlc"})), dataset, runtime)
     taken = []
     for step in range(steps + 2):
         batch = training.loader.batch(step)
+        settle(device)
         began = time.perf_counter()
         training.step(batch)
+        settle(device)
         taken.append(time.perf_counter() - began)
     return statistics.median(taken[2:])
 
