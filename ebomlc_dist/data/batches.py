@@ -9,7 +9,6 @@ from ebomlc_dist.data.loader import Pixels, StreamInputs
 from ebomlc_dist.data.share import Share
 from ebomlc_dist.methods.contract import Batch
 
-
 _FIXED_ROWS = 3
 
 

@@ -83,8 +83,7 @@ class PairedLoader:
             index, labels = (values[positions.cpu()] for values in _union(dataset))
             order = (SELECTED, number, epoch)
             first, second = (
-                _Selection(make(index, labels, noisy_size, order, (*order, view)), positions)
-                for view in range(2)
+                _Selection(make(index, labels, noisy_size, order, (*order, view)), positions) for view in range(2)
             )
             self.selected[name] = (first, second)
 
