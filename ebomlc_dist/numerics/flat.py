@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._functorch import config as functorch_config
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
@@ -58,6 +59,8 @@ class FlatModule:
         _become_views(list(buffers.values()), self.statistics)
         self._compiled: Callable[..., Any] | None = None
         if compiled:
+            # Two backward passes go through one graph where a method learns twice from the same forward pass.
+            functorch_config.donated_buffer = False
             self._compiled = torch.compile(self._pass, fullgraph=True, dynamic=False)
             self.parameters = [self.vector]
 
