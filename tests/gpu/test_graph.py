@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.epochs import begin_epoch
@@ -19,7 +18,7 @@ from ebomlc_dist.engine.program import EagerProgram, RecordedProgram, make_progr
 from ebomlc_dist.engine.run import steps_of, train
 from ebomlc_dist.methods import config_from_mapping
 from tests.methods.rows import ROWS
-from tests.support.runs import outcome, runtime_of, tiny_config, train_until
+from tests.support.runs import alone, outcome, tiny_config, train_until
 
 pytestmark = pytest.mark.gpu
 # Kernels that add in whatever order differ from one run to the next; float32, and a few steps.
@@ -30,7 +29,7 @@ BOUND = 1e-3
 def runtime() -> Runtime:
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
-    return runtime_of(Communicator(torch.device("cuda", torch.cuda.current_device())))
+    return alone("cuda")
 
 
 def config_of(method: str, seed: int = 0, **train: object) -> RunConfig:
@@ -58,8 +57,9 @@ def distance(first: Tensor, second: Tensor) -> float:
     return float((first - second).norm() / second.norm().clamp_min(1e-30))
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
-@pytest.mark.parametrize("method", ROWS)
+@pytest.mark.parametrize(
+    ("method", "precision"), [*((name, "no") for name in ROWS), ("ebomlc", "bf16"), ("mlc", "fp16")]
+)
 def test_a_captured_step_is_the_eager_one(method: str, precision: str, runtime: Runtime) -> None:
     expected = moved(config_of(method, cuda_graph=False, precision=precision), runtime)[1]
     found = moved(config_of(method, precision=precision), runtime)[1]
