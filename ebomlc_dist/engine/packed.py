@@ -4,14 +4,14 @@ What torch and the process have only once is put in place for the run whose turn
 stream, the context that its log lies in. So each run is the one that it would be alone, and ends for itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.run import Steps, logged_in_files
@@ -43,7 +43,7 @@ def train_packed(
     """
     found: dict[Path, Ended] = {}
     with Signals() as signals, logged_in_files():
-        lanes = [_Lane(folder, begin(runtime.apart(), signals), runtime.device) for folder, begin in runs]
+        lanes = [_Lane(folder, begin, runtime, signals) for folder, begin in runs]
         while lanes:
             for lane in list(lanes):
                 try:
@@ -63,13 +63,19 @@ def train_packed(
 class _Lane:
     """One run's place in the process."""
 
-    def __init__(self, folder: Path, steps: Steps, device: torch.device) -> None:
+    def __init__(self, folder: Path, begin: Begin, runtime: Runtime, signals: Signals) -> None:
         self.folder = folder
-        self._steps = steps
-        self._device = device
         self._context = copy_context()
-        self._draws = _generators(device)
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._draws = torch.get_rng_state()
+        self._gpu: torch.Generator | None = None
+        self._stream: torch.cuda.Stream | None = None
+        if runtime.device.type == "cuda":
+            index = torch.cuda.current_device() if runtime.device.index is None else runtime.device.index
+            self._gpu = torch.cuda.default_generators[index]
+            # A graph reads seed and offset from memory of the state that it was recorded with: each run has its own.
+            self._gpu_draws = self._gpu.clone_state()
+            self._stream = torch.cuda.Stream(runtime.device)
+        self._steps: Steps = self._within(lambda: begin(runtime.apart(), signals))
 
     def step(self) -> Ended | None:
         """One step; how the run ended, where it did."""
@@ -90,22 +96,20 @@ class _Lane:
             return
 
     def _within(self, act: Callable[[], T]) -> T:
-        others = _generators(self._device)
-        _put(self._draws, self._device)
+        with torch.cuda.stream(self._stream), self._own_draws():
+            return self._context.run(act)
+
+    @contextmanager
+    def _own_draws(self) -> Iterator[None]:
+        others = torch.get_rng_state()
+        others_on_gpu = self._gpu.graphsafe_get_state() if self._gpu is not None else None
+        torch.set_rng_state(self._draws)
+        if self._gpu is not None:
+            self._gpu.graphsafe_set_state(self._gpu_draws)
         try:
-            with torch.cuda.stream(self._stream):
-                return self._context.run(act)
+            yield
         finally:
-            self._draws = _generators(self._device)
-            _put(others, self._device)
-
-
-def _generators(device: torch.device) -> list[Tensor]:
-    on_gpu = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *on_gpu]
-
-
-def _put(states: list[Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
+            self._draws = torch.get_rng_state()
+            torch.set_rng_state(others)
+            if self._gpu is not None and others_on_gpu is not None:
+                self._gpu.graphsafe_set_state(others_on_gpu)
