@@ -44,8 +44,12 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints: bool) -> None:
     """The figures of the runs that ended, where they lie, and what to do with them."""
-    headings = ["method", *(f"{heading} %" for heading, _ in _FIGURES)]
-    print_table(headings, [[str(s.get("method")), *(_per_cent(s.get(key)) for _, key in _FIGURES)] for s in summaries])
+    names = [str(summary.get("method")) for summary in summaries]
+    told_apart = len(set(names)) == len(names)
+    headings = ["method" if told_apart else "run", *(f"{heading} %" for heading, _ in _FIGURES)]
+    names = names if told_apart else [Path(summary["run"]).name for summary in summaries]
+    figures = [[_per_cent(summary.get(key)) for _, key in _FIGURES] for summary in summaries]
+    print_table(headings, [[name, *row] for name, row in zip(names, figures, strict=True)])
     print()
     for summary in summaries:
         print(f"run: {summary['run']}")
