@@ -90,6 +90,8 @@ def _request(given: dict[str, Any]) -> "Request":
     settings = [Setting(f.key, given[_name(f)], f.names[0]) for f in FLAGS if given[_name(f)] is not None]
     if given["skip_unreadable"]:
         settings.append(Setting("data.skip_unreadable", "true", "--skip-unreadable"))
+    if given["clean_from_noisy"]:
+        settings.append(Setting("data.clean_from_noisy", "true", "--clean-from-noisy"))
     return Request(
         recipe=given["recipe"],
         config_file=given["config"],
@@ -132,6 +134,11 @@ _RUN = {
     "skip_unreadable": _parameter(
         "skip_unreadable",
         _option(bool, "--skip-unreadable", help="Train without the images that cannot be read."),
+        default=False,
+    ),
+    "clean_from_noisy": _parameter(
+        "clean_from_noisy",
+        _option(bool, "--clean-from-noisy", help="No trusted images: choose --clean-size of the noisy ones."),
         default=False,
     ),
     "tiny": _parameter("tiny", _option(bool, "--tiny", help="The recipe's small variant: seconds."), default=False),

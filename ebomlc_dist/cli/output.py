@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ebomlc_dist.reporting.purity import purity_text
+
 # Heading, and key in summary.json; all in per cent.
 _FIGURES = (
     ("test accuracy", "accuracy_last"),
@@ -45,10 +47,14 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints: bool) -> None:
     """The figures of the runs that ended, where they lie, and what to do with them."""
     headings = ["method", *(f"{heading} %" for heading, _ in _FIGURES)]
-    print_table(headings, [[str(s.get("method")), *(_per_cent(s.get(key)) for _, key in _FIGURES)] for s in summaries])
+    rows = [[_marked(s), *(_per_cent(s.get(key)) for _, key in _FIGURES)] for s in summaries]
+    print_table(headings, rows)
     print()
     for summary in summaries:
         print(f"run: {summary['run']}")
+    if chosen := [summary for summary in summaries if summary.get("trusted_purity")]:
+        purity = purity_text(chosen[0]["trusted_purity"])
+        print(f"\n* trusted images: {chosen[0]['num_clean']} chosen from the noisy ones, {purity}")
     if hints:
         run = shlex.quote(str(summaries[0]["run"]))
         print("\nnext:")
@@ -56,6 +62,11 @@ def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints
         print(f"  {command_name('ebomlc')} audit {run}")
         print(f"  {command_name('ebomlc')} predict {run} --images DIR --output predictions.csv")
         print(f"  {command_name('tensorboard')} --logdir {shlex.quote(str(output))}")
+
+
+def _marked(summary: Mapping[str, Any]) -> str:
+    """The method's name, with a star where its trusted images were chosen from the noisy ones."""
+    return f"{summary.get('method')}{' *' if summary.get('trusted_purity') else ''}"
 
 
 def command_name(name: str) -> str:

@@ -32,6 +32,7 @@ class BatchLoader:
         *,
         device: torch.device | str,
         trusted_from: int | None = None,
+        old_labels: Tensor | None = None,
     ) -> None:
         """Put what is not yet on the device there; tensors that are there already are shared, not copied.
 
@@ -43,6 +44,7 @@ class BatchLoader:
             mean, std: (C,) float32.
             device: where batches are made.
             trusted_from: position from which on the set's labels are trusted ones; None where none is told apart.
+            old_labels: (n,) int64, see `Batch`.
         """
         if len(labels) != share.stream.size:
             raise ValueError(f"{len(labels)} labels and a stream over {share.stream.size} do not fit")
@@ -53,6 +55,7 @@ class BatchLoader:
         self.pixels = pixels
         self._device = torch.device(device)
         self._labels, self._mean, self._std = (tensor.to(self._device) for tensor in (labels, mean, std))
+        self._old_labels = None if old_labels is None else old_labels.to(self._device)
 
     def batch(self, step: int) -> Batch:
         """This rank's share of global batch ``step``; see `Batch` for an empty share."""
@@ -72,6 +75,7 @@ class BatchLoader:
             total=self.share.total,
             positions=packed[0],
             trusted=None if self._trusted_from is None else packed[0] >= self._trusted_from,
+            old_labels=None if self._old_labels is None else self._old_labels[packed[0]],
         )
 
     def close(self) -> None:

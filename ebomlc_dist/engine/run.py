@@ -1,7 +1,7 @@
 """One run, from a configuration and a folder to a summary."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from ebomlc_dist.reporting.progress import ProgressReport
 from ebomlc_dist.reporting.record import RunRecord, SilentRecord
 
 log = logging.getLogger(__name__)
+Data = NoisyDataset | Callable[[], NoisyDataset]
 STOPPED_CODE = 75
 INTERRUPTED_CODE = 130
 
@@ -56,7 +57,7 @@ def train(
     quiet: bool = False,
     overrides: list[str] | None = None,
     sources: Mapping[str, str] | None = None,
-    dataset: NoisyDataset | None = None,
+    dataset: Data | None = None,
     runtime: Runtime,
 ) -> dict[str, Any]:
     """Train one run into ``folder``; every rank calls it with the same arguments. Returns the summary.
@@ -68,7 +69,8 @@ def train(
         quiet: no progress.
         overrides: what the person changed, for ``overrides.txt``.
         sources: where values of the configuration came from, for the start panel.
-        dataset: data that are in memory already, instead of those the configuration names.
+        dataset: data instead of those the configuration names: in memory already, or what prepares them (collective,
+            once the folder is claimed).
         runtime: the processes.
 
     Raises:
@@ -91,12 +93,14 @@ def train(
 
 
 def _prepare(
-    config: RunConfig, paths: RunFolder, dataset: NoisyDataset | None, resume: bool, runtime: Runtime
+    config: RunConfig, paths: RunFolder, dataset: Data | None, resume: bool, runtime: Runtime
 ) -> tuple[Checkpoint | None, Training]:
     """Everything that can be refused is refused here."""
     check(config, runtime)
     if dataset is None:
         dataset = load_everywhere(config, runtime)
+    elif not isinstance(dataset, NoisyDataset):
+        dataset = dataset()
     checkpoint = None
     if resume:
         runtime.on_first_rank(lambda: check_same_run(paths, config))

@@ -49,7 +49,7 @@ class EbomlcReleased(MixtureCorrection):
         assert batch.clean is not None
         count = self.lower_count(batch)
 
-        upper_sum = self.upper_sum(networks, batch.clean, batch.clean.labels)
+        upper_sum = self.upper_sum(networks, batch.clean, batch.clean.labels, config.mixture)
         upper = reducer.mean_of_sums([*gradients(upper_sum, [main, meta]), upper_sum.detach()], batch.clean.count)
 
         lower_sum, soft_here, soft_labels = self._lower(networks, main, batch)
