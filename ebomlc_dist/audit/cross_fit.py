@@ -124,5 +124,7 @@ def _without(dataset: NoisyDataset, held_out: Tensor) -> NoisyDataset:
         true_labels=true,
         clean_index=dataset.clean_index[clean],
         clean_labels=dataset.clean_labels[clean],
+        clean_old_labels=None if dataset.clean_old_labels is None else dataset.clean_old_labels[clean],
+        clean_true_labels=None if dataset.clean_true_labels is None else dataset.clean_true_labels[clean],
         noise_rate_realised=None if true is None else realised_rate(true, labels),
     )
