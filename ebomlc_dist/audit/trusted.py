@@ -8,7 +8,7 @@ some may be wrong: the estimated purity (`three_views`) goes wherever a result g
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.split_file import read_document, split_document
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.prepare import load_everywhere
 from ebomlc_dist.engine.scores import score
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.durable import write_json
@@ -34,6 +35,16 @@ ROUNDS, FOLDS = 2, 3
 _SHARE_OF_EPOCHS = 3
 _LEAST = 1e-12
 log = logging.getLogger(__name__)
+
+
+def chooser(config: RunConfig, folder: Path, runtime: Runtime, *, quiet: bool) -> Callable[[], NoisyDataset] | None:
+    """What prepares the data of a run, for `ebomlc_dist.engine.run.train`; None where nothing is to be chosen.
+
+    Runs that share ``folder`` share the choice.
+    """
+    if not config.data.clean_from_noisy:
+        return None
+    return lambda: trusted_from_noisy(config, load_everywhere(config, runtime), folder, runtime, quiet=quiet)
 
 
 def trusted_from_noisy(

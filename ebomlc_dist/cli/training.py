@@ -4,7 +4,6 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,8 +17,6 @@ from ebomlc_dist.errors import InputError
 
 if TYPE_CHECKING:
     from ebomlc_dist.cli.processes import Processes
-    from ebomlc_dist.config import RunConfig
-    from ebomlc_dist.data.dataset import NoisyDataset
     from ebomlc_dist.distributed.runtime import Runtime
     from ebomlc_dist.recipes.assemble import Request, Resolved
 
@@ -155,6 +152,8 @@ def _train_in_several(start: _Start, processes: "Processes", arguments: list[str
 
 def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
     """Train in this process, which may be one of several that a launcher started."""
+    from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
+    from ebomlc_dist.audit.trusted import chooser
     from ebomlc_dist.distributed.runtime import Runtime
     from ebomlc_dist.engine.run import Stopped
     from ebomlc_dist.engine.run import train as train_one
@@ -171,7 +170,7 @@ def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
                 quiet=quiet,
                 overrides=run.overrides,
                 sources=run.sources,
-                dataset=_data(run.config, output, runtime, quiet=quiet),
+                dataset=chooser(run.config, output / TRUSTED, runtime, quiet=quiet),
                 runtime=runtime,
             )
             for run, folder in zip(start.runs, start.folders(output), strict=True)
@@ -188,16 +187,6 @@ def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
         return 0 if runtime.under_launcher else stopped.code
     finally:
         runtime.close()
-
-
-def _data(config: "RunConfig", output: Path, runtime: "Runtime", *, quiet: bool) -> "Callable[[], NoisyDataset] | None":
-    """What prepares the data of a run that has no trusted set; all runs of one command share the choice."""
-    if not config.data.clean_from_noisy:
-        return None
-    from ebomlc_dist.audit.trusted import FOLDER, trusted_from_noisy
-    from ebomlc_dist.engine.prepare import load_everywhere
-
-    return lambda: trusted_from_noisy(config, load_everywhere(config, runtime), output / FOLDER, runtime, quiet=quiet)
 
 
 def _describe(start: _Start) -> int:

@@ -101,6 +101,10 @@ def _prepare(
         dataset = load_everywhere(config, runtime)
     elif not isinstance(dataset, NoisyDataset):
         dataset = dataset()
+    if dataset.from_noisy and len(dataset.clean_index) and dataset.purity is None:
+        raise InputError(
+            "the trusted images have not been chosen from the noisy ones; train by `ebomlc train … --clean-from-noisy`"
+        )
     checkpoint = None
     if resume:
         runtime.on_first_rank(lambda: check_same_run(paths, config))

@@ -123,6 +123,11 @@ def test_a_choice_among_other_images_is_refused(run: RunFolder) -> None:
         chosen(smaller, run.root / "trusted")
 
 
+def test_what_only_stands_in_for_a_choice_is_not_trained_on(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="have not been chosen"):
+        train(digits(), tmp_path / "run", quiet=True, runtime=alone())
+
+
 def test_a_stopped_choice_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ebomlc_dist.audit import cross_fit
 
