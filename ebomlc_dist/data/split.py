@@ -81,7 +81,7 @@ def draw_indices(
     elif needs_clean:
         raise InputError(
             "this method needs trusted images and the labels of these data are taken as noisy; give "
-            f"{data.data_dir / 'clean'}/<class>/* or --clean-csv"
+            f"{data.data_dir / 'clean'}/<class>/* or --clean-csv, or let --clean-from-noisy choose some"
         )
     noisy = np.setdiff1d(np.arange(len(labels)), held_out)
     if data.noisy_size is not None:
