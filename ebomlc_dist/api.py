@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ebomlc_dist.audit.run import Options, audit
+from ebomlc_dist.audit.trusted import FOLDER, trusted_from_noisy
 from ebomlc_dist.data.augment import normalise
 from ebomlc_dist.data.build import from_source, load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset, Source
@@ -198,7 +199,8 @@ def fit(
     Args:
         images: (N, H, W) or (N, H, W, C) uint8.
         labels: (N,) integers 0 … K−1, noisy; right where ``trusted`` says so.
-        trusted: indices (Nc,) of images whose label is right; needed by methods that use a trusted set.
+        trusted: indices (Nc,) of images whose label is right; needed by methods that use a trusted set, unless
+            ``settings`` has ``data.clean_from_noisy``.
         method: as in ``ebomlc list methods``.
         test: images and true labels, for evaluation only.
         class_names: K names; by default the numbers.
@@ -213,11 +215,19 @@ def fit(
     (resolved,) = resolve(Request(recipe="folder", methods=(method,), assignments=assignments))
     config = resolved.config.model_copy(update={"data": resolved.config.data.model_copy(update={"dataset": ARRAYS})})
     source = _source(images, labels, trusted, test, class_names, config.data.image_size)
-    dataset = from_source(source, config.data, config.noise, config.seeds, needs_clean=needs_clean(config))
+    drawn = from_source(source, config.data, config.noise, config.seeds, needs_clean=needs_clean(config))
     folder = Path(tempfile.mkdtemp(prefix="ebomlc-")) if output_dir is None else Path(output_dir)
     runtime = Runtime.start(config.train)
+    dataset = drawn
+
+    def data() -> NoisyDataset:
+        nonlocal dataset
+        if config.data.clean_from_noisy:
+            dataset = trusted_from_noisy(config, drawn, folder / FOLDER, runtime, quiet=quiet)
+        return dataset
+
     try:
-        train(config, folder, quiet=quiet, overrides=resolved.overrides, dataset=dataset, runtime=runtime)
+        train(config, folder, quiet=quiet, overrides=resolved.overrides, dataset=data, runtime=runtime)
     finally:
         runtime.close()
     return TrainedRun(folder, dataset)

@@ -28,6 +28,7 @@ class DataConfig(Section):
     clean_csv: Path | None = Field(None, description="`path,label` of the trusted images (dataset folder)")
     test_csv: Path | None = Field(None, description="`path,label` of the test images (dataset folder)")
     clean_size: int = Field(1000, ge=1, description="trusted images, stratified")
+    clean_from_noisy: bool = Field(False, description="choose the trusted images from the noisy ones, by cross-fitting")
     split: Path | None = Field(None, description="split.json of an earlier run, used instead of a new split")
     split_kind: Literal["disjoint", "leaky"] = "disjoint"
     noisy_size: int | None = Field(None, ge=1, description="use only so many noisy images, stratified")

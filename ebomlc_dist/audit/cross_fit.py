@@ -42,10 +42,10 @@ class Fold:
     held_out: Tensor
 
 
-def fold_of_images(dataset: NoisyDataset, num_folds: int) -> Tensor:
-    """(N,) int64: the fold of every training image, −1 for images that the run does not use."""
+def fold_of_images(dataset: NoisyDataset, num_folds: int, turn: int = 0) -> Tensor:
+    """(N,) int64: the fold of every training image, −1 for images that the run does not use. Turns deal otherwise."""
     folds = torch.full((len(dataset.images),), -1)
-    rng = np.random.Generator(np.random.PCG64(_SEED))
+    rng = np.random.Generator(np.random.PCG64(_SEED + turn))
     for index, labels in ((dataset.clean_index, dataset.clean_labels), (dataset.noisy_index, dataset.noisy_labels)):
         # Dealt out class by class, in a drawn order.
         order = np.lexsort((rng.random(len(index)), labels.numpy()))
@@ -70,7 +70,14 @@ def check_folds(dataset: NoisyDataset, num_folds: int, *, needs_trusted: bool) -
 
 
 def cross_fit(
-    config: RunConfig, dataset: NoisyDataset, num_folds: int, folder: Path, runtime: Runtime, *, quiet: bool
+    config: RunConfig,
+    dataset: NoisyDataset,
+    num_folds: int,
+    folder: Path,
+    runtime: Runtime,
+    *,
+    quiet: bool,
+    turn: int = 0,
 ) -> Iterator[Fold]:
     """Train the models one after another and give each with its fold. Collective.
 
@@ -80,6 +87,7 @@ def cross_fit(
         num_folds: checked by `check_folds`.
         folder: each model's run goes into ``fold-<k>`` below it; finished ones are used as they are.
         quiet: no progress.
+        turn: another number deals the folds out otherwise.
 
     Raises:
         Stopped: asked to stop; the same call goes on.
@@ -87,7 +95,7 @@ def cross_fit(
     """
     own = config.train.model_copy(update={"epoch_scores": False, "trackers": ()})
     config = config.model_copy(update={"train": own})
-    folds = fold_of_images(dataset, num_folds)
+    folds = fold_of_images(dataset, num_folds, turn)
     for number in range(num_folds):
         held_out = folds == number
         part = _without(dataset, held_out)
@@ -116,5 +124,7 @@ def _without(dataset: NoisyDataset, held_out: Tensor) -> NoisyDataset:
         true_labels=true,
         clean_index=dataset.clean_index[clean],
         clean_labels=dataset.clean_labels[clean],
+        clean_old_labels=None if dataset.clean_old_labels is None else dataset.clean_old_labels[clean],
+        clean_true_labels=None if dataset.clean_true_labels is None else dataset.clean_true_labels[clean],
         noise_rate_realised=None if true is None else realised_rate(true, labels),
     )

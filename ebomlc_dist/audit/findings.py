@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ebomlc_dist.audit.noise import NoiseEstimate
 from ebomlc_dist.audit.precision import Cases, precision_at
 from ebomlc_dist.audit.table import ScoreTable
+from ebomlc_dist.reporting.purity import Figures
 
 Kind = Literal["confidence", "epochs", "posterior"]
 Relabel = Literal["corrector", "prediction", "posterior"]
@@ -30,6 +31,7 @@ class Subject:
         in_sample: whether the scores come from models that were trained on the very images.
         confidence: probability from which on a proposed label replaces the given one.
         true: (n,) true labels where they are known, for figures only.
+        purity: of trusted images that were chosen from the noisy ones, see `purity_figures`; None for others.
     """
 
     ids: Sequence[str]
@@ -40,6 +42,7 @@ class Subject:
     in_sample: bool
     confidence: float
     true: NDArray[np.int64] | None = None
+    purity: Figures | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ebomlc_dist.audit.images import ImageFiles
 from ebomlc_dist.audit.summary import given_to_corrected
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.files.durable import write_bytes
+from ebomlc_dist.reporting.purity import purity_text
 
 HEAT_CLASSES = 20
 _SHADES = 9
@@ -35,13 +36,20 @@ def write_page(
         "key": findings.subject.key,
         "classes": findings.subject.class_names,
         "cards": cards,
-        "trusted": [
-            [dataset.ids[row], label]
-            for row, label in zip(dataset.clean_index.tolist(), dataset.clean_labels.tolist(), strict=True)
-        ],
+        "trusted": _trusted(dataset),
         "store": hashlib.sha256(json.dumps([summary, [card["id"] for card in cards]]).encode()).hexdigest()[:16],
     }
     write_bytes(path, render(findings, summary, data).encode())
+
+
+def _trusted(dataset: NoisyDataset) -> list[tuple[str, int, int]]:
+    """Id, label and old noisy label (−1 where unknown) of the trusted images; nothing of those nobody has checked."""
+    if dataset.from_noisy:
+        return []
+    ids = [dataset.ids[row] for row in dataset.clean_index.tolist()]
+    old = dataset.clean_old_labels
+    old_labels = [-1] * len(ids) if old is None else old.tolist()
+    return list(zip(ids, dataset.clean_labels.tolist(), old_labels, strict=True))
 
 
 def render(findings: Findings, summary: dict[str, Any], data: dict[str, Any], *, escape: bool = True) -> str:
@@ -50,7 +58,13 @@ def render(findings: Findings, summary: dict[str, Any], data: dict[str, Any], *,
     environment = Environment(
         loader=loader, autoescape=escape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"shown": visible, "per_cent": _per_cent, "interval": _interval, "count": _count}
+    environment.filters |= {
+        "shown": visible,
+        "per_cent": _per_cent,
+        "interval": _interval,
+        "count": _count,
+        "purity": purity_text,
+    }
     script, style = (Markup(_source(loader, environment, name)) for name in ("report.js", "report.css"))
     policy = (
         f"default-src 'none'; img-src data:; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "

@@ -30,6 +30,7 @@ from ebomlc_dist.files.durable import write_json
 from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, write_status
 from ebomlc_dist.methods import method_class
 from ebomlc_dist.numerics.noise import realised_rate
+from ebomlc_dist.reporting.purity import purity_figures
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +171,7 @@ def _subject(
         in_sample=in_sample,
         confidence=options.confidence,
         true=None if dataset.true_labels is None else dataset.true_labels.numpy(),
+        purity=purity_figures(dataset.purity, dataset.true_purity) if dataset.from_noisy else None,
     )
 
 
@@ -203,7 +205,10 @@ def _nameless(findings: Findings, dataset: NoisyDataset, images: ImageFiles) -> 
 
 
 def _corrected_split(findings: Findings, dataset: NoisyDataset) -> dict[str, Any]:
-    """The run's split with the labels for a next round, as ``--split FILE --noise none`` takes them."""
+    """The run's split with the labels for a next round, as ``--split FILE --noise none`` takes them.
+
+    The trusted images' old labels are left out: they came with the noise that is now corrected.
+    """
     labels = torch.from_numpy(findings.final_labels().astype("int64"))
     true = dataset.true_labels
     return split_document(
@@ -211,6 +216,7 @@ def _corrected_split(findings: Findings, dataset: NoisyDataset) -> dict[str, Any
             dataset,
             noisy_labels=labels,
             noise_rate_nominal=None,
+            clean_old_labels=None,
             noise_rate_realised=None if true is None else realised_rate(true, labels),
         )
     )

@@ -35,6 +35,7 @@ def summarise(findings: Findings, run: Path) -> dict[str, Any]:
         "cross_fit": subject.folds,
         "in_sample": subject.in_sample,
         "num_images": len(table),
+        "trusted_purity": subject.purity,
         "num_trusted": len(np.unique(findings.cases.image)),
         "noise_rate": _per_cent(noise.rate),
         "noise_rate_uses_trusted": noise.uses_trusted,

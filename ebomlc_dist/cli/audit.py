@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ebomlc_dist.cli.output import command_name, print_json, print_table
+from ebomlc_dist.reporting.purity import purity_text
 
 if TYPE_CHECKING:
     from ebomlc_dist.audit.run import Options
@@ -122,6 +123,8 @@ def print_audit(summary: dict[str, Any], *, hints: bool) -> None:
         ["their estimated precision", _estimate(summary["estimated_precision_of_flagged"])],
         ["relabelled", f"{summary['num_relabelled']} by {summary['relabelled_by']} at ≥ {summary['confidence']:g}"],
     ]
+    if summary["trusted_purity"]:
+        rows.append(["trusted images", f"chosen from the noisy ones, {purity_text(summary['trusted_purity'])}"])
     if truth := summary["truth"]:
         rows += [
             ["truth: wrong", f"{truth['noise_rate']:.2f} %"],

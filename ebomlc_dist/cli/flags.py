@@ -65,6 +65,12 @@ FLAGS = (
     Flag("train.compile", "", "Compile the main models' passes.", ("--compile",)),
     Flag("train.cuda_graph", "", "Hold a whole step in one CUDA graph.", ("--cuda-graph",)),
     Flag("data.skip_unreadable", "", "Train without the images that cannot be read.", ("--skip-unreadable",)),
+    Flag(
+        "data.clean_from_noisy",
+        "",
+        "No trusted images: choose --clean-size of the noisy ones.",
+        ("--clean-from-noisy",),
+    ),
 )
 
 

@@ -9,7 +9,8 @@ from ebomlc_dist.data.loader import Pixels, StreamInputs
 from ebomlc_dist.data.share import Share
 from ebomlc_dist.methods.contract import Batch
 
-_FIXED_ROWS = 3
+_PLACES = 2
+"""Rows of numbers before the labels: places in the set, and rows of the images."""
 
 
 class BatchLoader:
@@ -34,6 +35,7 @@ class BatchLoader:
         *,
         device: torch.device | str,
         trusted_from: int | None = None,
+        old_labels: Tensor | None = None,
     ) -> None:
         """Make ready.
 
@@ -45,6 +47,7 @@ class BatchLoader:
             mean, std: (C,) float32.
             device: where batches are made.
             trusted_from: position from which on the set's labels are trusted ones; None where none is told apart.
+            old_labels: (n,) int64, see `Batch`.
         """
         if len(labels) != share.stream.size:
             raise ValueError(f"{len(labels)} labels and a stream over {share.stream.size} do not fit")
@@ -53,9 +56,9 @@ class BatchLoader:
         self.stream = share.stream
         self.augment = augment
         self.pixels = pixels
-        self.shape = (_FIXED_ROWS + augment.rows, len(share))
+        self._given = np.stack([given.cpu().numpy() for given in (labels, old_labels) if given is not None])
+        self.shape = (_PLACES + len(self._given) + augment.rows, len(share))
         self._device = torch.device(device)
-        self._labels = labels.cpu().numpy()
         self._mean, self._std = mean.to(self._device), std.to(self._device)
 
     @property
@@ -68,24 +71,26 @@ class BatchLoader:
         positions = self.share.positions(step)
         rows = self.share.index[positions]
         drawn = self.augment.of_share(step, self.stream.global_batch_size, self.share.part, rows)
-        numbers = np.concatenate([[positions, rows, self._labels[positions]], drawn])
+        numbers = np.concatenate([[positions, rows], self._given[:, positions], drawn])
         return StreamInputs(numbers, self.pixels.frames(step))
 
     def make(self, numbers: Tensor, frames: Tensor | None) -> Batch:
         """See `StreamLoader`, and `Batch` for an empty share."""
-        positions, rows, labels = numbers[:_FIXED_ROWS]
+        drawn = _PLACES + len(self._given)
+        positions, rows, *given = numbers[:drawn]
         images = self.pixels.of(rows, frames)
-        pixels = self.augment.apply(images, numbers[_FIXED_ROWS:], self._mean, self._std)
+        pixels = self.augment.apply(images, numbers[drawn:], self._mean, self._std)
         # Convolutions are a fifth faster in this layout, and keep it through the network.
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         return Batch(
             pixels,
-            labels,
+            given[0],
             self.share.count,
             offset=self.share.offset,
             total=self.share.total,
             positions=positions,
             trusted=None if self._trusted_from is None else positions >= self._trusted_from,
+            old_labels=given[1] if len(given) > 1 else None,
         )
 
     def close(self) -> None:

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 from torch import Tensor
 
 from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
 from ebomlc_dist.data.choice import check_loader
-from ebomlc_dist.data.dataset import NoisyDataset, Source, channel_statistics
+from ebomlc_dist.data.dataset import FROM_NOISY, NoisyDataset, Source, channel_statistics
 from ebomlc_dist.data.datasets import Progress, load_source
 from ebomlc_dist.data.noise import draw_noise
 from ebomlc_dist.data.seeds import seed_sequence
@@ -52,9 +53,15 @@ def from_source(
     fingerprint = fingerprint_of(source)
     if data.split is not None:
         split = read_split(data.split, source, fingerprint, noise)
+        if data.clean_from_noisy and split.provenance.get("split_kind") != FROM_NOISY:
+            raise InputError(
+                f"--clean-from-noisy and --split exclude each other: {data.split} has a trusted set already"
+            )
     else:
         split = _draw_split(source, data, noise, seeds, needs_clean)
-    check_classes(source, split.noisy_index, split.clean_index, needs_clean=needs_clean)
+    own_labels = source.labels[split.clean_index]
+    clean_labels = own_labels if split.clean_labels is None else split.clean_labels
+    check_classes(source, split.noisy_index, clean_labels, needs_clean=needs_clean)
     known = source.labels_are_true or split.provenance.get("noise_kind", "none") != "none"
     true_labels = source.labels[split.noisy_index] if known else None
     mean, std = channel_statistics(source.images)
@@ -65,7 +72,7 @@ def from_source(
         noisy_labels=split.noisy_labels,
         true_labels=true_labels,
         clean_index=split.clean_index,
-        clean_labels=source.labels[split.clean_index],
+        clean_labels=clean_labels,
         test_images=source.test_images,
         test_labels=source.test_labels,
         class_names=source.class_names,
@@ -76,6 +83,9 @@ def from_source(
         fingerprint=fingerprint,
         provenance=split.provenance,
         image_digest=source.image_digests[0] if source.image_digests else None,
+        clean_old_labels=split.clean_old_labels,
+        purity=split.purity,
+        clean_true_labels=own_labels if known and split.clean_labels is not None else None,
     )
 
 
@@ -86,7 +96,9 @@ def fingerprint_of(source: Source) -> str:
     """
     digest = hashlib.sha256(json.dumps(source.class_names).encode())
     of_images = dict(zip((0, 3), source.image_digests or (), strict=False))
-    parts = (source.images, source.labels, source.trusted, source.test_images, source.test_labels)
+    parts = [source.images, source.labels, source.trusted, source.test_images, source.test_labels]
+    if source.trusted_old_labels is not None:
+        parts.append(source.trusted_old_labels)
     for place, part in enumerate(parts):
         digest.update(repr(None if part is None else tuple(part.shape)).encode())
         if place in of_images:
@@ -99,13 +111,46 @@ def fingerprint_of(source: Source) -> str:
 def _draw_split(source: Source, data: DataConfig, noise: NoiseConfig, seeds: SeedConfig, needs_clean: bool) -> Split:
     labels, nominal = draw_noise(source, noise, seed_sequence(seeds, "noise"))
     known = source.labels_are_true or noise.kind != "none"
-    noisy, clean = draw_indices(
-        source, data, seed_sequence(seeds, "split"), labels_known=known, needs_clean=needs_clean
-    )
+    seed = seed_sequence(seeds, "split")
+    if data.clean_from_noisy:
+        _check_from_noisy(source, data)
+        given = replace(source, labels=labels, trusted=None)
+        noisy, clean = draw_indices(given, data, seed, labels_known=True, needs_clean=True)
+    else:
+        noisy, clean = draw_indices(source, data, seed, labels_known=known, needs_clean=needs_clean)
     provenance: dict[str, str | int] = {
-        "split_kind": data.split_kind if source.trusted is None else "own",
+        "split_kind": _kind(source, data),
         "split_seed": seeds.seed if seeds.split is None else seeds.split,
         "noise_kind": noise.kind,
         "noise_seed": seeds.seed if seeds.noise is None else seeds.noise,
     }
-    return Split(noisy, labels[noisy], clean, nominal, provenance)
+    return Split(
+        noisy_index=noisy,
+        noisy_labels=labels[noisy],
+        clean_index=clean,
+        noise_rate_nominal=nominal,
+        provenance=provenance,
+        clean_labels=labels[clean] if data.clean_from_noisy else None,
+        clean_old_labels=None if data.clean_from_noisy else _old_labels(source, noise, labels, clean),
+    )
+
+
+def _kind(source: Source, data: DataConfig) -> str:
+    if data.clean_from_noisy:
+        return FROM_NOISY
+    return data.split_kind if source.trusted is None else "own"
+
+
+def _old_labels(source: Source, noise: NoiseConfig, labels: Tensor, clean: Tensor) -> Tensor | None:
+    """The noisy labels that the images ``clean`` had, from the noise drawn for all images or from the user."""
+    if source.trusted is None or noise.kind in ("uniform", "flip", "matrix"):
+        return labels[clean]
+    # A file of human labels need not speak of images that are trusted already.
+    return None if source.trusted_old_labels is None else source.trusted_old_labels[source.trusted.argsort()]
+
+
+def _check_from_noisy(source: Source, data: DataConfig) -> None:
+    if source.trusted is not None and len(source.trusted):
+        raise InputError("--clean-from-noisy is for data without trusted images, and these have some; leave it away")
+    if data.split_kind == "leaky":
+        raise InputError("--clean-from-noisy takes the trusted images out of the noisy set: data.split_kind=disjoint")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ebomlc_dist.data.image_set import ImageSet
 
+FROM_NOISY = "from_noisy"
 SAMPLED = 65_536
 """Images that the channels' mean and standard deviation are taken from, at most."""
 
@@ -24,6 +25,8 @@ class Source:
         test_labels: (M,) int64.
         class_names: K names, in label order.
         trusted: indices into ``images`` that the user marked as trusted, or None where a split is to be drawn.
+        trusted_old_labels: beside ``trusted``, (Nc,) int64, the noisy label each of them had, −1 where that is unknown;
+            None where it is unknown of all.
         labels_are_true: False where the labels are the user's own noisy ones and the truth is unknown.
         image_digests: sha256 (hex) over the files of the training and of the test images and how they are brought to
             size, where they come from files; the same whether they lie in memory or not. Else None.
@@ -36,6 +39,7 @@ class Source:
     test_labels: Tensor
     class_names: list[str]
     trusted: Tensor | None = None
+    trusted_old_labels: Tensor | None = None
     labels_are_true: bool = True
     image_digests: tuple[str, str] | None = None
 
@@ -50,6 +54,8 @@ class NoisyDataset:
         noisy_index: (Nn,) int64 into ``images``; ``noisy_labels`` (Nn,) int64 runs beside it.
         true_labels: (Nn,) int64 for metrics only, or None where the truth is unknown.
         clean_index: (Nc,) int64 into ``images``; ``clean_labels`` (Nc,) int64 runs beside it.
+        clean_old_labels: beside them, (Nc,) int64, the noisy label each had before it was trusted, −1 where that is
+            unknown; None where it is unknown of all.
         test_images: (M, C, H, W) uint8, likewise; ``test_labels`` (M,) int64.
         class_names: K names.
         mean, std: (C,) float32 of the training images in 0…1, for normalisation.
@@ -59,6 +65,9 @@ class NoisyDataset:
             the same text.
         provenance: where split and noise come from: ``split_kind``, ``split_seed``, ``noise_kind``, ``noise_seed``.
         image_digest: of the training images, see `Source.image_digests`.
+        purity: of a trusted set that was chosen from the noisy set (``from_noisy``): the estimated share of right
+            labels in 0…1 as ``value``, ``low``, ``high`` (95 %); None for trusted sets that can be trusted.
+        clean_true_labels: (Nc,) int64 of such a set, for figures only; None where the truth is unknown.
     """
 
     images: ImageSet
@@ -78,10 +87,33 @@ class NoisyDataset:
     fingerprint: str
     provenance: Mapping[str, str | int] = field(default_factory=dict)
     image_digest: str | None = None
+    clean_old_labels: Tensor | None = None
+    purity: Mapping[str, float | None] | None = None
+    clean_true_labels: Tensor | None = None
+
+    @property
+    def from_noisy(self) -> bool:
+        """Whether the trusted set was chosen from the noisy one, so that its labels may be wrong."""
+        return self.provenance.get("split_kind") == FROM_NOISY
+
+    @property
+    def true_purity(self) -> float | None:
+        """The share of right labels in a trusted set that was chosen from the noisy one, where the truth is known."""
+        if self.clean_true_labels is None or not len(self.clean_labels):
+            return None
+        return float((self.clean_true_labels == self.clean_labels).double().mean())
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    def old_label_counts(self) -> Tensor | None:
+        """(K, K) int64, trusted images by [label, noisy label before], as far as that is known; None where not."""
+        if self.clean_old_labels is None:
+            return None
+        known, size = self.clean_old_labels >= 0, self.num_classes
+        pairs = self.clean_labels[known] * size + self.clean_old_labels[known]
+        return torch.bincount(pairs, minlength=size**2).view(size, size)
 
 
 def channel_statistics(images: ImageSet) -> tuple[Tensor, Tensor]:

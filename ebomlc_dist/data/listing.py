@@ -10,6 +10,8 @@ from ebomlc_dist.data.paths import RefusedPathError, listed, resolve_under, show
 from ebomlc_dist.data.tables import Table, read_table, stop_on
 from ebomlc_dist.errors import InputError, nearest
 
+OLD_LABEL = "noisy_label"
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -19,11 +21,14 @@ class Listing:
         names: paths relative to the data folder, each once.
         labels: class indices, beside ``names``.
         origin: the folder or file they come from, for messages.
+        old_labels: beside ``names``, the noisy label each had before it was trusted, −1 where none is given; None where
+            the list says nothing of it.
     """
 
     names: list[str]
     labels: list[int]
     origin: Path
+    old_labels: list[int] | None = None
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -94,11 +99,11 @@ def classes_of(table: Table) -> list[str]:
 
 
 def list_csv(root: Path, path: Path, class_names: list[str]) -> Listing:
-    """The images of a CSV file with the columns ``path`` (or ``file_name``) and ``label``.
+    """The images of a CSV file with the columns ``path`` (or ``file_name``), ``label`` and perhaps ``noisy_label``.
 
     ``path`` is relative to the data folder; ``file_name`` to the folder of the CSV file where that lies in the data
     folder (Hugging Face's metadata.csv), else to the data folder. A label is a class name, or a class index where no
-    class name is a number itself.
+    class name is a number itself. ``noisy_label`` is written alike, or left blank.
 
     Raises:
         InputError: missing columns, or bad rows: no such file, a path that leaves the data folder, an unknown label, an
@@ -106,23 +111,25 @@ def list_csv(root: Path, path: Path, class_names: list[str]) -> Listing:
     """
     table = read_table(path)
     texts = table.column("label")
+    old_texts = table.column(OLD_LABEL) if OLD_LABEL in table.columns else None
     column = table.column("path", "file_name")
     folder = path.resolve().parent
     base = folder if table.first_of("path", "file_name") == "file_name" and folder.is_relative_to(root) else root
-    label_of = {name: label for label, name in enumerate(class_names)}
-    by_index = not any(_is_whole(name) for name in class_names)
+    classes = _Classes(class_names)
     first_row: dict[str, int] = {}
     labels: list[int] = []
+    old_labels: list[int] = []
     bad: list[str] = []
     for row, (cell, text) in enumerate(zip(column, texts, strict=True)):
-        # A name may begin or end with blanks of its own; others are the writer's.
-        exact, text = text, text.strip()
-        label = label_of.get(exact, label_of.get(text))
-        if label is None and by_index and _is_whole(text) and 0 <= int(text) < len(class_names):
-            label = int(text)
-        if label is None:
+        old_text = old_texts[row] if old_texts is not None else ""
+        label, old = classes.label(text), classes.label(old_text) if old_text.strip() else -1
+        if label is None or old is None:
+            wrong = text if label is None else old_text
             known = listed([shown(name) for name in class_names], 10)
-            bad.append(f"{table.where(row)}: unknown label {shown(text)}{nearest(text, class_names)}; known: {known}")
+            bad.append(
+                f"{table.where(row)}: unknown {'label' if label is None else OLD_LABEL} {shown(wrong.strip())}"
+                f"{nearest(wrong.strip(), class_names)}; known: {known}"
+            )
             continue
         try:
             name = os.path.relpath(_resolved(root, base, cell), root)
@@ -134,8 +141,26 @@ def list_csv(root: Path, path: Path, class_names: list[str]) -> Listing:
             continue
         first_row[name] = row
         labels.append(label)
+        old_labels.append(old)
     stop_on(bad)
-    return Listing(list(first_row), labels, path)
+    return Listing(list(first_row), labels, path, None if old_texts is None else old_labels)
+
+
+class _Classes:
+    """Class names by which labels are read."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._label_of = {name: label for label, name in enumerate(names)}
+        self._by_index = not any(_is_whole(name) for name in names)
+
+    def label(self, text: str) -> int | None:
+        """The label that a cell says, None where it is none."""
+        # A name may begin or end with blanks of its own; others are the writer's.
+        exact, text = text, text.strip()
+        label = self._label_of.get(exact, self._label_of.get(text))
+        if label is None and self._by_index and _is_whole(text) and 0 <= int(text) < len(self._label_of):
+            return int(text)
+        return label
 
 
 def _resolved(root: Path, base: Path, cell: str) -> Path:

@@ -150,8 +150,10 @@ class PairedLoader:
         self._streams = streams
 
     def _clean_loader(self, make: "MakeStream", rows: Tensor, part: tuple[int, int]) -> StreamLoader:
-        index, labels = self._dataset.clean_index[rows], self._dataset.clean_labels[rows]
-        return make(index, labels, self._train.global_clean_batch_size, (CLEAN,), (CLEAN,), part=part)
+        index, labels, old = self._dataset.clean_index, self._dataset.clean_labels, self._dataset.clean_old_labels
+        size = self._train.global_clean_batch_size
+        known = None if old is None else old[rows]
+        return make(index[rows], labels[rows], size, (CLEAN,), (CLEAN,), part=part, old_labels=known)
 
     def _key(self, step: int) -> int:
         return int(np.random.PCG64(child(self._draws, step)).random_raw(1)[0] >> np.uint64(1))
@@ -189,6 +191,7 @@ class MakeStream(Protocol):
         *,
         part: tuple[int, int] | None = None,
         trusted_from: int | None = None,
+        old_labels: Tensor | None = None,
     ) -> StreamLoader: ...
 
 
@@ -225,12 +228,21 @@ def build_loader(
             *,
             part: tuple[int, int] | None = None,
             trusted_from: int | None = None,
+            old_labels: Tensor | None = None,
         ) -> StreamLoader:
             stream = IndexStream(len(index), batch_size, child(order, *order_key))
             share = Share(index, stream, rank=rank, world_size=world_size, part=part)
             augment = _augmentation(dataset, data, child(augmentation, *augmentation_key))
             return BatchLoader(
-                pixels_of(share), labels, share, augment, mean, std, device=device, trusted_from=trusted_from
+                pixels_of(share),
+                labels,
+                share,
+                augment,
+                mean,
+                std,
+                device=device,
+                trusted_from=trusted_from,
+                old_labels=old_labels,
             )
 
         return make

@@ -1,6 +1,8 @@
 """The trusted set and the noisy set: drawn stratified from the split seed, or as an earlier run stored them.
 
 - ``disjoint``: C trusted images, as many of each class; the noisy set is all other images.
+- ``from_noisy``: as ``disjoint``, but the trusted images are chosen among the noisy ones and keep their noisy labels; a
+  draw stands in for the choice until it is made (`ebomlc_dist.audit.trusted`).
 - ``leaky``: the loader inherited from GLC and MLC shuffles twice with different states. The trusted set and the C
   images kept out of the noisy set are therefore two independent draws, and a trusted image is in the noisy set too
   unless both drew it: of 1,000 out of 50,000, 980 on average (979 in the released runs).
@@ -31,8 +33,9 @@ class Split:
         noisy_index: (Nn,) int64 into the training images, ascending.
         noisy_labels: (Nn,) int64, beside it.
         clean_index: (Nc,) int64, ascending. Empty where no trusted set is needed and none can be drawn.
-        noise_rate_nominal: see `NoisyDataset`.
-        provenance: see `NoisyDataset`.
+        noise_rate_nominal, provenance: see `NoisyDataset`.
+        clean_labels: (Nc,) int64 beside ``clean_index``, where they are not the source's own; else None.
+        clean_old_labels, purity: see `NoisyDataset`.
     """
 
     noisy_index: Tensor
@@ -40,6 +43,9 @@ class Split:
     clean_index: Tensor
     noise_rate_nominal: float | None
     provenance: Mapping[str, str | int]
+    clean_labels: Tensor | None = None
+    clean_old_labels: Tensor | None = None
+    purity: Mapping[str, float | None] | None = None
 
 
 def draw_indices(
@@ -75,7 +81,7 @@ def draw_indices(
     elif needs_clean:
         raise InputError(
             "this method needs trusted images and the labels of these data are taken as noisy; give "
-            f"{data.data_dir / 'clean'}/<class>/* or --clean-csv"
+            f"{data.data_dir / 'clean'}/<class>/* or --clean-csv, or let --clean-from-noisy choose some"
         )
     noisy = np.setdiff1d(np.arange(len(labels)), held_out)
     if data.noisy_size is not None:
@@ -83,11 +89,11 @@ def draw_indices(
     return torch.from_numpy(noisy), torch.from_numpy(np.sort(clean))
 
 
-def check_classes(source: Source, noisy_index: Tensor, clean_index: Tensor, *, needs_clean: bool) -> None:
+def check_classes(source: Source, noisy_index: Tensor, clean_labels: Tensor, *, needs_clean: bool) -> None:
     """Raise `InputError` for a class without a noisy image, or without a trusted one where the method needs them."""
-    sets = {"training": noisy_index} | ({"trusted": clean_index} if needs_clean else {})
-    for word, index in sets.items():
-        counts = torch.bincount(source.labels[index], minlength=len(source.class_names))
+    sets = {"training": source.labels[noisy_index]} | ({"trusted": clean_labels} if needs_clean else {})
+    for word, labels in sets.items():
+        counts = torch.bincount(labels, minlength=len(source.class_names))
         if empty := [shown(source.class_names[label]) for label in (counts == 0).nonzero().flatten().tolist()]:
             raise InputError(
                 f"{len(empty)} of {len(counts)} classes have no {word} image: {listed(empty, 20)}; add images, remove "

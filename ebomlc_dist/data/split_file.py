@@ -17,14 +17,28 @@ MAX_BYTES = 64 * 1024 * 1024
 
 _Rate = Annotated[float, Field(ge=0.0, le=1.0)] | None
 _Index = Annotated[int, Field(ge=0, lt=2**31)]
+_Label = Annotated[int, Field(ge=-1, lt=2**31)]
 
 
-class SplitDocument(BaseModel):
-    """The content of split.json. True labels are not stored: they come with the data, which the fingerprint pins."""
+class Purity(BaseModel):
+    """The share of right labels in a trusted set that was chosen from the noisy one, in 0…1, with a 95 % interval."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    split_schema: Literal[1] = 1
+    value: _Rate
+    low: _Rate
+    high: _Rate
+
+
+class SplitDocument(BaseModel):
+    """The content of split.json. True labels are not stored: they come with the data, which the fingerprint pins.
+
+    Schema 1 had no ``clean_labels``, ``clean_old_labels`` and ``clean_purity``; it is read too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    split_schema: Literal[1, 2] = 2
     fingerprint: str
     num_images: _Index
     num_classes: _Index
@@ -34,10 +48,13 @@ class SplitDocument(BaseModel):
     clean_index: list[_Index]
     noisy_index: list[_Index]
     noisy_labels: list[_Index]
+    clean_labels: list[_Index] | None = None
+    clean_old_labels: list[_Label] | None = None
+    clean_purity: Purity | None = None
 
 
 def split_document(dataset: NoisyDataset) -> dict[str, Any]:
-    """The JSON content of split.json for ``dataset``: indices, noisy labels, rates, seeds and fingerprint."""
+    """The JSON content of split.json: indices, labels that are not the data's own, rates, seeds and fingerprint."""
     return SplitDocument(
         fingerprint=dataset.fingerprint,
         num_images=len(dataset.images),
@@ -48,7 +65,20 @@ def split_document(dataset: NoisyDataset) -> dict[str, Any]:
         clean_index=dataset.clean_index.tolist(),
         noisy_index=dataset.noisy_index.tolist(),
         noisy_labels=dataset.noisy_labels.tolist(),
+        clean_labels=dataset.clean_labels.tolist() if dataset.from_noisy else None,
+        clean_old_labels=None if dataset.clean_old_labels is None else dataset.clean_old_labels.tolist(),
+        clean_purity=None if dataset.purity is None else Purity(**dataset.purity),
     ).model_dump()
+
+
+def read_document(path: Path) -> SplitDocument:
+    """A split.json as it stands. Raises `InputError` where it is none."""
+    try:
+        return SplitDocument.model_validate(read_json(path, MAX_BYTES))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path} is no split.json of this program: {where}: {first['msg']}") from None
 
 
 def read_split(path: Path, source: Source, fingerprint: str, noise: NoiseConfig) -> Split:
@@ -63,12 +93,7 @@ def read_split(path: Path, source: Source, fingerprint: str, noise: NoiseConfig)
     Raises:
         InputError: not a split.json, other data, indices or labels out of range, or another noise than asked for.
     """
-    try:
-        document = SplitDocument.model_validate(read_json(path, MAX_BYTES))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path} is no split.json of this program: {where}: {first['msg']}") from None
+    document = read_document(path)
     num_images, num_classes = len(source.images), len(source.class_names)
     if (document.num_images, document.num_classes) != (num_images, num_classes):
         raise InputError(
@@ -86,11 +111,27 @@ def read_split(path: Path, source: Source, fingerprint: str, noise: NoiseConfig)
         torch.tensor(values, dtype=torch.int64)
         for values in (document.noisy_index, document.clean_index, document.noisy_labels)
     )
-    if len(labels) != len(noisy) or not (_fits(noisy, num_images) and _fits(clean, num_images)):
-        raise InputError(f"{path} is damaged: indices are out of range, doubled, or do not match the labels")
-    if len(labels) and int(labels.max()) >= num_classes:
-        raise InputError(f"{path} is damaged: it holds label {int(labels.max())}, 0…{num_classes - 1} are allowed")
-    return Split(noisy, labels, clean, document.noise_rate_nominal, document.provenance)
+    clean_labels, old_labels = (
+        None if values is None else torch.tensor(values, dtype=torch.int64)
+        for values in (document.clean_labels, document.clean_old_labels)
+    )
+    if not (_fits(noisy, num_images) and _fits(clean, num_images)):
+        raise InputError(f"{path} is damaged: indices are out of range or doubled")
+    for found, index in ((labels, noisy), (clean_labels, clean), (old_labels, clean)):
+        if found is not None and len(found) != len(index):
+            raise InputError(f"{path} is damaged: its labels do not match the indices")
+        if found is not None and len(found) and int(found.max()) >= num_classes:
+            raise InputError(f"{path} is damaged: it holds label {int(found.max())}, 0…{num_classes - 1} are allowed")
+    return Split(
+        noisy_index=noisy,
+        noisy_labels=labels,
+        clean_index=clean,
+        noise_rate_nominal=document.noise_rate_nominal,
+        provenance=document.provenance,
+        clean_labels=clean_labels,
+        clean_old_labels=old_labels,
+        purity=None if document.clean_purity is None else document.clean_purity.model_dump(),
+    )
 
 
 def _check_noise(path: Path, document: SplitDocument, noise: NoiseConfig) -> None:

@@ -87,7 +87,9 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> Trainin
         for name in method.networks
         if name in MAKERS
     }
-    method.allocate(networks, Task(dataset.num_classes, len(dataset.noisy_labels), len(dataset.clean_labels)))
+    old_labels = dataset.old_label_counts()
+    task = Task(dataset.num_classes, len(dataset.noisy_labels), len(dataset.clean_labels), old_labels)
+    method.allocate(networks, task)
     loader = build_loader(
         dataset,
         method.streams,

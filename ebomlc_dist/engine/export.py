@@ -8,6 +8,7 @@ from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.models.card import model_card
 from ebomlc_dist.models.hub import save_model
 from ebomlc_dist.models.label_corrector import LabelCorrector
+from ebomlc_dist.reporting.purity import purity_text
 
 
 def export_models(training: Training, paths: RunFolder, summary: dict[str, Any]) -> None:
@@ -27,6 +28,7 @@ def export_models(training: Training, paths: RunFolder, summary: dict[str, Any])
         details={
             "noise": f"{config.noise.kind}, nominal {summary['noise_rate_nominal']} %, "
             f"realised {summary['noise_rate_realised']} %",
+            **_trusted(summary),
             "epochs": config.train.epochs,
             "seed": config.seeds.seed,
             "processes": training.runtime.world_size,
@@ -57,3 +59,10 @@ def export_models(training: Training, paths: RunFolder, summary: dict[str, Any])
             sizes = {"num_classes": dataset.num_classes, "feature_dim": meta.feature_dim}
             meta_config |= sizes | config.meta_model.model_dump()
         save_model(paths.meta_model, meta, meta_config, card)
+
+
+def _trusted(summary: dict[str, Any]) -> dict[str, str]:
+    """A row for trusted images that may be wrong."""
+    if summary["trusted_purity"] is None:
+        return {}
+    return {"trusted images": f"chosen from the noisy ones, {purity_text(summary['trusted_purity'])}"}

@@ -16,6 +16,7 @@ from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.prepare import check, load_everywhere, needs_clean
 from ebomlc_dist.engine.program import make_program
 from ebomlc_dist.methods import METHODS, method_class
+from ebomlc_dist.reporting.purity import purity_figures, purity_text
 
 Rows = list[tuple[str, str]]
 _WARM_UP_STEPS, _TIMED_STEPS = 2, 5
@@ -33,6 +34,8 @@ def describe(
         noise += f", {asked}{100 * dataset.noise_rate_realised:.2f} % realised"
     channels, height, width = dataset.images.shape[1:]
     trusted = f"{len(dataset.clean_labels)} trusted{'' if needs_clean(config) else ' (not used by this method)'}"
+    if dataset.from_noisy:
+        trusted += f", chosen from the noisy ones: {purity_text(purity_figures(dataset.purity, dataset.true_purity))}"
     stages = "" if (number := method_class(config.method.name).stages) == 1 else f"{number} × "
     shares = [-(-size // world_size) for size in (train.global_noisy_batch_size, train.global_clean_batch_size)]
     return [

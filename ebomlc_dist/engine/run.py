@@ -1,7 +1,7 @@
 """One run, from a configuration and a folder to a summary."""
 
 import logging
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -30,6 +30,7 @@ from ebomlc_dist.reporting.progress import ProgressReport
 from ebomlc_dist.reporting.record import RunRecord, SilentRecord
 
 log = logging.getLogger(__name__)
+Data = NoisyDataset | Callable[[], NoisyDataset]
 Steps = Generator[None, None, dict[str, Any]]
 """A run, a step at a time; it returns its summary."""
 
@@ -61,7 +62,7 @@ def train(
     quiet: bool = False,
     overrides: list[str] | None = None,
     sources: Mapping[str, str] | None = None,
-    dataset: NoisyDataset | None = None,
+    dataset: Data | None = None,
     runtime: Runtime,
 ) -> dict[str, Any]:
     """Train one run into ``folder``; every rank calls it with the same arguments. Returns the summary.
@@ -93,7 +94,7 @@ def steps_of(
     quiet: bool = False,
     overrides: list[str] | None = None,
     sources: Mapping[str, str] | None = None,
-    dataset: NoisyDataset | None = None,
+    dataset: Data | None = None,
     runtime: Runtime,
     beside: Signals | None = None,
 ) -> Steps:
@@ -106,7 +107,8 @@ def steps_of(
         quiet: no progress.
         overrides: what the person changed, for ``overrides.txt``.
         sources: where values of the configuration came from, for the start panel.
-        dataset: data that are in memory already, instead of those the configuration names.
+        dataset: data instead of those the configuration names: in memory already, or what prepares them (collective,
+            once the folder is claimed).
         runtime: the processes.
         beside: the signals of the process, where other runs go on in it.
 
@@ -130,12 +132,18 @@ def steps_of(
 
 
 def _prepare(
-    config: RunConfig, paths: RunFolder, dataset: NoisyDataset | None, resume: bool, runtime: Runtime
+    config: RunConfig, paths: RunFolder, dataset: Data | None, resume: bool, runtime: Runtime
 ) -> tuple[Checkpoint | None, Training]:
     """Everything that can be refused is refused here."""
     check(config, runtime)
     if dataset is None:
         dataset = load_everywhere(config, runtime)
+    elif not isinstance(dataset, NoisyDataset):
+        dataset = dataset()
+    if dataset.from_noisy and len(dataset.clean_index) and dataset.purity is None:
+        raise InputError(
+            "the trusted images have not been chosen from the noisy ones; train by `ebomlc train … --clean-from-noisy`"
+        )
     checkpoint = None
     if resume:
         runtime.on_first_rank(lambda: check_same_run(paths, config))

@@ -6,6 +6,7 @@ from typing import Any
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.evaluate import evaluate_noisy_set
 from ebomlc_dist.engine.trainer import Progress
+from ebomlc_dist.reporting.purity import purity_figures
 
 
 def summarise(training: Training, progress: Progress, folder: Path) -> dict[str, Any]:
@@ -36,6 +37,8 @@ def summarise(training: Training, progress: Progress, folder: Path) -> dict[str,
         "num_noisy": len(dataset.noisy_labels),
         "num_clean": len(dataset.clean_labels),
         "num_test": len(dataset.test_labels),
+        "split_kind": dataset.provenance.get("split_kind"),
+        "trusted_purity": purity_figures(dataset.purity, dataset.true_purity) if dataset.from_noisy else None,
         "epochs": config.train.epochs,
         "steps": progress.step,
         "skipped_steps": progress.skipped,
@@ -46,6 +49,7 @@ def summarise(training: Training, progress: Progress, folder: Path) -> dict[str,
         "right_labels_kept": corrector.get("right_labels_kept"),
         "prediction_wrong_labels_corrected": prediction.get("wrong_labels_corrected"),
         "prediction_right_labels_kept": prediction.get("right_labels_kept"),
+        "method_report": dict(training.method.report()),
         "correction_matrix": matrix if dataset.num_classes <= 100 else None,
         "train_seconds": progress.train_seconds,
         "images_per_second": images / progress.train_seconds if progress.train_seconds else None,

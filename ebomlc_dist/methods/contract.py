@@ -47,6 +47,8 @@ class Batch:
         total: samples in the global batch; None where this shard is all of it.
         positions: (n,) int64, where the samples stand in the set that the stream is drawn from.
         trusted: (n,) bool, which labels are trusted ones, in a stream that mixes them with noisy ones; else None.
+        old_labels: (n,) int64 on clean batches, the noisy label each image had before it was trusted, −1 where that is
+            unknown; None where it is unknown of all.
     """
 
     images: Tensor
@@ -56,6 +58,7 @@ class Batch:
     total: int | None = None
     positions: Tensor | None = None
     trusted: Tensor | None = None
+    old_labels: Tensor | None = None
 
     @property
     def global_size(self) -> int:
@@ -125,11 +128,19 @@ def joined_streams(clean_images: str) -> Streams:
 
 @dataclass(frozen=True)
 class Task:
-    """Sizes a method may allocate by: K classes, N images in the noisy set, M in the clean set."""
+    """What a method may allocate by.
+
+    Attributes:
+        num_classes: K.
+        num_noisy, num_clean: images in the noisy and in the clean set.
+        old_labels: (K, K) int64, how many clean images have a label (row) and had a noisy label (column) before, see
+            `Batch.old_labels`; None where that is unknown of all.
+    """
 
     num_classes: int
     num_noisy: int
     num_clean: int
+    old_labels: Tensor | None = None
 
 
 class Pending(Protocol):
@@ -278,6 +289,10 @@ class Method(ABC):
             batch: this rank's share.
             reducer: sums → global means.
         """
+
+    def report(self) -> Mapping[str, str | float]:
+        """What the method itself has to say of the run, for its summary. Host work, at the run's end."""
+        return {}
 
     def corrected_probabilities(
         self, networks: Networks, logits: Tensor, features: Tensor, labels: Tensor

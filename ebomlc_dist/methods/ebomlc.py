@@ -11,6 +11,7 @@ d_w goes through SGD with momentum, d_α through Adam. The value gap is `value_g
 (upper 3, lower 3, look-ahead 1).
 """
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -29,6 +30,15 @@ class EbomlcConfig(MixtureConfig, ValueGapConfig):
     name: Literal["ebomlc"] = "ebomlc"
 
 
+@dataclass(frozen=True)
+class StepSettings:
+    """ρ, δ and ξ of one step: numbers, or 0-dim tensors on the device, the same on every rank."""
+
+    mixture: float | Tensor
+    barrier_strength: float | Tensor
+    noisy_scale: float | Tensor
+
+
 class Ebomlc(MixtureCorrection):
     """The step of EBOMLC. See the module's equations."""
 
@@ -40,14 +50,23 @@ class Ebomlc(MixtureCorrection):
         assert batch.clean is not None
         return batch.clean.labels
 
+    def own_metrics(self) -> dict[str, Tensor]:
+        """Further figures of a step, see `StepResult.metrics`."""
+        return {}
+
+    def settings(self) -> StepSettings:
+        """What this step takes for ρ, δ and ξ: the configured values."""
+        config = self.config
+        return StepSettings(config.mixture, config.barrier_strength, config.noisy_scale)
+
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
-        config, main, meta = self.config, networks["main"], networks["meta"]
+        config, settings, main, meta = self.config, self.settings(), networks["main"], networks["meta"]
         assert batch.clean is not None
 
         clean = batch.clean
         upper = beside(
             main.vector.device,
-            lambda: self.upper_sum(networks, clean, self.shown_labels(batch)),
+            lambda: self.upper_sum(networks, clean, self.shown_labels(batch), settings.mixture),
             lambda total: reducer.mean_of_sums([*gradients(total, [main, meta]), total.detach()], clean.count),
         )
         gap = value_gap(self, config, networks, rules["main"].rate, batch, reducer)
@@ -55,12 +74,14 @@ class Ebomlc(MixtureCorrection):
 
         products = gram(upper_main, upper_meta, gap.main, gap.meta)
         beta = barrier_coefficient(
-            products.upper_gap_main, products.gap_gap, config.barrier_strength, config.barrier_cap
+            products.upper_gap_main, products.gap_gap, settings.barrier_strength, config.barrier_cap
         )
-        weight = (config.noisy_scale * beta).to(main.vector.dtype)
+        weight = (settings.noisy_scale * beta).to(main.vector.dtype)
         return StepResult(
             directions={"main": upper_main + weight * gap.main, "meta": upper_meta + weight * gap.meta},
-            metrics=barrier_metrics(upper_mean, upper_main, gap, beta) | {"alignment": products.upper_gap_meta},
+            metrics=barrier_metrics(upper_mean, upper_main, gap, beta)
+            | {"alignment": products.upper_gap_meta}
+            | self.own_metrics(),
             maxima={"barrier_coefficient": beta},
             corrected=gap.corrected,
         )

@@ -53,7 +53,7 @@ class EbomlcReleased(MixtureCorrection):
         clean = batch.clean
         upper = beside(
             main.vector.device,
-            lambda: self.upper_sum(networks, clean, clean.labels),
+            lambda: self.upper_sum(networks, clean, clean.labels, config.mixture),
             lambda total: reducer.mean_of_sums([*gradients(total, [main, meta]), total.detach()], clean.count),
         )
 

@@ -1,21 +1,29 @@
-"""EBOMLC-S: EBOMLC whose corrector is shown simulated noise on the trusted images.
+"""EBOMLC-S: EBOMLC whose corrector is shown noisy labels on the trusted images.
 
 Algorithm 2 shows the corrector, on a trusted image, the true label and asks for the true label: it learns to copy. Here
-it is shown a label as the noisy process would have given it, and must return the true one:
+it is shown a label y' as the noisy process would have given it, and must return the true one:
 
-    y' ~ T[y_c, ·],   F(w, α) = mean CE(ρ·f_w(x_c) + (1−ρ)·g_α(h(x_c), y'), y_c)
+    F(w, α) = mean CE(ρ·f_w(x_c) + (1−ρ)·g_α(h(x_c), y'), y_c)
 
-and everything else is `ebomlc`'s step, with δ = ξ = 1, since the corrected labels can be trusted. T is
+and everything else is `ebomlc`'s step, with δ = ξ = 1, since the corrected labels can be trusted. Where y' comes from:
 
-- ``estimated``: before each epoch, by `ebomlc_dist.numerics.transition`, from the main model's predictions on the noisy
-  set and on a held-out part of the trusted set, which is not trained on; blind in the first epoch;
-- ``known``: given, for ablation.
+- ``observed``: the label that the image had in the noisy set before it was checked; drawn, as for ``counted``, where
+  that is unknown;
+- ``counted``: y' ~ T[y_c, ·], T from the counts of observed pairs, drawn anew at each step;
+- ``estimated``: y' ~ T[y_c, ·], T found before each epoch from the main model's predictions on the noisy set and on a
+  held-out part of the trusted set, which is not trained on; blind in the first epoch;
+- ``known``: y' ~ T[y_c, ·], T given, for ablation;
+- ``auto``: ``observed`` where the old label of every trusted image is known, else ``estimated``.
 
-Draws depend on seed, step and place in the global batch. Cost: 7 forward units, as `ebomlc`.
+Draws depend on seed, step and place in the global batch. With ``settings`` ``follow``, ρ, δ and ξ follow from the
+corrector's reliability on the held-out part (`ebomlc_dist.numerics.trust`), from the second epoch on. Cost: 7 forward
+units, as `ebomlc`.
 """
 
+import logging
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from pydantic import Field, model_validator
@@ -23,9 +31,19 @@ from torch import Tensor
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import Interlude, Networks, PairedBatch, Task
-from ebomlc_dist.methods.ebomlc import Ebomlc, EbomlcConfig
+from ebomlc_dist.methods.ebomlc import Ebomlc, EbomlcConfig, StepSettings
 from ebomlc_dist.numerics.draws import keys_of, uniform
-from ebomlc_dist.numerics.transition import blind_transition, draw_labels, transition_by_moments
+from ebomlc_dist.numerics.transition import (
+    blind_transition,
+    draw_labels,
+    transition_by_counts,
+    transition_by_mean_softmax,
+    transition_by_moments,
+)
+from ebomlc_dist.numerics.trust import information_share, settings_for
+
+Followed = Literal["mixture", "barrier_strength", "noisy_scale"]
+log = logging.getLogger(__name__)
 
 
 class EbomlcSConfig(EbomlcConfig):
@@ -34,11 +52,20 @@ class EbomlcSConfig(EbomlcConfig):
     name: Literal["ebomlc-s"] = "ebomlc-s"  # type: ignore[assignment]
     barrier_strength: float = Field(1.0, ge=0.0, description="δ")
     noisy_scale: float = Field(1.0, gt=0.0, le=1.0, description="ξ")
-    noise_process: Literal["estimated", "known"] = Field("estimated", description="where T comes from")
+    noise_process: Literal["auto", "observed", "counted", "estimated", "known"] = Field(
+        "auto", description="where the labels shown on trusted images come from"
+    )
+    estimate: Literal["moments", "mean_softmax"] = Field(
+        "moments", description="how T is estimated; the latter is GLC's"
+    )
     transition: tuple[tuple[float, ...], ...] | None = Field(
         None, description="T as rows, [[0.8, 0.2], [0.1, 0.9]], for noise_process known"
     )
-    held_out: float = Field(0.2, gt=0.0, lt=1.0, description="share of the trusted images kept for estimating T")
+    held_out: float = Field(0.2, gt=0.0, lt=1.0, description="share of the trusted images kept for measuring")
+    settings: Literal["fixed", "follow"] = Field("fixed", description="follow: by the corrector's measured reliability")
+    followed: tuple[Followed, ...] = Field(
+        get_args(Followed), description="which settings follow; the others are fixed"
+    )
 
     @model_validator(mode="after")
     def _matrix_is_given_where_needed(self) -> Self:
@@ -51,10 +78,14 @@ class EbomlcSConfig(EbomlcConfig):
 
 
 class EbomlcS(Ebomlc):
-    """The step of EBOMLC with simulated labels. See the module's docstring.
+    """The step of EBOMLC with noisy labels shown. See the module's docstring.
 
     Attributes:
-        memory: ``transition``: T (K, K) float64, ``T[true, noisy]``.
+        noise_process: the configured one, ``auto`` resolved once the data are known.
+        memory: all float64. ``transition``: T (K, K), ``T[true, noisy]``. ``settings``: (3,) ρ, δ, ξ. ``measured``:
+            (3,) of the held-out images the share that the main model classifies right, the probability that the
+            corrector puts on the right label, and how far its confidence exceeds its accuracy; zeros where none is
+            held out.
     """
 
     Config: ClassVar = EbomlcSConfig
@@ -62,39 +93,121 @@ class EbomlcS(Ebomlc):
 
     def __init__(self, config: EbomlcSConfig) -> None:
         super().__init__(config)
-        held_out = config.held_out if config.noise_process == "estimated" else 0.0
-        self.streams = replace(self.streams, held_out=held_out)
+        self.noise_process: str = config.noise_process
+        self._sizes = (2, 1, 1)
 
     def allocate(self, networks: Networks, task: Task) -> None:
-        start = blind_transition(task.num_classes, networks["main"].vector.device)
-        if self.config.transition is not None:
-            if len(self.config.transition) != task.num_classes:
-                raise InputError(
-                    f"method.transition has {len(self.config.transition)} rows and there are {task.num_classes} classes"
-                )
-            start.copy_(torch.tensor(self.config.transition, dtype=torch.float64))
-        self.memory = {"transition": start}
+        config, device = self.config, networks["main"].vector.device
+        self.noise_process = self._chosen_process(task)
+        log.info("labels shown on trusted images: %s", self.noise_process)
+        measures = self.noise_process == "estimated" or config.settings == "follow"
+        self.streams = replace(self.streams, held_out=config.held_out if measures else 0.0)
+        self._sizes = (task.num_classes, task.num_noisy, task.num_clean)
+        fixed = [config.mixture, config.barrier_strength, config.noisy_scale]
+        self.memory = {
+            "transition": self._first_transition(task).to(device),
+            "settings": torch.tensor(fixed, dtype=torch.float64, device=device),
+            "measured": torch.zeros(3, dtype=torch.float64, device=device),
+        }
 
     def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
-        if self.config.noise_process == "known" or self.epoch == 0:
-            return
-        transition = self.memory["transition"]
-        classes = torch.arange(len(transition), device=transition.device)
-
-        def counted(images: Tensor, labels: Tensor) -> Tensor:
-            """(n, K, K): a one at [label, prediction]."""
-            predicted = networks["main"](images)[0].argmax(dim=1)
-            rows, columns = ((values[:, None] == classes).double() for values in (labels, predicted))
-            return rows[:, :, None] * columns[:, None, :]
-
-        joint = interlude.sum_noisy(counted).t()
-        confusion = interlude.sum_held_out(counted)
-        transition.copy_(transition_by_moments(joint, confusion))
+        if self.noise_process == "estimated" and self.epoch > 0:
+            self._estimate(networks, interlude)
+        if self.streams.held_out:
+            self._measure(networks, interlude)
 
     def shown_labels(self, batch: PairedBatch) -> Tensor:
         assert batch.clean is not None
         assert batch.key is not None
-        labels = batch.clean.labels
+        labels, old = batch.clean.labels, batch.clean.old_labels
         places = batch.clean.offset + torch.arange(len(labels), device=labels.device)
         numbers = uniform(keys_of(batch.key, places), 1, 0)[:, 0]
-        return draw_labels(labels, self.memory["transition"], numbers)
+        drawn = draw_labels(labels, self.memory["transition"], numbers)
+        if self.noise_process != "observed":
+            return drawn
+        assert old is not None
+        return torch.where(old >= 0, old, drawn)
+
+    def settings(self) -> StepSettings:
+        if self.config.settings == "fixed":
+            return super().settings()
+        return StepSettings(*self.memory["settings"])
+
+    def own_metrics(self) -> dict[str, Tensor]:
+        found = {"noise_rate": 1 - self.memory["transition"].diagonal().mean()}
+        if self.streams.held_out:
+            names = ("held_out_accuracy", "held_out_reliability", "held_out_overconfidence")
+            found |= dict(zip(names, self.memory["measured"], strict=True))
+        if self.config.settings == "follow":
+            found |= dict(zip(get_args(Followed), self.memory["settings"], strict=True))
+        return found
+
+    def report(self) -> Mapping[str, str | float]:
+        figures = {name: float(value) for name, value in self.own_metrics().items()}
+        return {"noise_process": self.noise_process, **figures}
+
+    def _chosen_process(self, task: Task) -> str:
+        asked = self.config.noise_process
+        known = 0 if task.old_labels is None else int(task.old_labels.sum())
+        if asked == "auto":
+            return "observed" if known and known == task.num_clean else "estimated"
+        if asked in ("observed", "counted") and not known:
+            raise InputError(
+                f"method.noise_process={asked} needs the labels that trusted images had in the noisy set, and none is "
+                "known; give a column noisy_label in --clean-csv, or method.noise_process=estimated"
+            )
+        return asked
+
+    def _first_transition(self, task: Task) -> Tensor:
+        given = self.config.transition
+        if given is not None:
+            if len(given) != task.num_classes:
+                raise InputError(f"method.transition has {len(given)} rows and there are {task.num_classes} classes")
+            return torch.tensor(given, dtype=torch.float64)
+        if self.noise_process == "estimated":
+            return blind_transition(task.num_classes, torch.device("cpu"))
+        assert task.old_labels is not None
+        return transition_by_counts(task.old_labels)
+
+    def _estimate(self, networks: Networks, interlude: Interlude) -> None:
+        """Renew T."""
+        transition, soft = self.memory["transition"], self.config.estimate == "mean_softmax"
+        classes = torch.arange(len(transition), device=transition.device)
+
+        def counted(images: Tensor, labels: Tensor) -> Tensor:
+            """(n, K, K): at [label, ·] the prediction, as a one in its place or as probabilities."""
+            logits = networks["main"](images)[0]
+            predicted = logits.double().softmax(dim=1) if soft else (logits.argmax(dim=1)[:, None] == classes).double()
+            return (labels[:, None] == classes).double()[:, :, None] * predicted[:, None, :]
+
+        joint, confusion = interlude.sum_noisy(counted).t(), interlude.sum_held_out(counted)
+        transition.copy_((transition_by_mean_softmax if soft else transition_by_moments)(joint, confusion))
+
+    def _measure(self, networks: Networks, interlude: Interlude) -> None:
+        """Renew what is known of the networks on held-out images and, after the first epoch, the settings."""
+        transition, num_classes = self.memory["transition"], len(self.memory["transition"])
+
+        def measured(images: Tensor, labels: Tensor) -> Tensor:
+            """(n, 5): a one, main model right, and the corrector's mean over shown labels: reliability, right, sure."""
+            logits, features = networks["main"](images)
+            seen = self.features(networks, images, features)
+            terms = torch.zeros(len(labels), 3, dtype=torch.float64, device=labels.device)
+            for label in range(num_classes):
+                answer = networks["meta"](seen, torch.full_like(labels, label)).double().softmax(dim=1)
+                right = (answer.argmax(dim=1) == labels).double()
+                figures = [answer.gather(1, labels[:, None])[:, 0], right, answer.max(dim=1).values]
+                terms += transition[labels, label][:, None] * torch.stack(figures, dim=1)
+            ones = torch.ones(len(labels), 1, dtype=torch.float64, device=labels.device)
+            return torch.cat([ones, (logits.argmax(dim=1) == labels).double()[:, None], terms], dim=1)
+
+        count, accuracy, reliability, right, sure = interlude.sum_held_out(measured)
+        shares = torch.stack([accuracy, reliability, sure - right]) / count.clamp_min(1.0)
+        self.memory["measured"].copy_(shares)
+        if self.config.settings == "follow" and self.epoch > 0:
+            settings = self.memory["settings"]
+            follows = torch.tensor(
+                [name in self.config.followed for name in get_args(Followed)], device=settings.device
+            )
+            renewed = settings_for(information_share(shares[1], *self._sizes))
+            # With so few trusted images that none is held out, the fixed values stand.
+            settings.copy_(torch.where(follows & (count > 0), renewed, settings))

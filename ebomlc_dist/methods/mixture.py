@@ -27,9 +27,8 @@ class MixtureCorrection(LabelCorrection):
 
     config: MixtureConfig
 
-    def upper_sum(self, networks: Networks, clean: Batch, shown: Tensor) -> Tensor:
-        """Sum of F, differentiable in w and α; the corrector is ``shown`` (n,) int64 labels."""
-        config = self.config
+    def upper_sum(self, networks: Networks, clean: Batch, shown: Tensor, mixture: float | Tensor) -> Tensor:
+        """Sum of F with ρ = ``mixture``, differentiable in w and α; the corrector is ``shown`` (n,) int64 labels."""
         logits, features = networks["main"](clean.images)
         meta_logits = networks["meta"](self.features(networks, clean.images, features), shown)
-        return clean.sum(mixture_cross_entropy(logits, meta_logits, clean.labels, config.mixture, config.mixture_kind))
+        return clean.sum(mixture_cross_entropy(logits, meta_logits, clean.labels, mixture, self.config.mixture_kind))

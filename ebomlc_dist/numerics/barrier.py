@@ -36,7 +36,7 @@ def gram(upper_main: Tensor, upper_meta: Tensor, gap_main: Tensor, gap_meta: Ten
     )
 
 
-def barrier_coefficient(dot: Tensor, gap_gap: Tensor, strength: float, cap: float | None = None) -> Tensor:
+def barrier_coefficient(dot: Tensor, gap_gap: Tensor, strength: float | Tensor, cap: float | None = None) -> Tensor:
     """β = max(0, δ − dot / ‖∇Q‖²), 0-dim, finite for finite input.
 
     ``dot`` is ⟨∇_wF, ∇_wQ⟩ for EBOMLC (eq. 11, where the meta part cancels against the alignment term) and
@@ -45,7 +45,7 @@ def barrier_coefficient(dot: Tensor, gap_gap: Tensor, strength: float, cap: floa
     Args:
         dot: 0-dim inner product.
         gap_gap: 0-dim ‖∇Q‖².
-        strength: δ.
+        strength: δ, a number or 0-dim.
         cap: upper limit of β, against a vanishing ‖∇Q‖. None: no limit of ours.
     """
     empty = gap_gap <= 0

@@ -33,11 +33,11 @@ def forward_corrected(log_probabilities: Tensor, labels: Tensor, transition_matr
 
 
 def mixture_cross_entropy(
-    main_logits: Tensor, meta_logits: Tensor, labels: Tensor, mixture: float, kind: MixtureKind
+    main_logits: Tensor, meta_logits: Tensor, labels: Tensor, mixture: float | Tensor, kind: MixtureKind
 ) -> Tensor:
     """The mixture upper objective, (n,) (EBOMLC eq. 9), in the reading named by ``kind``.
 
-    With ρ = ``mixture``, p = softmax(main_logits), g = softmax(meta_logits):
+    With ρ = ``mixture`` (a number or 0-dim), p = softmax(main_logits), g = softmax(meta_logits):
 
     - ``probability``: −log(ρ·p_y + (1−ρ)·g_y), the paper's mixture of two distributions.
     - ``logit``: cross entropy of ρ·main_logits + (1−ρ)·meta_logits.
@@ -52,7 +52,9 @@ def mixture_cross_entropy(
     return -torch.logaddexp(main_term, meta_term)
 
 
-def _log(share: float) -> float:
+def _log(share: float | Tensor) -> float | Tensor:
+    if isinstance(share, Tensor):
+        return share.log()
     return log(share) if share > 0 else float("-inf")
 
 

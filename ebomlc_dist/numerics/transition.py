@@ -1,4 +1,7 @@
-"""The noise process from what a classifier says of noisy images and of a few whose true label is known.
+"""The noise process T[t, g] = P(given g | true t), from counts.
+
+`transition_by_counts` takes images both of whose labels are known. `transition_by_moments` takes what a classifier says
+of noisy images and of a few whose true label is known.
 
 With classes t (true), p (predicted), g (given), predictions that depend on the given label through the true one alone,
 
@@ -10,7 +13,8 @@ maximum of the multinomial likelihood of J under a Dirichlet prior of ``PRIOR_IM
     T[t, g] = M[t, g] / Σ_g M[t, g] = P(g | t)
 
 No class prior has to be known. A weak classifier makes C flat and the solution uncertain, not T flat: that is what sets
-this apart from a mean of soft predictions.
+this apart from `transition_by_mean_softmax`, the estimate of GLC (Hendrycks et al. 2018), which carries the
+classifier's own uncertainty.
 """
 
 import torch
@@ -38,6 +42,28 @@ def transition_by_moments(joint_counts: Tensor, confusion_counts: Tensor) -> Ten
         explained = (confusion.t() @ found).clamp_min(torch.finfo(torch.float64).tiny)
         found = found * (confusion @ (joint / explained)) + prior
     return found / found.sum(dim=1, keepdim=True)
+
+
+def transition_by_mean_softmax(joint_sums: Tensor, confusion_sums: Tensor) -> Tensor:
+    """T (K, K) float64 as the mean probabilities that a head for noisy labels gives to held-out images of each class.
+
+    The head reads the classifier's probabilities f: P(g | x) = Σ_p f_p(x) P(g | p), P(g | p) from the noisy images.
+
+    Args:
+        joint_sums: (K, K), Σ f_p(x) over noisy images with given label g, at [p, g].
+        confusion_sums: (K, K), Σ f_p(x) over held-out trusted images of class t, at [t, p].
+    """
+    head, soft = (sums.double() + 1.0 / len(sums) for sums in (joint_sums, confusion_sums))
+    return (soft / soft.sum(dim=1, keepdim=True)) @ (head / head.sum(dim=1, keepdim=True))
+
+
+def transition_by_counts(counts: Tensor) -> Tensor:
+    """T (K, K) float64 from (K, K) counts [true, given], and one image a class more that is wrong at the mean rate."""
+    counted = counts.double()
+    wrong = 1.0 - counted.diagonal().sum() / counted.sum().clamp_min(1.0)
+    identity = torch.eye(len(counted), dtype=torch.float64, device=counts.device)
+    counted = counted + (1.0 - wrong) * identity + wrong / (len(counted) - 1) * (1.0 - identity)
+    return counted / counted.sum(dim=1, keepdim=True)
 
 
 def blind_transition(num_classes: int, device: torch.device) -> Tensor:

@@ -25,13 +25,15 @@ IMAGES, TRUSTED, CARDS = 60, 20, 12
 
 
 @contextmanager
-def a_page(folder: Path, names: list[str], ids: list[str] | None = None):
+def a_page(folder: Path, names: list[str], ids: list[str] | None = None, purity: dict | None = None):
     """A page in ``folder``, with its findings and data."""
     world = make_world(uniform(10, 0.4), num_images=IMAGES, strength=4.0)
     dataset = replace(make_dataset(IMAGES, TRUSTED, 10), class_names=names)
     ids = ids or [f"images/{row}.png" for row in range(IMAGES)]
     dataset = replace(dataset, ids=ids + [f"clean/{row}.png" for row in range(TRUSTED)])
-    with findings_of(world, folder, class_names=names, ids=ids) as found:
+    if purity:
+        dataset = replace(dataset, provenance={"split_kind": "from_noisy"})
+    with findings_of(world, folder, class_names=names, ids=ids, purity=purity) as found:
         summary = summarise(found, folder)
         path = folder / "report.html"
         write_page(found, summary, dataset, ImageFiles(DataConfig(), dataset), CARDS, path)
@@ -55,7 +57,17 @@ def test_the_page_holds_the_most_suspicious_images_and_no_more(plain) -> None:
     assert [card["id"] for card in data["cards"]] == [found.subject.ids[row] for row in found.order[:CARDS]]
     assert all(card["image"].startswith("data:image/png;base64,") for card in data["cards"])
     assert all(card["given"] != card["proposed"] for card in data["cards"])
-    assert data["trusted"] == [[dataset.ids[IMAGES + k], int(dataset.clean_labels[k])] for k in range(TRUSTED)]
+    assert data["trusted"] == [[dataset.ids[IMAGES + k], int(dataset.clean_labels[k]), -1] for k in range(TRUSTED)]
+
+
+def test_trusted_images_that_nobody_has_checked_are_marked_and_not_handed_on(tmp_path: Path) -> None:
+    names = [f"class {k}" for k in range(10)]
+    purity = {"value": 90.0, "low": 85.0, "high": 95.0, "true": None}
+    with a_page(tmp_path, names, purity=purity) as (path, *_):
+        assert "estimated purity 90.00 % (85.00 – 95.00)" in path.read_text(encoding="utf-8")
+        assert data_of(path)["trusted"] == []
+    with a_page(tmp_path, names) as (path, *_):
+        assert "estimated purity" not in path.read_text(encoding="utf-8")
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
@@ -146,6 +158,8 @@ def test_downloaded_decisions_are_what_trusted_reads(tmp_path: Path, browser: Br
         assert listing.labels == [*dataset.clean_labels.tolist(), *wanted]
         with file.open(newline="") as lines:
             kinds = [row["decision"] for row in csv.DictReader(lines)]
+        # The given label of what was decided; of the trusted images nothing older is known.
+        assert listing.old_labels == [-1] * TRUSTED + [int(found.table.given[row]) for row in rows]
         assert kinds == ["trusted"] * TRUSTED + ["accept", "reject", "other"]
         file.unlink()
 

@@ -24,8 +24,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Options]]:
         calls.append((folder, options))
         return {
             "run": str(folder), "num_images": 7, "scores": "posterior", "in_sample": True, "noise_rate": INTERVAL,
-            "num_flagged": 1, "estimated_precision_of_flagged": None, "num_relabelled": 2, "relabelled_by": "posterior",
-            "confidence": 0.8, "truth": None,
+            "trusted_purity": None, "num_flagged": 1, "estimated_precision_of_flagged": None, "num_relabelled": 2,
+            "relabelled_by": "posterior", "confidence": 0.8, "truth": None,
         }  # fmt: skip
 
     monkeypatch.setattr("ebomlc_dist.audit.run.audit", audit)

@@ -27,7 +27,7 @@ RUN = {
     ),
     *("--global-noisy-batch-size", "--global-clean-batch-size", "--precision", "--mixed-precision"),
     *("--seed", "--split-seed", "--noise-seed", "--order-seed", "--augmentation-seed", "--initialisation-seed"),
-    *("--skip-unreadable", "--compile", "--cuda-graph", "--tiny", "--config", "--set"),
+    *("--skip-unreadable", "--clean-from-noisy", "--compile", "--cuda-graph", "--tiny", "--config", "--set"),
 }
 HELP = {"--help", "-h"}
 COMMANDS = {

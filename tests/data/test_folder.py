@@ -171,6 +171,23 @@ def test_nearest_class_is_offered(tmp_path: Path) -> None:
     assert "did you mean 'bee'?" in message(changed(config, test_csv=table))
 
 
+def test_old_labels_of_trusted_images(tmp_path: Path) -> None:
+    """From their own column, or from the noisy part where it names the image too; unknown else."""
+    config = write_tree(tmp_path)
+    rows = ("path,label,noisy_label", "clean/ant/0.png,ant,bee", "clean/ant/1.png,0,0", "clean/bee/0.png,bee, ")
+    both = ("train/bee/0.png,ant,", "train/bee/1.png,bee,ant")
+    own = changed(config, clean_csv=write_lines(tmp_path / "clean.csv", *rows, *both))
+    source = load_source(own)
+    assert source.trusted.tolist() == [4, 5, 6, 7, 8]
+    assert source.trusted_old_labels.tolist() == [1, 0, -1, 1, 0]
+    assert load_source(config).trusted_old_labels is None
+    text = message(changed(config, clean_csv=write_lines(tmp_path / "bad.csv", *rows, "clean/bee/1.png,bee,wasp")))
+    assert "bad.csv:5: unknown noisy_label 'wasp'" in text
+    # Those that cannot be read are left out on both sides.
+    (tmp_path / "clean/ant/1.png").write_bytes(b"no image")
+    assert load_source(changed(own, skip_unreadable=True)).trusted_old_labels.tolist() == [1, -1, 1, 0]
+
+
 def test_whole_number_labels_without_folders(tmp_path: Path) -> None:
     for number in range(3):
         write_image(tmp_path / f"{number}.png", seed=number)

@@ -222,6 +222,82 @@ def test_round_trip_of_own_noisy_labels(load: Load, tmp_path: Path) -> None:
     assert split_document(again) == split_document(first)
 
 
+def test_trusted_images_have_the_label_that_the_noise_gave_them(load: Load, tmp_path: Path) -> None:
+    """The noise is drawn over all images, so that it does not depend on which of them are trusted."""
+    small, large = load(clean_size=20), load(clean_size=40)
+    noisy = dict(zip(small.noisy_index.tolist(), small.noisy_labels.tolist(), strict=True))
+    assert small.clean_old_labels is not None
+    assert large.clean_old_labels is not None
+    pairs = dict(zip(large.clean_index.tolist(), large.clean_old_labels.tolist(), strict=True))
+    shared = noisy.keys() & pairs.keys()
+    assert len(shared) == 20
+    assert all(noisy[image] == pairs[image] for image in shared)
+    counts = large.old_label_counts()
+    assert counts is not None
+    assert int(counts.sum()) == 40
+    assert int(counts.diagonal().sum()) == int((large.clean_labels == large.clean_old_labels).sum()) < 40
+    again = load(split=stored(small, tmp_path / "split.json"))
+    assert torch.equal(again.clean_old_labels, small.clean_old_labels)
+
+
+def test_own_trusted_images_have_the_old_labels_that_came_with_them(load: Load, tmp_path: Path) -> None:
+    old = {"trusted": torch.tensor([9, 2, 4, 7]), "trusted_old_labels": torch.tensor([3, -1, 0, 1])}
+    source = make_source(labels_are_true=False, **old)
+    own = load(source, NoiseConfig())
+    assert own.clean_index.tolist() == [2, 4, 7, 9]
+    assert own.clean_old_labels.tolist() == [-1, 0, 1, 3]
+    assert int(own.old_label_counts().sum()) == 3
+    # Added noise takes their place, as it does with all labels.
+    added = load(source, NoiseConfig(kind="flip", rate=1.0))
+    assert (added.clean_old_labels != added.clean_labels).all()
+    silent = load(make_source(labels_are_true=False, trusted=old["trusted"]), NoiseConfig())
+    assert silent.clean_old_labels is None
+    assert silent.fingerprint != own.fingerprint
+    assert silent.old_label_counts() is None
+
+
+def test_a_split_of_the_first_schema_is_read(load: Load, tmp_path: Path) -> None:
+    first = load()
+    document = split_document(first) | {"split_schema": 1}
+    for name in ("clean_labels", "clean_old_labels", "clean_purity"):
+        del document[name]
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(document))
+    again = load(split=path)
+    assert torch.equal(again.clean_index, first.clean_index)
+    assert again.clean_old_labels is None
+
+
+def test_before_it_is_chosen_a_trusted_set_from_the_noisy_one_is_drawn_by_noisy_label(
+    load: Load, tmp_path: Path
+) -> None:
+    dataset = load(clean_from_noisy=True)
+    noisy, clean = indices(dataset)
+    assert (noisy | clean, noisy & clean) == (set(range(160)), set())
+    assert dataset.clean_labels.bincount().tolist() == [5, 5, 5, 5]
+    assert dataset.from_noisy
+    assert dataset.purity is None
+    truth = make_source().labels[dataset.clean_index]
+    assert torch.equal(dataset.clean_true_labels, truth)
+    assert dataset.true_purity == float((truth == dataset.clean_labels).double().mean()) < 1
+    # What the corrector would be shown is what it would be asked for.
+    assert dataset.clean_old_labels is None
+    path = stored(dataset, tmp_path / "split.json", clean_purity={"value": 0.5, "low": 0.25, "high": 0.75})
+    again = load(split=path, clean_from_noisy=True)
+    assert torch.equal(again.clean_labels, dataset.clean_labels)
+    assert again.purity == {"value": 0.5, "low": 0.25, "high": 0.75}
+    assert load(split=path).from_noisy
+
+
+def test_where_a_trusted_set_from_the_noisy_one_makes_no_sense(load: Load, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="data without trusted images"):
+        load(make_source(trusted=torch.arange(8), labels_are_true=False), NoiseConfig(), clean_from_noisy=True)
+    with pytest.raises(InputError, match="split_kind=disjoint"):
+        load(clean_from_noisy=True, split_kind="leaky")
+    with pytest.raises(InputError, match="has a trusted set already"):
+        load(clean_from_noisy=True, split=stored(load(), tmp_path / "split.json"))
+
+
 def test_split_holds_no_true_labels_and_is_small(load: Load) -> None:
     document = split_document(load())
     assert "true" not in json.dumps(document)
@@ -247,14 +323,19 @@ def test_split_with_another_noise(load: Load, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"clean_index": [0, 0]}, "indices are out of range, doubled"),
+        ({"clean_index": [0, 0]}, "indices are out of range or doubled"),
         ({"clean_index": [160]}, "indices are out of range"),
-        ({"noisy_index": [1]}, "do not match the labels"),
+        ({"noisy_index": [1]}, "do not match the indices"),
         ({"clean_index": [-1]}, "is no split.json of this program: clean_index.0"),
         ({"clean_index": [1.5]}, "is no split.json of this program: clean_index.0"),
         ({"noisy_index": [0], "noisy_labels": [4]}, "holds label 4, 0…3 are allowed"),
         ({"noisy_index": [0], "noisy_labels": [2**70]}, "is no split.json of this program: noisy_labels.0"),
-        ({"split_schema": 2}, "is no split.json of this program: split_schema"),
+        ({"clean_old_labels": [0]}, "do not match the indices"),
+        ({"clean_old_labels": [-1] * 19 + [4]}, "holds label 4, 0…3 are allowed"),
+        ({"clean_old_labels": [-2] * 20}, "is no split.json of this program: clean_old_labels.0"),
+        ({"clean_labels": [0]}, "do not match the indices"),
+        ({"clean_purity": {"value": 2.0, "low": 0.0, "high": 1.0}}, "is no split.json of this program: clean_purity"),
+        ({"split_schema": 3}, "is no split.json of this program: split_schema"),
         ({"more": 1}, "is no split.json of this program: more"),
         ({"noise_rate_nominal": 7.0}, "is no split.json of this program: noise_rate_nominal"),
         ({"fingerprint": None}, "is no split.json of this program: fingerprint"),

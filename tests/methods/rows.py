@@ -45,6 +45,9 @@ ROWS = {
         variants=(
             {},
             {"epoch": 0, "value_gradient": "difference"},
+            {"noise_process": "observed", "settings": "follow"},
+            {"noise_process": "counted", "settings": "follow", "followed": ["noisy_scale"], "mixture_kind": "logit"},
+            {"estimate": "mean_softmax"},
             {"noise_process": "known", "transition": [[0.7, 0.1, 0.1, 0.1]] * 4},
         ),
     ),

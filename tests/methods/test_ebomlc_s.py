@@ -1,5 +1,6 @@
 """EBOMLC-S: EBOMLC where the labels shown are the true ones, and a corrector that corrects where they are not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,24 +15,127 @@ from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import config_from_mapping
+from ebomlc_dist.methods.contract import Batch
+from ebomlc_dist.numerics.transition import transition_by_counts
+from tests.support import problem
 from tests.support.lockstep import over_shards
-from tests.support.problem import local_batch, make_learner, run_steps
+from tests.support.problem import (
+    NUM_CLEAN,
+    NUM_NOISY,
+    OLD_LABELS,
+    WholeInterlude,
+    local_batch,
+    make_learner,
+    run_steps,
+)
 from tests.support.runs import alone, tiny_config
 
 CPU = torch.device("cpu")
 IDENTITY = torch.eye(4).tolist()
+PAPER = {"barrier_strength": 0.25, "noisy_scale": 0.5}
+
+
+def after(method: str, **settings: object) -> torch.Tensor:
+    """All parameters after four steps."""
+    learner = make_learner(method, Communicator(CPU), **settings)
+    run_steps(learner, 4)
+    return torch.cat([network.vector.detach() for network in learner.networks.values()])
 
 
 def test_with_the_identity_and_the_papers_constants_it_is_ebomlc_bit_for_bit() -> None:
-    def after(method: str, **settings: object) -> torch.Tensor:
-        learner = make_learner(method, Communicator(CPU), barrier_strength=0.25, noisy_scale=0.5, **settings)
-        run_steps(learner, 4)
-        return torch.cat([network.vector.detach() for network in learner.networks.values()])
-
-    plain = after("ebomlc")
-    assert torch.equal(after("ebomlc-s", noise_process="known", transition=IDENTITY), plain)
+    plain = after("ebomlc", **PAPER)
+    assert torch.equal(after("ebomlc-s", noise_process="known", transition=IDENTITY, **PAPER), plain)
     noisy = [[0.6, 0.4, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
-    assert not torch.equal(after("ebomlc-s", noise_process="known", transition=noisy), plain)
+    assert not torch.equal(after("ebomlc-s", noise_process="known", transition=noisy, **PAPER), plain)
+
+
+def test_with_old_labels_that_were_right_it_is_ebomlc_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = after("ebomlc", **PAPER)
+    observed = {"noise_process": "observed", **PAPER}
+    assert not torch.equal(after("ebomlc-s", **observed), plain)
+    monkeypatch.setattr(problem, "_with_old_labels", lambda clean: replace(clean, old_labels=clean.labels))
+    assert torch.equal(after("ebomlc-s", **observed), plain)
+
+
+def test_old_labels_are_shown_where_they_are_known_and_others_are_drawn() -> None:
+    def shown(process: str) -> tuple[torch.Tensor, Batch]:
+        learner = make_learner("ebomlc-s", Communicator(CPU), noise_process=process)
+        batch = local_batch(learner.method, 3, 0, 1)
+        return learner.method.shown_labels(batch), batch.clean
+
+    (observed, clean), (counted, _) = shown("observed"), shown("counted")
+    known = clean.old_labels >= 0
+    assert 0 < int(known.sum()) < len(known)
+    assert torch.equal(observed[known], clean.old_labels[known])
+    assert torch.equal(observed[~known], counted[~known])
+    assert not torch.equal(observed, counted)
+
+
+def test_the_noise_process_follows_what_is_known() -> None:
+    complete = OLD_LABELS + torch.eye(4, dtype=torch.int64)[:, [0, 1, 2, 3]] * torch.tensor([1, 0, 1, 0])
+    assert int(complete.sum()) == NUM_CLEAN
+    found = {name: make_learner("ebomlc-s", Communicator(CPU), old_labels=old).method for name, old in (
+        ("all", complete), ("some", OLD_LABELS), ("none", None))}  # fmt: skip
+    assert {name: method.report()["noise_process"] for name, method in found.items()} == {
+        "all": "observed", "some": "estimated", "none": "estimated"
+    }  # fmt: skip
+    assert torch.equal(found["all"].memory["transition"], transition_by_counts(complete))
+    # Nothing is held out where nothing is measured.
+    assert [method.streams.held_out for method in found.values()] == [0.0, 0.2, 0.2]
+    for process in ("observed", "counted"):
+        with pytest.raises(InputError, match="needs the labels that trusted images had"):
+            make_learner("ebomlc-s", Communicator(CPU), noise_process=process, old_labels=None)
+
+
+def test_settings_follow_from_the_second_epoch_on_and_stand_still_within_one() -> None:
+    fixed = {"noise_process": "observed", "mixture": 0.3, **PAPER}
+    follow = {**fixed, "settings": "follow"}
+    # The held-out share changes the data, not this problem's batches.
+    assert torch.equal(after("ebomlc-s", epoch=0, **follow), after("ebomlc-s", epoch=0, **fixed))
+    assert not torch.equal(after("ebomlc-s", epoch=1, **follow), after("ebomlc-s", epoch=1, **fixed))
+    assert torch.equal(after("ebomlc-s", epoch=1, **follow, followed=[]), after("ebomlc-s", epoch=1, **fixed))
+    learner = make_learner("ebomlc-s", Communicator(CPU), epoch=1, **follow)
+    first, *_, last = run_steps(learner, 3)
+    reliability = float(first.metrics["held_out_reliability"])
+    signal = max(0.0, (reliability - 1 / 4) / (1 - 1 / 4))
+    share = NUM_NOISY * signal**2 / (NUM_NOISY * signal**2 + NUM_CLEAN)
+    for outcome in (first, last):
+        assert float(outcome.metrics["noisy_scale"]) == pytest.approx(share**0.5)
+        assert float(outcome.metrics["barrier_strength"]) == pytest.approx(share**0.5)
+        assert float(outcome.metrics["mixture"]) == pytest.approx((1 - share) / 2)
+    one = make_learner("ebomlc-s", Communicator(CPU), epoch=1, **follow, followed=["mixture"])
+    values = one.method.settings()
+    assert (float(values.barrier_strength), float(values.noisy_scale)) == (0.25, 0.5)
+    assert float(values.mixture) == pytest.approx((1 - share) / 2)
+
+
+def test_what_is_measured_is_what_a_loop_over_images_and_labels_finds() -> None:
+    learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted", settings="follow")
+    main, meta = (learner.networks[name] for name in ("main", "meta"))
+    whole = WholeInterlude(learner.networks)
+    rows = slice(NUM_NOISY, NUM_NOISY + 4)
+    transition, found = learner.method.memory["transition"], torch.zeros(3, dtype=torch.float64)
+    main.module.eval()
+    with torch.no_grad():
+        for image, label in zip(whole.images[rows], whole.labels[rows].tolist(), strict=True):
+            logits, features = main(image[None])
+            found[0] += float(logits.argmax()) == label
+            for given in range(4):
+                answer = meta(features, torch.tensor([given])).softmax(dim=1)[0]
+                weight = transition[label, given]
+                found[1] += weight * answer[label]
+                found[2] += weight * (answer.max() - float(int(answer.argmax()) == label))
+    torch.testing.assert_close(learner.method.memory["measured"], found / 4)
+
+
+def test_with_nothing_held_out_the_fixed_values_stand(tmp_path: Path) -> None:
+    """Two trusted images a class are too few to keep one back."""
+    config = tiny_config("ebomlc-s")
+    method = config_from_mapping({"name": "ebomlc-s", "settings": "follow"})
+    summary = train(config.model_copy(update={"method": method}), tmp_path / "run", quiet=True, runtime=alone())
+    report = summary["method_report"]
+    assert report["noise_process"] == "observed"
+    assert (report["mixture"], report["barrier_strength"], report["noisy_scale"]) == (0.2, 1.0, 1.0)
 
 
 def test_the_labels_shown_depend_on_place_and_step_not_on_the_rank() -> None:
@@ -46,6 +150,8 @@ def test_the_labels_shown_depend_on_place_and_step_not_on_the_rank() -> None:
 
 def test_what_is_held_out_is_not_trained_on_and_each_class_has_its_share() -> None:
     config = tiny_config("ebomlc-s", data={"noisy_size": None, "clean_size": 100})
+    method = config_from_mapping({"name": "ebomlc-s", "noise_process": "estimated"})
+    config = config.model_copy(update={"method": method})
     dataset = load_dataset(config.data, config.noise, config.seeds)
     training = build(config, dataset, alone())
     begin_epoch(training, 0)
@@ -56,6 +162,7 @@ def test_what_is_held_out_is_not_trained_on_and_each_class_has_its_share() -> No
     assert set(positions.tolist()) == set(range(len(kept)))
     batch = training.loader.batch(0).clean
     assert torch.equal(batch.labels, kept[batch.positions])
+    assert torch.equal(batch.old_labels, dataset.clean_old_labels[~rows][batch.positions])
     assert not held_out(dataset.clean_labels, 0.0).any()
     assert held_out(torch.tensor([0, 0, 1]), 0.9).tolist() == [False, True, False]
 
@@ -70,13 +177,42 @@ def test_impossible_matrices_are_refused() -> None:
         make_learner("ebomlc-s", Communicator(CPU), noise_process="known", transition=torch.eye(2).tolist())
 
 
-def test_the_corrector_learns_to_correct_digits_where_ebomlcs_learns_to_copy(tmp_path: Path) -> None:
-    """40 % uniform noise, 25 epochs: most wrong labels are corrected and most right ones kept; EBOMLC corrects none."""
+CASES = {
+    "estimated": {"noise_process": "estimated"},
+    "follow": {"noise_process": "observed", "settings": "follow"},
+    "copy": {},
+}
+
+
+@pytest.fixture(scope="module")
+def on_digits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """Summaries of 25 epochs on the digits with 40 % uniform noise; ``copy`` is EBOMLC as printed."""
     found = {}
-    for method in ("ebomlc-s", "ebomlc"):
+    for name, settings in CASES.items():
         changes = {"data": {"noisy_size": None, "clean_size": 100}, "optim": {"meta_lr": 1e-3}}
-        config = tiny_config(method, train={"epochs": 25, "global_noisy_batch_size": 100}, **changes)
-        found[method] = train(config, tmp_path / method, quiet=True, runtime=alone())
-    assert found["ebomlc-s"]["wrong_labels_corrected"] > 50
-    assert found["ebomlc-s"]["right_labels_kept"] > 80
-    assert found["ebomlc"]["wrong_labels_corrected"] < 5
+        config = tiny_config("ebomlc", train={"epochs": 25, "global_noisy_batch_size": 100}, **changes)
+        method = config_from_mapping({"name": "ebomlc" if name == "copy" else "ebomlc-s", **settings})
+        config = config.model_copy(update={"method": method})
+        found[name] = train(config, tmp_path_factory.mktemp(name) / "run", quiet=True, runtime=alone())
+    return found
+
+
+@pytest.mark.parametrize("name", ["estimated", "follow"])
+def test_the_corrector_learns_to_correct_digits_where_ebomlcs_learns_to_copy(
+    on_digits: dict[str, dict], name: str
+) -> None:
+    """Most wrong labels are corrected and most right ones kept; EBOMLC corrects none."""
+    assert on_digits[name]["wrong_labels_corrected"] > 50
+    assert on_digits[name]["right_labels_kept"] > 80
+    assert on_digits["copy"]["wrong_labels_corrected"] < 5
+
+
+def test_what_it_says_of_the_noise_and_of_itself_is_true(on_digits: dict[str, dict]) -> None:
+    """40.6 % of the labels are wrong; the reliability is that of the noisy set, measured on 20 held-out images."""
+    summary = on_digits["follow"]
+    report, wrong = summary["method_report"], summary["noise_rate_realised"]
+    assert report["noise_rate"] == pytest.approx(0.406, abs=0.1)
+    reliable = (wrong * summary["wrong_labels_corrected"] + (100 - wrong) * summary["right_labels_kept"]) / 100
+    assert 100 * report["held_out_reliability"] == pytest.approx(reliable, abs=15)
+    assert 0.5 < report["noisy_scale"] < 1
+    assert on_digits["copy"]["method_report"] == {}

@@ -6,7 +6,13 @@ from torch import Tensor
 
 from ebomlc_dist.numerics.draws import keys_of, uniform
 from ebomlc_dist.numerics.noise import uniform_matrix
-from ebomlc_dist.numerics.transition import blind_transition, draw_labels, transition_by_moments
+from ebomlc_dist.numerics.transition import (
+    blind_transition,
+    draw_labels,
+    transition_by_counts,
+    transition_by_mean_softmax,
+    transition_by_moments,
+)
 
 CLASSES = 6
 
@@ -67,3 +73,24 @@ def test_labels_are_drawn_from_their_rows() -> None:
         shares = drawn[labels == label].bincount(minlength=3) / 20_000
         torch.testing.assert_close(shares.double(), matrix[label], rtol=0, atol=0.015)
         assert (shares > 0).tolist() == (matrix[label] > 0).tolist()
+
+
+def test_pairs_are_counted_and_rare_classes_take_the_mean_rate() -> None:
+    pairs = torch.tensor([[60, 40, 0], [0, 50, 50], [0, 0, 0]])
+    found = transition_by_counts(pairs)
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(found[0], torch.tensor([0.6, 0.4, 0.0]).double(), rtol=0, atol=0.005)
+    torch.testing.assert_close(found[2], torch.tensor([0.225, 0.225, 0.55]).double())
+
+
+def test_a_mean_of_soft_predictions_carries_the_classifiers_uncertainty_and_moments_do_not() -> None:
+    """The truth keeps 55 % of the labels; an unsure classifier that is right on 60 % makes it look like less."""
+    confusion, transition, prior = case(0.6)
+    joint, held_out = counts(confusion, transition, prior, 60_000, 1_200)
+    soft = transition_by_mean_softmax(joint, held_out)
+    torch.testing.assert_close(soft.sum(dim=1), torch.ones(CLASSES, dtype=torch.float64))
+    assert float(soft.diagonal().mean()) < 0.4
+    assert float(transition_by_moments(joint, held_out).diagonal().mean()) == pytest.approx(0.55, abs=0.05)
+    # A sure and perfect classifier leaves no difference.
+    joint, held_out = counts(torch.eye(CLASSES).double(), transition, prior, 60_000, 6_000)
+    torch.testing.assert_close(transition_by_mean_softmax(joint, held_out), transition, rtol=0, atol=0.02)

@@ -21,6 +21,8 @@ NUM_CLASSES = 4
 NUM_NOISY = 40
 NUM_CLEAN = 12
 EPOCHS = 4
+# Of two of the clean images the old label is unknown.
+OLD_LABELS = torch.tensor([[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 2, 0], [1, 0, 1, 1]])
 # torch's generator is one for all threads of the shard-wise control.
 _SEEDING = Lock()
 
@@ -115,6 +117,7 @@ def make_learner(
     batch_norm: bool = True,
     dtype: torch.dtype = torch.float64,
     epoch: int = 0,
+    old_labels: Tensor | None = OLD_LABELS,
     **settings: object,
 ) -> Learner:
     """A learner at the beginning of ``epoch``, whose bits depend on nothing but the arguments."""
@@ -131,7 +134,7 @@ def make_learner(
             networks[name] = FlatModule(module.to(dtype).train(name != "extractor"))
     config = OptimConfig(main_lr=0.05, meta_lr=1e-2)
     optimizers = {name: MAKERS[name](networks[name], config, 10) for name in method.networks if name in MAKERS}
-    method.allocate(networks, Task(NUM_CLASSES, NUM_NOISY, NUM_CLEAN))
+    method.allocate(networks, Task(NUM_CLASSES, NUM_NOISY, NUM_CLEAN, old_labels))
     method.enter_epoch(epoch, EPOCHS)
     method.begin_epoch(networks, WholeInterlude(networks))
     step = TrainStep(method, networks, optimizers, reducer, None)
@@ -166,7 +169,7 @@ def local_batch(
         noisy = replace(noisy, trusted=(torch.arange(noisy.offset, noisy.offset + len(noisy.labels)) % 3 == 0))
     return PairedBatch(
         noisy=noisy,
-        clean=take(*batches["clean"]) if streams.clean else None,
+        clean=_with_old_labels(take(*batches["clean"])) if streams.clean else None,
         lower_clean=take(*batches["lower_clean"]) if streams.lower_clean else None,
         selected={
             name: tuple(
@@ -177,6 +180,13 @@ def local_batch(
         },
         key=torch.tensor(7_000 + step),
     )
+
+
+def _with_old_labels(clean: Batch) -> Batch:
+    """Every third image's old label is unknown, every second one of the others was wrong."""
+    places = clean.offset + torch.arange(len(clean.labels))
+    old = (clean.labels + places % 2) % NUM_CLASSES
+    return replace(clean, old_labels=torch.where(places % 3 == 2, -1, old))
 
 
 def _views(step: int, number: int, size: int, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:

@@ -153,13 +153,14 @@
   // As --trusted reads it: the trusted images as they are, then every decided one under the label it was decided to have.
   function table() {
     const cell = (text) => `"${text.replaceAll('"', '""')}"`;
-    const rows = [[data.key, "label", "decision"].map(cell)];
+    const rows = [[data.key, "label", "decision", "noisy_label"].map(cell)];
     const taken = new Set(decisions.keys());
-    for (const [id, label] of data.trusted)
-      if (!taken.has(id)) rows.push([cell(id), cell(data.classes[label]), cell("trusted")]);
+    const add = (id, label, decision, old) =>
+      rows.push([id, data.classes[label], decision, old < 0 ? "" : data.classes[old]].map(cell));
+    for (const [id, label, old] of data.trusted) if (!taken.has(id)) add(id, label, "trusted", old);
     for (const { item } of cards) {
       const found = decisions.get(item.id);
-      if (found) rows.push([cell(item.id), cell(data.classes[found.label]), cell(found.decision)]);
+      if (found) add(item.id, found.label, found.decision, item.given);
     }
     return rows.map((row) => row.join(",") + "\n").join("");
   }

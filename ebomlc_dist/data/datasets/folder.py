@@ -3,9 +3,11 @@
 The labels of ``train`` are the noisy ones, those of ``clean`` and ``test`` are trusted. The classes, and their order,
 are the sorted folders of ``train`` (torchvision's order), or else those that ``noisy_csv`` uses. An image that both the
 noisy and the trusted part name is taken as trusted, with its trusted label; one that is also in the test part is
-refused, as it would flatter the result.
+refused, as it would flatter the result. The label that a trusted image had before it was checked is that of the noisy
+part, where it is named there, or stands in a column ``noisy_label`` of ``clean_csv``.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,7 @@ def load(config: DataConfig, progress: Progress | None = None) -> Source:
     noisy = _part(root, "train", config.noisy_csv, classes)
     clean = _part(root, "clean", config.clean_csv, classes)
     test = _part(root, "test", config.test_csv, classes)
-    return read_parts(root, classes, _without(noisy, set(clean.names)), clean, test, config, progress)
+    return read_parts(root, classes, _without(noisy, set(clean.names)), _dated(clean, noisy), test, config, progress)
 
 
 def read_parts(
@@ -73,6 +75,7 @@ def read_parts(
         test_labels=kept[num_train:],
         class_names=[_printable(name) for name in classes],
         trusted=None if not clean.names else torch.arange(num_noisy, num_train),
+        trusted_old_labels=_old_labels(clean, readable[len(noisy.names) : len(noisy.names) + len(clean.names)]),
         labels_are_true=False,
         image_digests=(
             file_digest(probe, rows[:num_train], geometry),
@@ -111,6 +114,13 @@ def _images(
     )
 
 
+def _old_labels(clean: Listing, readable: NDArray[np.bool_]) -> Tensor | None:
+    """The noisy labels that trusted images had, of those that can be read; None where none is given."""
+    if max(clean.old_labels or (), default=-1) < 0:
+        return None
+    return torch.tensor(clean.old_labels, dtype=torch.int64)[torch.from_numpy(readable)]
+
+
 def _part_of(images: Tensor | ImageFiles, begin: int, end: int) -> Tensor | ImageFiles:
     return images.part(begin, end) if isinstance(images, ImageFiles) else images[begin:end]
 
@@ -130,6 +140,14 @@ def _part(root: Path, name: str, table: Path | None, classes: list[str]) -> List
     if table is not None:
         return list_csv(root, table, classes)
     return list_tree(root, root / name, classes) if (root / name).is_dir() else Listing([], [], root / name)
+
+
+def _dated(clean: Listing, noisy: Listing) -> Listing:
+    """``clean`` with the old labels that it does not give itself, of images that the noisy part names as well."""
+    noisy_label = dict(zip(noisy.names, noisy.labels, strict=True))
+    given = clean.old_labels or [-1] * len(clean.names)
+    old = [noisy_label.get(name, -1) if label < 0 else label for name, label in zip(clean.names, given, strict=True)]
+    return replace(clean, old_labels=old)
 
 
 def _without(part: Listing, names: set[str]) -> Listing:
