@@ -16,7 +16,7 @@ from ebomlc_dist.engine.run import train
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.methods.contract import Batch
-from ebomlc_dist.numerics.transition import transition_by_counts
+from ebomlc_dist.numerics.transition import transition_by_counts, transition_by_moments
 from tests.support import problem
 from tests.support.lockstep import over_shards
 from tests.support.problem import (
@@ -126,6 +126,28 @@ def test_what_is_measured_is_what_a_loop_over_images_and_labels_finds() -> None:
                 found[1] += weight * answer[label]
                 found[2] += weight * (answer.max() - float(int(answer.argmax()) == label))
     torch.testing.assert_close(learner.method.memory["measured"], found / 4)
+
+
+def test_what_is_estimated_comes_from_predictions_down_and_given_labels_across() -> None:
+    learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="estimated", epoch=1)
+    run_steps(learner, 6)
+    whole = WholeInterlude(learner.networks)
+    # More of one class, so that predictions and given labels are counted differently.
+    whole.labels[:10] = 1
+    learner.method.begin_epoch(learner.networks, whole)
+    main = learner.networks["main"]
+    joint, confusion = torch.zeros(4, 4, dtype=torch.float64), torch.zeros(4, 4, dtype=torch.float64)
+    main.module.eval()
+    with torch.no_grad():
+        for row in range(NUM_NOISY + 4):
+            predicted = int(main(whole.images[row : row + 1])[0].argmax())
+            if row < NUM_NOISY:
+                joint[predicted, whole.labels[row]] += 1
+            else:
+                confusion[whole.labels[row], predicted] += 1
+    found = learner.method.memory["transition"]
+    torch.testing.assert_close(found, transition_by_moments(joint, confusion))
+    assert not torch.allclose(found, transition_by_moments(joint.t(), confusion), atol=1e-3)
 
 
 def test_with_nothing_held_out_the_fixed_values_stand(tmp_path: Path) -> None:
