@@ -51,3 +51,8 @@ def barrier_coefficient(dot: Tensor, gap_gap: Tensor, strength: float, cap: floa
     empty = gap_gap <= 0
     ratio = torch.where(empty, 0.0, dot / torch.where(empty, 1.0, gap_gap))
     return (strength - ratio).clamp(min=0.0, max=cap)
+
+
+def barrier_direction(upper: Tensor, gap: Tensor, beta: Tensor, scale: float = 1.0) -> Tensor:
+    """∇F + ξβ∇Q (eqs. 12–14) from gradients (P,) and 0-dim β; ``scale`` is ξ."""
+    return upper + (scale * beta).to(upper.dtype) * gap
