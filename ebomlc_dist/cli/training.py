@@ -49,10 +49,11 @@ class _Start:
         parts = {
             "recipe": [_plain(config.recipe) for config in configs],
             "method": [config.method.name for config in configs],
+            "variant": [run.variant for run in self.runs],
             "seed": [f"seed{config.seeds.seed}" for config in configs],
         }
         differing = [names for names in parts.values() if len(set(names)) > 1]
-        return [output / "-".join(words) for words in zip(*differing, strict=True)]
+        return [output / "-".join(filter(None, words)) for words in zip(*differing, strict=True)]
 
     def trusted(self, folder: Path, output: Path) -> Path:
         """Where the trusted set of the run in ``folder`` is chosen: once for all runs on the same data and seeds."""
@@ -190,6 +191,7 @@ def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
     """Train in this process, which may be one of several that a launcher started."""
     from ebomlc_dist.audit.trusted import chooser
     from ebomlc_dist.distributed.runtime import Runtime
+    from ebomlc_dist.engine.prepare import check_further_data
     from ebomlc_dist.engine.run import Stopped
     from ebomlc_dist.engine.run import train as train_one
 
@@ -199,6 +201,7 @@ def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
             return _train_side_by_side(start, runtime, quiet=quiet, as_json=as_json)
         # Chosen once, as clocks differ between processes.
         output = Path(runtime.on_first_rank(lambda: str(start.claimable_output())))
+        check_further_data([run.config for run in start.runs], runtime)
         summaries = [
             train_one(
                 run.config,

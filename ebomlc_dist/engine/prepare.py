@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -79,6 +80,12 @@ def load_everywhere(config: RunConfig, runtime: Runtime) -> NoisyDataset:
     check_alike(dataset, runtime)
     check_model(config, dataset)
     return dataset
+
+
+def check_further_data(configs: Sequence[RunConfig], runtime: Runtime) -> None:
+    """Load the data of later runs that the first one does not read: what is missing is said before a run is trained."""
+    for data in list(dict.fromkeys(config.data for config in configs))[1:]:
+        load_everywhere(next(config for config in configs if config.data == data), runtime)
 
 
 def check_model(config: RunConfig, dataset: NoisyDataset) -> None:
