@@ -4,9 +4,9 @@
     python -m tools.gpu_check --output gpu_check.json --parts step,training
 
 Parts: the GPU tests; the cost of a step, eager, compiled and as a graph; one run and several at once; real training;
-the loaders; all methods. What is done is written after each part, and a further call goes on with the rest, as long as the
-code and the machine are the same. ``--device cpu`` rehearses the parts on a CPU, in small and without graphs. From a
-source checkout, in its root; neither ffcv nor deepspeed is needed. Exit codes: 0 all done and every bar reached,
+the loaders; all methods. What is done is written after each part, and a further call goes on with the rest, as long as
+the code and the machine are the same. ``--device cpu`` rehearses the parts on a CPU, in small and without graphs. From
+a source checkout, in its root; neither ffcv nor deepspeed is needed. Exit codes: 0 all done and every bar reached,
 1 something failed, was missed or is unfinished, 2 bad input.
 """
 
