@@ -99,6 +99,8 @@ class TrainConfig(Section):
     global_noisy_batch_size: int = Field(100, ge=1)
     global_clean_batch_size: int = Field(100, ge=1)
     precision: Precision = "no"
+    compile: bool = Field(False, description="torch.compile of the main models' forward and backward passes")
+    cuda_graph: bool = Field(False, description="one CUDA graph holds a step, from the gather to the optimisers")
     deterministic: bool = Field(False, description="bitwise repeatable kernels on a GPU, slower")
     log_interval: int = Field(50, ge=1, description="steps between metric lines")
     checkpoint_steps: int | None = Field(None, ge=1, description="save every so many steps too, not only each epoch")

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag: its key, what stands for its value in ``--help``, its help, and its names, the usual one first."""
+    """One flag: its key, what stands for its value in ``--help``, its help, and its names, the usual one first.
+
+    Without a metavar it takes no value and sets its key to true.
+    """
 
     key: str
     metavar: str
@@ -59,7 +62,16 @@ FLAGS = (
     Flag("seeds.order", "N", "Seed of the order alone.", ("--order-seed",)),
     Flag("seeds.augmentation", "N", "Seed of the augmentation alone.", ("--augmentation-seed",)),
     Flag("seeds.initialisation", "N", "Seed of the initial weights alone.", ("--initialisation-seed",)),
+    Flag("train.compile", "", "Compile the main models' passes.", ("--compile",)),
+    Flag("train.cuda_graph", "", "Hold a whole step in one CUDA graph.", ("--cuda-graph",)),
+    Flag("data.clean_from_noisy", "", "Choose the trusted images from the noisy ones.", ("--clean-from-noisy",)),
+    Flag("data.skip_unreadable", "", "Train without the images that cannot be read.", ("--skip-unreadable",)),
 )
+
+
+def describes_runs(command: Callable[..., int]) -> Callable[..., int]:
+    """`describes_a_run` for a command that takes several recipes, and several seeds as ``--seed 0,1,2``."""
+    return _described(command, several=True)
 
 
 def describes_a_run(command: Callable[..., int]) -> Callable[..., int]:
@@ -68,38 +80,44 @@ def describes_a_run(command: Callable[..., int]) -> Callable[..., int]:
     The command's first parameter receives them all as one `Request`; its others are declared as usual, with
     annotations that are values, not text.
     """
+    return _described(command, several=False)
 
+
+def _described(command: Callable[..., int], *, several: bool) -> Callable[..., int]:
     @wraps(command)
     def wrapper(**given: Any) -> int:
         own = {name: given.pop(name) for name in list(given) if name in parameters}
-        return command(_request(given), **own)
+        return command(_request(given, several), **own)
 
     signature = inspect.signature(command)
     own_parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()][1:]
     parameters = {parameter.name for parameter in own_parameters}
-    every = [*_RUN.values(), *own_parameters]
+    every = [*(_RUN | (_SEVERAL if several else {})).values(), *own_parameters]
     wrapper.__signature__ = signature.replace(parameters=every)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
     return wrapper
 
 
-def _request(given: dict[str, Any]) -> "Request":
+def _request(given: dict[str, Any], several: bool) -> "Request":
     from ebomlc_dist.recipes.assemble import Request
     from ebomlc_dist.recipes.settings import Setting
 
-    settings = [Setting(f.key, given[_name(f)], f.names[0]) for f in FLAGS if given[_name(f)] is not None]
-    if given["skip_unreadable"]:
-        settings.append(Setting("data.skip_unreadable", "true", "--skip-unreadable"))
-    if given["clean_from_noisy"]:
-        settings.append(Setting("data.clean_from_noisy", "true", "--clean-from-noisy"))
+    recipe, *further = (given["recipe"] or [None]) if several else [given["recipe"]]
+    seeds: tuple[str, ...] = ()
+    if several and "," in (given["seed"] or ""):
+        seeds = tuple(text.strip() for text in given.pop("seed").split(","))
+    asked = {flag: given[_name(flag)] for flag in FLAGS if given.get(_name(flag)) not in (None, False)}
+    settings = [Setting(flag.key, value if flag.metavar else "true", flag.names[0]) for flag, value in asked.items()]
     return Request(
-        recipe=given["recipe"],
+        recipe=recipe,
         config_file=given["config"],
         methods=tuple(given["method"] or ()),
         tiny=given["tiny"],
         assignments=tuple(given["set"] or ()),
         flags=tuple(settings),
         launcher_precision=os.environ.get("ACCELERATE_MIXED_PRECISION"),
+        further_recipes=tuple(further),
+        seeds=seeds,
     )
 
 
@@ -115,6 +133,19 @@ def _option(kind: Any, *names: str, help: str, metavar: str | None = None) -> An
     return Annotated[kind, typer.Option(*names, help=help, metavar=metavar, show_default=False)]
 
 
+_SEVERAL = {
+    "recipe": _parameter(
+        "recipe",
+        Annotated[
+            list[str] | None,
+            typer.Argument(
+                help="Named runs, digits by default; see `ebomlc list recipes`.",
+                show_default=False,
+                metavar="[RECIPE]...",
+            ),
+        ],
+    )
+}
 _RUN = {
     "recipe": _parameter(
         "recipe",
@@ -129,18 +160,10 @@ _RUN = {
     ),
     **{
         _name(flag): _parameter(_name(flag), _option(str | None, *flag.names, metavar=flag.metavar, help=flag.help))
+        if flag.metavar
+        else _parameter(_name(flag), _option(bool, *flag.names, help=flag.help), default=False)
         for flag in FLAGS
     },
-    "skip_unreadable": _parameter(
-        "skip_unreadable",
-        _option(bool, "--skip-unreadable", help="Train without the images that cannot be read."),
-        default=False,
-    ),
-    "clean_from_noisy": _parameter(
-        "clean_from_noisy",
-        _option(bool, "--clean-from-noisy", help="No trusted images: choose --clean-size of the noisy ones."),
-        default=False,
-    ),
     "tiny": _parameter("tiny", _option(bool, "--tiny", help="The recipe's small variant: seconds."), default=False),
     "config": _parameter(
         "config", _option(Path | None, "--config", metavar="FILE", help="JSON or YAML; a run's config.json as it is.")

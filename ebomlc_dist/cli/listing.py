@@ -44,7 +44,7 @@ def _list_methods(json: bool) -> None:
             {name: {key: value for key, value in row.items() if key != "target"} for name, row in fields.items()}
         )
         return
-    headings = ["methods", "", "trusted set", "networks", "units a step", "precision", "CUDA graph", "paper"]
+    headings = ["methods", "", "trusted set", "networks", "units a step", "precision", "CUDA graph", "compile", "paper"]
     rows = [
         (
             name,
@@ -54,6 +54,7 @@ def _list_methods(json: bool) -> None:
             f"{info.units:g}",
             info.precisions,
             info.capturable,
+            info.compilable,
             info.paper,
         )
         for name, info in METHODS.items()

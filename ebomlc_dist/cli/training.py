@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ebomlc_dist.cli.audit import print_audit
-from ebomlc_dist.cli.flags import describes_a_run
+from ebomlc_dist.cli.flags import describes_runs
 from ebomlc_dist.cli.output import print_json, print_results, print_table
-from ebomlc_dist.errors import InputError
+from ebomlc_dist.errors import InputError, TrainingFault
 
 if TYPE_CHECKING:
     from ebomlc_dist.cli.processes import Processes
     from ebomlc_dist.distributed.runtime import Runtime
+    from ebomlc_dist.engine.packed import Begin, Ended
     from ebomlc_dist.recipes.assemble import Request, Resolved
 
-_OUTPUT = "Where the run goes; with several methods, each has a folder in it. Default: runs/<time>-<recipe>-seed<N>."
+_OUTPUT = "Where the run goes; of several runs, each has a folder in it. Default: runs/<time>-<recipe>-seed<N>."
+_PACKED = "Train all runs at once in this process, a step of each in turn."
 
 
 @dataclass(frozen=True)
@@ -32,16 +34,25 @@ class _Start:
     resume: bool
     device: str
     audit: bool
+    packed: bool = False
 
     def default_output(self) -> Path:
         """A folder named by time, recipe and seed."""
         config = self.runs[0].config
-        name = "".join(c if (c.isascii() and c.isalnum()) or c in "._-" else "-" for c in config.recipe)
-        return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-seed{config.seeds.seed}"
+        return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{_plain(config.recipe)}-seed{config.seeds.seed}"
 
     def folders(self, output: Path) -> list[Path]:
-        """One method trains into the output folder itself, several into a folder each."""
-        return [output] if len(self.runs) == 1 else [output / run.config.method.name for run in self.runs]
+        """One run trains into the output folder itself, several into a folder each, named by what sets them apart."""
+        if len(self.runs) == 1:
+            return [output]
+        configs = [run.config for run in self.runs]
+        parts = {
+            "recipe": [_plain(config.recipe) for config in configs],
+            "method": [config.method.name for config in configs],
+            "seed": [f"seed{config.seeds.seed}" for config in configs],
+        }
+        differing = [names for names in parts.values() if len(set(names)) > 1]
+        return [output / "-".join(words) for words in zip(*differing, strict=True)]
 
     def claimable_output(self) -> Path:
         """The output folder. Raises `InputError` where one run's folder cannot be had, before the first is trained."""
@@ -61,7 +72,11 @@ class _Start:
         return output
 
 
-@describes_a_run
+def _plain(name: str) -> str:
+    return "".join(c if (c.isascii() and c.isalnum()) or c in "._-" else "-" for c in name)
+
+
+@describes_runs
 def train(
     request: "Request",
     context: typer.Context,
@@ -91,8 +106,12 @@ def train(
     json: Annotated[bool, typer.Option("--json", help="Print the summaries as JSON on stdout.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and leave.")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="Keep every epoch's label scores; audit each run.")] = False,
+    packed: Annotated[bool, typer.Option("--packed", help=_PACKED)] = False,
 ) -> int:
-    """Train the methods of a recipe, one after another, on the same split, noise and seeds."""
+    """Train the methods of a recipe, one after another, on the same split, noise and seeds.
+
+    Several recipes, methods or seeds are as many runs; with --packed they are trained side by side.
+    """
     from ebomlc_dist.cli.processes import Processes
     from ebomlc_dist.distributed.launcher import die_with_launcher, under_launcher
 
@@ -109,7 +128,9 @@ def train(
         processes = Processes(total, num_machines, machine_rank, main_process_ip, main_process_port)
         if num_processes is not None or num_machines > 1:
             _check_processes(processes, num_processes, device, output_dir)
-        start = _Start(resolve(request), output_dir, bool(resume), device, audit)
+        start = _Start(resolve(request), output_dir, bool(resume), device, audit, packed)
+        if packed and (processes.total > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1):
+            raise InputError("--packed trains all runs in one process; leave --num-processes and the launcher out")
         if processes.total > 1 and not under_launcher():
             return _train_in_several(start, processes, context.find_root().obj, dry_run=dry_run)
         return _describe(start) if dry_run else _train_here(start, quiet=quiet, as_json=json)
@@ -162,6 +183,8 @@ def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
     try:
         # Chosen once, as clocks differ between processes.
         output = Path(runtime.on_first_rank(lambda: str(start.claimable_output())))
+        if start.packed:
+            return _train_side_by_side(start, output, runtime, quiet=quiet, as_json=as_json)
         summaries = [
             train_one(
                 run.config,
@@ -187,6 +210,49 @@ def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
         return 0 if runtime.under_launcher else stopped.code
     finally:
         runtime.close()
+
+
+def _train_side_by_side(start: _Start, output: Path, runtime: "Runtime", *, quiet: bool, as_json: bool) -> int:
+    """Train all runs at once. Returns the exit code of the first that did not end well."""
+    from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
+    from ebomlc_dist.audit.trusted import chooser
+    from ebomlc_dist.engine.packed import train_packed
+    from ebomlc_dist.engine.run import Stopped, steps_of
+
+    def begun(run: "Resolved", folder: Path) -> "Begin":
+        choose = chooser(run.config, output / TRUSTED, runtime, quiet=quiet)
+        # Of several runs before the first one begins: a choice is trained by itself. A single one's folder is its own.
+        data = choose() if choose is not None and len(start.runs) > 1 else choose
+        return lambda place, signals: steps_of(
+            run.config,
+            folder,
+            resume=start.resume,
+            quiet=quiet,
+            overrides=run.overrides,
+            sources=run.sources,
+            dataset=data,
+            runtime=place,
+            beside=signals,
+        )
+
+    def tell(ended: "Ended") -> None:
+        error = ended.error
+        if error is not None:
+            known = isinstance(error, InputError | TrainingFault | Stopped)
+            line = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0]
+            print(f"ebomlc: {ended.folder}: {line}", file=sys.stderr)
+
+    runs = zip(start.runs, start.folders(output), strict=True)
+    every = train_packed([(folder, begun(run, folder)) for run, folder in runs], runtime, tell)
+    finished = [ended for ended in every if ended.summary is not None]
+    audits = _audit_all([ended.folder for ended in finished], runtime, quiet=quiet) if start.audit else []
+    if finished or as_json:
+        _report([ended.summary for ended in finished if ended.summary], output, audits, quiet=quiet, as_json=as_json)
+    errors = [ended.error for ended in every if ended.error is not None]
+    failures = [error for error in errors if not isinstance(error, Stopped)]
+    if failures:
+        return 2 if all(isinstance(error, InputError) for error in failures) else 1
+    return errors[0].code if errors and isinstance(errors[0], Stopped) else 0
 
 
 def _describe(start: _Start) -> int:

@@ -16,17 +16,18 @@ def validate(configs: Sequence[RunConfig], folders: Sequence[Path], *, resume: b
     """Raise `InputError` for the first thing that is wrong: method, trackers, data, model, another run's folder.
 
     Args:
-        configs: of runs that differ in their method alone, so that the data are read once.
+        configs: of the runs; those that differ in their method alone have their data read once.
         folders: where they go, beside ``configs``; none where nothing will be written.
         resume: whether the folders' runs are to go on.
     """
-    shared = configs[0]
+    alike: dict[str, list[RunConfig]] = {}
     for config in configs:
         make_method(config)
-    check_trackers(shared.train.trackers)
-    needed = any(needs_clean(config) for config in configs)
-    dataset = load_dataset(shared.data, shared.noise, shared.seeds, needs_clean=needed)
-    check_model(shared, dataset)
+        check_trackers(config.train.trackers)
+        alike.setdefault(config.model_dump_json(include={"data", "noise", "seeds", "model"}), []).append(config)
+    for shared, *others in alike.values():
+        needed = any(needs_clean(config) for config in (shared, *others))
+        check_model(shared, load_dataset(shared.data, shared.noise, shared.seeds, needs_clean=needed))
     if resume:
         for config, folder in zip(configs, folders, strict=False):
             check_same_run(RunFolder(folder), config)

@@ -19,10 +19,17 @@ Kind = Literal["pad-crop-flip", "pad-crop", "none"]
 
 
 class Augmentation(Protocol):
-    """What is done to the images of one stream between where they are held and the model."""
+    """What is done to the images of one stream between where they are held and the model.
+
+    Attributes:
+        rows: k, numbers drawn for a sample.
+    """
+
+    @property
+    def rows(self) -> int: ...
 
     def of_share(self, step: int, global_batch_size: int, share: slice, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(k, n) int64: what is drawn for each sample of a part of global batch ``step``, in whatever rows k.
+        """(k, n) int64: what is drawn for each sample of a part of global batch ``step``.
 
         Args:
             step: counted from 0 over the whole run.
@@ -44,6 +51,8 @@ class AugmentStream:
         kind: ``pad-crop-flip``, ``pad-crop``, or ``none``.
         pad: P pixels of zeros on every side before the crop back to the image's own size.
     """
+
+    rows = 3
 
     def __init__(self, kind: Kind, pad: int, seed: np.random.SeedSequence) -> None:
         self.kind = kind

@@ -33,7 +33,7 @@ def open_backend(dataset: NoisyDataset, data: DataConfig, device: torch.device) 
         return lambda: lambda share: resident
     pinned = device.type == "cuda"
     if choice.pack is None:
-        return lambda: _read_by(WorkerReader(dataset.images, num_workers=data.num_workers, pinned=pinned), device)
+        return lambda: _read_by(WorkerReader(dataset.images, num_workers=data.num_workers, pinned=pinned))
     path = checked_file(pack_folder(data), choice.pack)
     import_ffcv()
     # Only now, as it names ffcv.
@@ -41,9 +41,9 @@ def open_backend(dataset: NoisyDataset, data: DataConfig, device: torch.device) 
 
     frame, own_size = choice.pack.frame, choice.pack.own_size
     return lambda: _read_by(
-        FfcvReader(str(path), frame, own_size=own_size, num_workers=data.num_workers, pinned=pinned), device
+        FfcvReader(str(path), frame, own_size=own_size, num_workers=data.num_workers, pinned=pinned)
     )
 
 
-def _read_by(reader: ReadAhead, device: torch.device) -> Group:
-    return lambda share: ReadPixels(reader, share, device)
+def _read_by(reader: ReadAhead) -> Group:
+    return lambda share: ReadPixels(reader, share)

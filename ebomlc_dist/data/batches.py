@@ -2,13 +2,14 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ebomlc_dist.data.augment import Augmentation
-from ebomlc_dist.data.loader import Pixels
+from ebomlc_dist.data.loader import Pixels, StreamInputs
 from ebomlc_dist.data.share import Share
 from ebomlc_dist.methods.contract import Batch
+
+_FIXED_ROWS = 3
 
 
 class BatchLoader:
@@ -19,6 +20,7 @@ class BatchLoader:
         stream: the order of samples.
         augment: the draws of augmentation.
         pixels: where images come from.
+        shape: (k, n) of a batch's numbers: position, row, label, then what augmentation draws.
     """
 
     def __init__(
@@ -34,7 +36,7 @@ class BatchLoader:
         trusted_from: int | None = None,
         old_labels: Tensor | None = None,
     ) -> None:
-        """Put what is not yet on the device there; tensors that are there already are shared, not copied.
+        """Make ready.
 
         Args:
             pixels: the images of the share, by step.
@@ -53,38 +55,43 @@ class BatchLoader:
         self.stream = share.stream
         self.augment = augment
         self.pixels = pixels
+        self.shape = (_FIXED_ROWS + augment.rows, len(share))
         self._device = torch.device(device)
-        self._labels, self._mean, self._std = (tensor.to(self._device) for tensor in (labels, mean, std))
+        self._labels = labels.cpu().numpy()
         self._old_labels = None if old_labels is None else old_labels.to(self._device)
+        self._mean, self._std = mean.to(self._device), std.to(self._device)
 
-    def batch(self, step: int) -> Batch:
-        """This rank's share of global batch ``step``; see `Batch` for an empty share."""
+    @property
+    def reads(self) -> bool:
+        """See `StreamLoader`."""
+        return self.pixels.reads
+
+    def inputs(self, step: int) -> StreamInputs:
+        """See `StreamLoader`."""
         positions = self.share.positions(step)
         rows = self.share.index[positions]
         drawn = self.augment.of_share(step, self.stream.global_batch_size, self.share.part, rows)
-        packed = self._to_device(np.concatenate([positions[None], rows[None], drawn]))
-        images = self.pixels.at(step, packed[1])
-        pixels = self.augment.apply(images, packed[2:], self._mean, self._std)
+        numbers = np.concatenate([[positions, rows, self._labels[positions]], drawn])
+        return StreamInputs(numbers, self.pixels.frames(step))
+
+    def make(self, numbers: Tensor, frames: Tensor | None) -> Batch:
+        """See `StreamLoader`, and `Batch` for an empty share."""
+        positions, rows, labels = numbers[:_FIXED_ROWS]
+        images = self.pixels.of(rows, frames)
+        pixels = self.augment.apply(images, numbers[_FIXED_ROWS:], self._mean, self._std)
         # Convolutions are a fifth faster in this layout, and keep it through the network.
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         return Batch(
             pixels,
-            self._labels[packed[0]],
+            labels,
             self.share.count,
             offset=self.share.offset,
             total=self.share.total,
-            positions=packed[0],
-            trusted=None if self._trusted_from is None else packed[0] >= self._trusted_from,
-            old_labels=None if self._old_labels is None else self._old_labels[packed[0]],
+            positions=positions,
+            trusted=None if self._trusted_from is None else positions >= self._trusted_from,
+            old_labels=None if self._old_labels is None else self._old_labels[positions],
         )
 
     def close(self) -> None:
         """End what reads ahead."""
         self.pixels.close()
-
-    def _to_device(self, values: NDArray[np.int64]) -> Tensor:
-        """One small copy that the host does not wait for."""
-        tensor = torch.from_numpy(np.ascontiguousarray(values))
-        if self._device.type != "cuda":
-            return tensor.to(self._device)
-        return tensor.pin_memory().to(self._device, non_blocking=True)

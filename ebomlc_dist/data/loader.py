@@ -2,21 +2,85 @@
 
 A loader is asked for a step, not for the next batch: what it gives is a pure function of the step, so that a resume
 needs no state, and the global batch is the same at every world size.
+
+A batch is made in two parts: the host gives numbers and whatever images are not on the device, and the device makes the
+batch of them. The second part reads nothing else that changes from step to step, so that a CUDA graph can hold it.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ebomlc_dist.methods.contract import Batch, PairedBatch, Streams
 
 
-class StreamLoader(Protocol):
-    """One rank's view of one endless stream of global batches."""
+@dataclass(frozen=True)
+class StreamInputs:
+    """What the host gives for one rank's share of one stream's batch.
 
-    def batch(self, step: int) -> Batch:
-        """This rank's share of global batch ``step``, counted from 0 over the whole run."""
+    Attributes:
+        numbers: `StreamLoader.shape` int64.
+        frames: (n, C, h, w) uint8, or None where the images are on the device.
+    """
+
+    numbers: NDArray[np.int64]
+    frames: Tensor | None
+
+
+@dataclass(frozen=True)
+class StepInputs:
+    """What the host gives for one step, all streams together.
+
+    Attributes:
+        numbers: (m,) int64: the step's key, then the streams' numbers end to end.
+        frames: (n, C, h, w) uint8 each, of the streams whose images are not on the device.
+    """
+
+    numbers: Tensor
+    frames: tuple[Tensor, ...] = ()
+
+    def to(self, device: torch.device) -> "StepInputs":
+        """Copies on ``device``, for which the host does not wait; on a CPU the same tensors."""
+        if device.type != "cuda":
+            return self
+        return StepInputs(_sent(self.numbers, device), tuple(_sent(frames, device) for frames in self.frames))
+
+    def held(self, device: torch.device) -> "StepInputs":
+        """Copies on ``device`` that nobody else writes to."""
+        return StepInputs(self.numbers.to(device, copy=True), tuple(f.to(device, copy=True) for f in self.frames))
+
+    def into(self, held: "StepInputs") -> None:
+        """Copy into the tensors of ``held``, without the host waiting for a GPU."""
+        pinned = held.numbers.is_cuda
+        for own, other in zip((self.numbers, *self.frames), (held.numbers, *held.frames), strict=True):
+            other.copy_(_pinned(own) if pinned else own, non_blocking=pinned)
+
+
+class StreamLoader(Protocol):
+    """One rank's view of one endless stream of global batches.
+
+    Attributes:
+        shape: (k, n) of the numbers that a batch is made of.
+        reads: whether it is made of frames too.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def reads(self) -> bool: ...
+
+    def inputs(self, step: int) -> StreamInputs:
+        """The host's part of this rank's share of global batch ``step``, counted from 0 over the whole run."""
+        ...
+
+    def make(self, numbers: Tensor, frames: Tensor | None) -> Batch:
+        """The batch of what `inputs` gave, on the device. No host sync, nothing else that depends on the step."""
         ...
 
     def close(self) -> None:
@@ -25,10 +89,21 @@ class StreamLoader(Protocol):
 
 
 class Pixels(Protocol):
-    """Where the images of one rank's share of a stream come from: the one thing in which the backends differ."""
+    """Where the images of one rank's share of a stream come from: the one thing in which the backends differ.
 
-    def at(self, step: int, rows: Tensor) -> Tensor:
-        """(n, C, h, w) uint8 on the device, not augmented: the images ``rows`` (n,), which are those of ``step``."""
+    Attributes:
+        reads: whether images come from the host, step by step.
+    """
+
+    @property
+    def reads(self) -> bool: ...
+
+    def frames(self, step: int) -> Tensor | None:
+        """(n, C, h, w) uint8 on the host: the images of ``step``, where they are read; else None."""
+        ...
+
+    def of(self, rows: Tensor, frames: Tensor | None) -> Tensor:
+        """(n, C, h, w) uint8 on the device, not augmented: the images ``rows`` (n,), or their ``frames``."""
         ...
 
     def close(self) -> None:
@@ -50,10 +125,31 @@ class Loader(Protocol):
         """What the batches of ``epoch`` (from 0) are to hold; see `Method.streams` and `Method.selections`."""
         ...
 
+    @property
+    def layout(self) -> tuple[tuple[str, tuple[int, int]], ...]:
+        """Name and shape of the numbers of every stream that is served."""
+        ...
+
+    def inputs(self, step: int) -> StepInputs:
+        """The host's part of this rank's share of step ``step``, counted from 0 over the whole run."""
+        ...
+
+    def make(self, inputs: StepInputs) -> PairedBatch:
+        """The batch of inputs that are on the device. No host sync, nothing else that depends on the step."""
+        ...
+
     def batch(self, step: int) -> PairedBatch:
-        """This rank's share of step ``step``, counted from 0 over the whole run."""
+        """Both parts."""
         ...
 
     def close(self) -> None:
         """End the processes and threads that read ahead; nothing is lost, a later batch starts them anew."""
         ...
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_pinned() else tensor.pin_memory()
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    return _pinned(tensor).to(device, non_blocking=True)

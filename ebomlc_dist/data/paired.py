@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.held_out import held_out
 from ebomlc_dist.data.image_files import ImageFiles
 from ebomlc_dist.data.index_stream import IndexStream
-from ebomlc_dist.data.loader import StreamLoader
+from ebomlc_dist.data.loader import StepInputs, StreamInputs, StreamLoader
 from ebomlc_dist.data.resized_crop import ResizedCropStream
 from ebomlc_dist.data.seeds import child, seed_sequence
 from ebomlc_dist.data.share import Share
@@ -83,29 +83,51 @@ class PairedLoader:
             index, labels = (values[positions.cpu()] for values in _union(dataset))
             order = (SELECTED, number, epoch)
             first, second = (
-                _Selection(make(index, labels, noisy_size, order, (*order, view)), positions.to(self._device))
-                for view in range(2)
+                _Selection(make(index, labels, noisy_size, order, (*order, view)), positions) for view in range(2)
             )
             self.selected[name] = (first, second)
 
+    @property
+    def layout(self) -> tuple[tuple[str, tuple[int, int]], ...]:
+        """See `Loader.layout`."""
+        return tuple((name, stream.shape) for name, stream in self._served())
+
+    def inputs(self, step: int) -> StepInputs:
+        """See `Loader.inputs`."""
+        within = step - self._selected_from
+        given = [stream.inputs(within if name in self.selected else step) for name, stream in self._served()]
+        numbers = np.concatenate([[self._key(step)], *(one.numbers.ravel() for one in given)])
+        return StepInputs(torch.from_numpy(numbers), tuple(one.frames for one in given if one.frames is not None))
+
+    def make(self, inputs: StepInputs) -> PairedBatch:
+        """See `Loader.make`."""
+        served = self._served()
+        key, *blocks = inputs.numbers.split([1, *(rows * size for _, (rows, size) in self.layout)])
+        frames = iter(inputs.frames)
+        batches: dict[str, list[Batch]] = {}
+        for (name, stream), block in zip(served, blocks, strict=True):
+            batch = stream.make(block.view(stream.shape), next(frames) if stream.reads else None)
+            batches.setdefault(name, []).append(batch)
+        return PairedBatch(
+            **{name: batches[name][0] for name in ("noisy", "clean", "lower_clean") if name in batches},
+            selected={name: cast(tuple[Batch, Batch], tuple(batches[name])) for name in self.selected},
+            key=key[0],
+        )
+
     def batch(self, step: int) -> PairedBatch:
         """This rank's share of every stream's global batch ``step``."""
-        assert self.noisy is not None, "serve() comes first"
-        within = step - self._selected_from
-        return PairedBatch(
-            noisy=self.noisy.batch(step),
-            clean=self.clean.batch(step) if self.clean else None,
-            lower_clean=self.lower_clean.batch(step) if self.lower_clean else None,
-            selected={name: (a.batch(within), b.batch(within)) for name, (a, b) in self.selected.items()},
-            key=torch.full((), self._key(step), dtype=torch.int64, device=self._device),
-        )
+        return self.make(self.inputs(step).to(self._device))
 
     def close(self) -> None:
         """See `Loader.close`."""
-        self._close_selected()
-        for stream in (self.noisy, self.clean, self.lower_clean):
-            if stream is not None:
-                stream.close()
+        for _, stream in self._served():
+            stream.close()
+
+    def _served(self) -> list[tuple[str, StreamLoader]]:
+        """All streams, by name; a selection has two of its name."""
+        steady = (("noisy", self.noisy), ("clean", self.clean), ("lower_clean", self.lower_clean))
+        present = [(name, stream) for name, stream in steady if stream is not None]
+        return present + [(name, view) for name, views in self.selected.items() for view in views]
 
     def _close_selected(self) -> None:
         for stream in (view for views in self.selected.values() for view in views):
@@ -141,12 +163,16 @@ class _Selection:
     """A stream over part of both sets, whose positions are those in the whole of them."""
 
     def __init__(self, loader: StreamLoader, positions: Tensor) -> None:
-        self._loader, self._positions = loader, positions
+        self._loader, self._positions = loader, positions.cpu().numpy()
+        self.shape, self.reads = loader.shape, loader.reads
 
-    def batch(self, step: int) -> Batch:
-        batch = self._loader.batch(step)
-        assert batch.positions is not None
-        return replace(batch, positions=self._positions[batch.positions])
+    def inputs(self, step: int) -> StreamInputs:
+        given = self._loader.inputs(step)
+        positions, *others = given.numbers
+        return replace(given, numbers=np.stack([self._positions[positions], *others]))
+
+    def make(self, numbers: Tensor, frames: Tensor | None) -> Batch:
+        return self._loader.make(numbers, frames)
 
     def close(self) -> None:
         self._loader.close()

@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -58,17 +57,22 @@ class ReadAhead(ABC):
 class ReadPixels:
     """The images of one share out of a `ReadAhead` (`Pixels`)."""
 
-    def __init__(self, reader: ReadAhead, share: Share, device: torch.device | str) -> None:
+    reads = True
+
+    def __init__(self, reader: ReadAhead, share: Share) -> None:
         self._reader = reader
         begin = sum(len(other) for other in reader.shares)
         self._part = slice(begin, begin + len(share))
         reader.shares.append(share)
-        self._device = torch.device(device)
 
-    def at(self, step: int, rows: Tensor) -> Tensor:
-        """(n, C, h, w) uint8: the frames of ``step``; they are those of ``rows`` already."""
-        frames = self._reader.read(step)[self._part]
-        return frames.to(self._device, non_blocking=frames.is_pinned())
+    def frames(self, step: int) -> Tensor:
+        """(n, C, h, w) uint8: the frames of ``step``."""
+        return self._reader.read(step)[self._part]
+
+    def of(self, rows: Tensor, frames: Tensor | None) -> Tensor:
+        """The frames, which are those of ``rows`` already."""
+        assert frames is not None
+        return frames
 
     def close(self) -> None:
         """End what reads ahead, for every share."""

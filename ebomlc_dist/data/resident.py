@@ -11,11 +11,16 @@ class ResidentPixels:
         images: (N, C, H, W) uint8 on the device.
     """
 
+    reads = False
+
     def __init__(self, images: Tensor, device: torch.device | str) -> None:
         self.images = images.to(device)
 
-    def at(self, step: int, rows: Tensor) -> Tensor:
-        """(n, C, H, W) uint8: the images ``rows``, whatever the step."""
+    def frames(self, step: int) -> None:
+        """Nothing is read."""
+
+    def of(self, rows: Tensor, frames: Tensor | None) -> Tensor:
+        """(n, C, H, W) uint8: the images ``rows``."""
         return self.images.index_select(0, rows)
 
     def close(self) -> None:

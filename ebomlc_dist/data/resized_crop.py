@@ -32,6 +32,8 @@ class ResizedCropStream:
         side: H and W of the images that come out.
     """
 
+    rows = 5
+
     def __init__(self, sizes: NDArray[np.int64], side: tuple[int, int], seed: np.random.SeedSequence) -> None:
         """``sizes`` (N, 2): height and width of every image of the set."""
         self.side = side

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -72,6 +72,10 @@ class Runtime:
             local_rank=accelerator.local_process_index,
             under_launcher=under_launcher(),
         )
+
+    def apart(self) -> "Runtime":
+        """The same place with reductions of its own, for one of several runs in this process, which is alone."""
+        return replace(self, communicator=Communicator(self.device), patient=Communicator(self.device))
 
     @property
     def is_main(self) -> bool:

@@ -51,12 +51,17 @@ class Training:
 
 
 def make_method(config: RunConfig) -> Method:
-    """The method of a configuration. Raises `InputError` where it cannot work with the main model's optimiser."""
+    """The method of a configuration. Raises `InputError` where optimiser or compiler cannot take its step."""
     method = method_class(config.method.name)(config.method)
     if config.optim.main_optimizer not in method.main_optimizers:
         raise InputError(
             f"optim.main_optimizer {config.optim.main_optimizer} does not go with {config.method.name}, whose step "
             f"needs {' or '.join(method.main_optimizers)}; choose that (--set optim.main_optimizer=…)"
+        )
+    if config.train.compile and method.backward_twice:
+        raise InputError(
+            f"--compile does not go with {config.method.name}'s double_backward: a compiled backward pass has none of "
+            "its own; take --set method.hypergradient=forward_mode or finite_difference, or leave --compile out"
         )
     return method
 
@@ -71,7 +76,8 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> Trainin
         module = _fresh_module(name, config, method, dataset, networks).to(runtime.device)
         # The meta model is small and steers: it stays in full precision.
         autocast = None if name == "meta" else AUTOCAST[config.train.precision]
-        networks[name] = FlatModule(module, autocast=autocast, loss_scale=loss_scale)
+        compiled = config.train.compile and name in ("main", "peer")
+        networks[name] = FlatModule(module, autocast=autocast, loss_scale=loss_scale, compiled=compiled)
         runtime.communicator.broadcast(networks[name].vector.detach())
         runtime.communicator.broadcast(networks[name].statistics)
     # Dropout draws differ by rank, everything else that is random is a function of seed and step.

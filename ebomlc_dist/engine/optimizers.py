@@ -1,6 +1,7 @@
 """torch's optimisers on flat vectors: one fused kernel each, skipped on the device where a step is not finite."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -54,6 +55,23 @@ class FlatOptimizer:
         self.network.vector.grad = direction
         self.optimizer.found_inf = skip  # type: ignore[attr-defined]  # read by torch's fused kernels
         self.optimizer.step()
+
+    @property
+    def constants(self) -> Hashable:
+        """What of Python's numbers its step holds: while they stay equal, one recording of it is every step."""
+        return tuple((key, value) for key, value in self._group.items() if isinstance(value, int | float | tuple))
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Within it a CUDA graph may record `apply`; torch refuses an Adam that was not told."""
+        if "capturable" not in self._group:
+            yield
+            return
+        self._group["capturable"] = True
+        try:
+            yield
+        finally:
+            self._group["capturable"] = False
 
     def rule(self) -> SgdRule | AdamRule:
         """What the optimiser would do with a gradient; follows its state."""

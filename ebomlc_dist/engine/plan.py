@@ -11,9 +11,10 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.choice import choose_loader
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.build import build
+from ebomlc_dist.engine.build import build, make_method
 from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.prepare import check, load_everywhere, needs_clean
+from ebomlc_dist.engine.program import make_program
 from ebomlc_dist.methods import METHODS, method_class
 from ebomlc_dist.reporting.purity import purity_figures, purity_text
 
@@ -54,6 +55,7 @@ def describe(
         ),
         ("length", f"{stages}{train.epochs} epochs of {_steps_per_epoch(config, dataset)} steps"),
         ("device", f"{_device_name(runtime)}, {torch.get_num_threads()} thread(s) each"),
+        ("step", _step(config)),
         ("precision", f"{train.precision} (from {sources.get('train.precision', 'the configuration')})"),
         ("seed", str(config.seeds.seed)),
         ("folder", str(folder)),
@@ -69,12 +71,13 @@ def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[
     epoch = training.method.stages * config.train.epochs - 1
     begin_epoch(training, epoch)
     first = epoch * training.loader.steps_per_epoch
+    program = make_program(training)
     for step in range(first, first + _WARM_UP_STEPS):
-        training.step(training.loader.batch(step))
+        program(step)
     _finish(runtime)
     started = time.monotonic()
     for step in range(first + _WARM_UP_STEPS, first + _WARM_UP_STEPS + _TIMED_STEPS):
-        training.step(training.loader.batch(step))
+        program(step)
     _finish(runtime)
     seconds = (time.monotonic() - started) / _TIMED_STEPS
     training.loader.close()
@@ -87,6 +90,16 @@ def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[
         ("memory", f"about {_peak_gib(runtime):.2f} GiB on {_places(runtime)}"),
     ]
     return describe(config, folder, dataset, runtime, sources) + estimates
+
+
+def _step(config: RunConfig) -> str:
+    train, twice = config.train, make_method(config).backward_twice
+    passes = "compiled passes" if train.compile else "eager passes"
+    if train.compile and getattr(config.method, "hypergradient", None) == "forward_mode":
+        passes += ", but for the forward-mode one"
+    if not train.cuda_graph:
+        return passes
+    return f"{passes}; no CUDA graph, which cannot hold double_backward" if twice else f"{passes}, in one CUDA graph"
 
 
 def _steps_per_epoch(config: RunConfig, dataset: NoisyDataset) -> int:

@@ -1,6 +1,12 @@
 """What is checked and loaded before anything is built, on every rank alike."""
 
 import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import torch
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.build import load_dataset
@@ -9,15 +15,50 @@ from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import check_trackers
 from ebomlc_dist.engine.build import make_method
+from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.outline import check_images, outline
+
+log = logging.getLogger(__name__)
 
 
 def check(config: RunConfig, runtime: Runtime) -> None:
     """Raise `InputError` for what can be seen without the data."""
     runtime.check_alike("configuration", config.model_dump_json())
     check_trackers(config.train.trackers)
+    check_device(config, runtime.device)
+
+
+def check_device(config: RunConfig, device: torch.device) -> None:
+    """Raise `InputError` where ``device`` cannot take the steps as asked for; warn where it is slow at them."""
+    train = config.train
+    if train.cuda_graph and device.type != "cuda":
+        raise InputError(
+            "--cuda-graph needs a CUDA device and this run is on the CPU; leave it out or give --device cuda"
+        )
+    if train.compile and config.model.norm == "sync":
+        raise InputError("--compile does not go with norm sync, which asks the other processes in every layer")
+    if device.type != "cpu":
+        return
+    compiler = os.environ.get("CXX", "g++")
+    if train.compile and shutil.which(compiler) is None:
+        raise InputError(
+            f"--compile needs a C++ compiler on a CPU and '{compiler}' is not there; install g++, or set CXX to another"
+        )
+    if train.precision == "bf16" and not has_bf16():
+        log.warning("this processor has no bf16 arithmetic, --precision bf16 is slower here than no; the results stand")
+    if train.precision == "fp16":
+        log.warning("--precision fp16 is for GPUs, it is slower than no on a CPU; the results stand")
+
+
+def has_bf16() -> bool:
+    """Whether the processor computes in bf16, as Linux tells."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text(errors="replace").split())
+    except OSError:
+        return False
+    return not words.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def needs_clean(config: RunConfig) -> bool:

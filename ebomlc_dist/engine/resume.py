@@ -25,6 +25,7 @@ FREE_KEYS = {
     "train.start_timeout_s",
     "train.step_timeout_s",
     "train.trackers",
+    "train.cuda_graph",
     "train.checkpoint_steps",
     "train.epoch_scores",
 }

@@ -1,8 +1,9 @@
 """One run, from a configuration and a folder to a summary."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ebomlc_dist.engine.export import export_models
 from ebomlc_dist.engine.plan import describe
 from ebomlc_dist.engine.prepare import check, load_everywhere
 from ebomlc_dist.engine.resume import check_same_run, load_checkpoint
-from ebomlc_dist.engine.stop import StopRequests
+from ebomlc_dist.engine.stop import Signals, StopRequests
 from ebomlc_dist.engine.summary import summarise
 from ebomlc_dist.engine.trainer import Trainer
 from ebomlc_dist.errors import InputError, TrainingFault
@@ -30,6 +31,11 @@ from ebomlc_dist.reporting.record import RunRecord, SilentRecord
 
 log = logging.getLogger(__name__)
 Data = NoisyDataset | Callable[[], NoisyDataset]
+"""Data of a run, or what prepares them."""
+Steps = Generator[None, None, dict[str, Any]]
+"""A run, a step at a time; it returns its summary."""
+
+_log_in_use: ContextVar[logging.Handler | None] = ContextVar("log_in_use", default=None)
 STOPPED_CODE = 75
 INTERRUPTED_CODE = 130
 
@@ -62,6 +68,39 @@ def train(
 ) -> dict[str, Any]:
     """Train one run into ``folder``; every rank calls it with the same arguments. Returns the summary.
 
+    Args and errors as of `steps_of`.
+    """
+    steps = steps_of(
+        config,
+        folder,
+        resume=resume,
+        quiet=quiet,
+        overrides=overrides,
+        sources=sources,
+        dataset=dataset,
+        runtime=runtime,
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def steps_of(
+    config: RunConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    overrides: list[str] | None = None,
+    sources: Mapping[str, str] | None = None,
+    dataset: Data | None = None,
+    runtime: Runtime,
+    beside: Signals | None = None,
+) -> Steps:
+    """`train`, with a pause after every step.
+
     Args:
         config: the run.
         folder: its run folder; one that holds another run is refused.
@@ -72,6 +111,7 @@ def train(
         dataset: data instead of those the configuration names: in memory already, or what prepares them (collective,
             once the folder is claimed).
         runtime: the processes.
+        beside: the signals of the process, where other runs go on in it.
 
     Raises:
         InputError: bad input, on every rank alike, before training.
@@ -86,7 +126,7 @@ def train(
             checkpoint, training = _prepare(config, paths, dataset, resume, runtime)
             if runtime.is_main and not quiet:
                 show_panel(describe(config, folder, training.dataset, runtime, sources or {}))
-            return _train(training, paths, checkpoint, overrides or [], quiet)
+            return (yield from _train(training, paths, checkpoint, overrides or [], quiet, beside))
     finally:
         for held in claimed:
             held.release()
@@ -113,19 +153,26 @@ def _prepare(
 
 
 def _train(
-    training: Training, paths: RunFolder, checkpoint: Checkpoint | None, overrides: list[str], quiet: bool
-) -> dict[str, Any]:
+    training: Training,
+    paths: RunFolder,
+    checkpoint: Checkpoint | None,
+    overrides: list[str],
+    quiet: bool,
+    beside: Signals | None,
+) -> Steps:
     runtime = training.runtime
     if runtime.is_main:
         # It was meant for the start that it stopped.
         paths.stop.unlink(missing_ok=True)
-    with StopRequests(paths.stop if runtime.is_main else None) as requests:
-        record = _open_record(training, paths, checkpoint, overrides, quiet)
+    with ExitStack() as stack:
+        signals = stack.enter_context(Signals()) if beside is None else beside
+        requests = StopRequests(signals, paths.stop if runtime.is_main else None)
+        record = _open_record(training, paths, checkpoint, overrides, quiet, alone=beside is None)
         try:
             trainer = Trainer(training, record)
             if checkpoint is not None:
                 trainer.resume(checkpoint)
-            if not trainer.run(requests):
+            if not (yield from trainer.steps(requests)):
                 raise Stopped(paths.root, trainer.progress.step, requests.reason or "another rank was asked")
         finally:
             training.loader.close()
@@ -140,7 +187,13 @@ def _train(
 
 
 def _open_record(
-    training: Training, paths: RunFolder, checkpoint: Checkpoint | None, overrides: list[str], quiet: bool
+    training: Training,
+    paths: RunFolder,
+    checkpoint: Checkpoint | None,
+    overrides: list[str],
+    quiet: bool,
+    *,
+    alone: bool,
 ) -> RunRecord | SilentRecord:
     if not training.runtime.is_main:
         return SilentRecord()
@@ -152,7 +205,12 @@ def _open_record(
     write_json(paths.classes, dataset.class_names)
     step = checkpoint.step if checkpoint is not None else 0
     progress = ProgressReport(
-        config.method.name, training.total_steps, training.loader.steps_per_epoch, done=step, enabled=not quiet
+        config.method.name if alone else paths.root.name,
+        training.total_steps,
+        training.loader.steps_per_epoch,
+        done=step,
+        enabled=not quiet,
+        bar=alone,
     )
     trackers = open_trackers(
         config.train.trackers, paths.root, paths.root.name, config.model_dump(mode="json"), resumed_at=step
@@ -204,21 +262,34 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
 
 @contextmanager
 def rank_log(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
-    """Within the block this rank's log goes to a file in the folder."""
+    """Within the block this rank's log goes to a file in the folder; of several runs in a process, each has its own."""
     make_folder(paths.logs)
     handler = logging.FileHandler(paths.log(runtime.rank), delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    # Helper threads have no context, and speak of whatever run there is.
+    handler.addFilter(lambda record: _log_in_use.get() in (None, handler))
+    token = _log_in_use.set(handler)
+    logger = logging.getLogger("ebomlc_dist")
+    logger.addHandler(handler)
+    try:
+        with logged_in_files():
+            log.info("rank %d of %d on %s", runtime.rank, runtime.world_size, runtime.device)
+            yield
+    finally:
+        _log_in_use.reset(token)
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def logged_in_files() -> Iterator[None]:
+    """Within the block the package's log is for files: a person gets one line, and the traceback is there."""
     logger = logging.getLogger("ebomlc_dist")
     level, propagate = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
-    # A person on the terminal gets one line; the traceback is here.
     logger.propagate = False
-    logger.addHandler(handler)
-    log.info("rank %d of %d on %s", runtime.rank, runtime.world_size, runtime.device)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagate
-        handler.close()

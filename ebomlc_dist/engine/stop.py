@@ -16,15 +16,18 @@ from torch import Tensor
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
 
-class StopRequests:
-    """Signals and the run folder's ``STOP`` file, as one flag. A second Ctrl-C interrupts at once."""
+class Signals:
+    """The signals that ask the process to stop, noted while in its block. A second Ctrl-C interrupts at once.
 
-    def __init__(self, stop_file: Path | None) -> None:
+    Attributes:
+        reason: name of the last one; None where there was none.
+    """
+
+    def __init__(self) -> None:
         self.reason: str | None = None
-        self._stop_file = stop_file
         self._previous: dict[int, Callable | int | None] = {}
 
-    def __enter__(self) -> "StopRequests":
+    def __enter__(self) -> "Signals":
         for number in SIGNALS:
             self._previous[number] = signal.signal(number, self._note)
         return self
@@ -38,8 +41,22 @@ class StopRequests:
             raise KeyboardInterrupt
         self.reason = signal.Signals(number).name
 
+
+class StopRequests:
+    """What asks one run of this process to stop: signals, and the run folder's ``STOP`` file.
+
+    Attributes:
+        reason: what asked; None where nothing did.
+    """
+
+    def __init__(self, signals: Signals, stop_file: Path | None) -> None:
+        self.reason: str | None = None
+        self._signals = signals
+        self._stop_file = stop_file
+
     def asked(self) -> bool:
         """Whether this rank was asked to stop."""
+        self.reason = self.reason or self._signals.reason
         if self.reason is None and self._stop_file is not None and self._stop_file.exists():
             self.reason = "STOP file"
         return self.reason is not None

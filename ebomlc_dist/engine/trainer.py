@@ -1,7 +1,7 @@
 """The loop: batches in, steps out, figures at intervals, evaluation and a checkpoint at each epoch's end."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.epochs import begin_epoch, resume_epoch
 from ebomlc_dist.engine.evaluate import evaluate_test_set, share_statistics
+from ebomlc_dist.engine.program import make_program
 from ebomlc_dist.engine.scores import epoch_scores
 from ebomlc_dist.engine.state import capture, restore
 from ebomlc_dist.engine.step import StepOutcome
@@ -47,6 +48,7 @@ class Trainer:
         self.training = training
         self.record = record
         self.progress = Progress()
+        self._program = make_program(training)
         device = training.runtime.device
         self.step_meter: StepMeter | None = None
         self.label_meter: LabelMeter | None = None
@@ -69,8 +71,8 @@ class Trainer:
         self._watch = Stopwatch(self._synchronise, progress.train_seconds)
         self._interval_began = (progress.step, progress.train_seconds)
 
-    def run(self, requests: StopRequests) -> bool:
-        """Train. True when finished, False when stopped on request, with a checkpoint either way."""
+    def steps(self, requests: StopRequests) -> Generator[None, None, bool]:
+        """Train, a step at a time. True when finished, False when stopped on request, with a checkpoint either way."""
         training, progress = self.training, self.progress
         communicator = training.runtime.communicator
         agreed = AgreedFlag(training.runtime.device)
@@ -99,11 +101,11 @@ class Trainer:
             self.record.step(progress.step)
             if stop and progress.step < total:
                 return False
+            yield
         return True
 
     def _step(self, step: int) -> None:
-        batch = self.training.loader.batch(step)
-        outcome = self.training.step(batch)
+        batch, outcome = self._program(step)
         if self.step_meter is None:
             self.step_meter = self._make_meter(outcome)
         self.step_meter.add(outcome.metrics, outcome.maxima, outcome.skipped)
@@ -180,4 +182,4 @@ class Trainer:
 
     def _synchronise(self) -> None:
         if self.training.runtime.device.type == "cuda":
-            torch.cuda.synchronize(self.training.runtime.device)
+            torch.cuda.current_stream(self.training.runtime.device).synchronize()

@@ -27,7 +27,8 @@ class MethodInfo:
         networks: what it trains.
         units: cost of a step with default settings, in forwards of one batch of the main model, a backward being two.
         precisions: of the main models' passes.
-        capturable: whether a step makes no host sync and has fixed shapes, so that a CUDA graph can hold it.
+        capturable: whether a CUDA graph can hold a step, which makes no host sync and has fixed shapes.
+        compilable: whether ``torch.compile`` can make the main models' passes.
     """
 
     target: str
@@ -38,6 +39,13 @@ class MethodInfo:
     units: float
     precisions: str = "no, bf16, fp16"
     capturable: str = "yes"
+    compilable: str = "yes"
+
+
+_HYPERGRADIENT = {
+    "capturable": "not with double_backward",
+    "compilable": "not with double_backward, nor the forward-mode pass",
+}
 
 
 METHODS = {
@@ -72,7 +80,7 @@ METHODS = {
         True,
         ("main", "meta"),
         9,
-        capturable="not with double_backward",
+        **_HYPERGRADIENT,
     ),
     "mlc-d": MethodInfo(
         "mlc_d:MlcD",
@@ -97,7 +105,7 @@ METHODS = {
         True,
         ("main",),
         9,
-        capturable="not with double_backward",
+        **_HYPERGRADIENT,
     ),
     "mw-net": MethodInfo(
         "mw_net:MwNet",
@@ -106,7 +114,7 @@ METHODS = {
         True,
         ("main", "meta"),
         11,
-        capturable="not with double_backward",
+        **_HYPERGRADIENT,
     ),
     "pmw-net": MethodInfo(
         "pmw_net:PmwNet",
@@ -115,7 +123,7 @@ METHODS = {
         True,
         ("main", "meta"),
         11,
-        capturable="not with double_backward",
+        **_HYPERGRADIENT,
     ),
     "dividemix": MethodInfo(
         "dividemix:DivideMix",

@@ -5,7 +5,7 @@ non-linear afterwards, on means that are the same on every rank. It never names 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
@@ -256,6 +256,16 @@ class Method(ABC):
         """Set `epoch` and `epochs`: before each epoch's first step, and before a resumed run's. Host work only."""
         self.epoch, self.epochs = epoch, epochs
 
+    @property
+    def course(self) -> Hashable:
+        """What, besides tensors, decides the way a step goes; while it stays equal, one recording holds every step."""
+        return None
+
+    @property
+    def backward_twice(self) -> bool:
+        """Whether a step differentiates a backward pass, which neither a recorded nor a compiled step can hold."""
+        return getattr(self.config, "hypergradient", None) == "double_backward"
+
     def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:  # noqa: B027  # nor need a pause
         """Work between two epochs: once for each, after `enter_epoch`, never in the middle of one."""
 
@@ -270,6 +280,8 @@ class Method(ABC):
     @abstractmethod
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         """One step on one batch. No host sync, no data-dependent shape: it can be captured in a CUDA graph.
+
+        A value that changes from step to step is a tensor, in place; one of Python's that does is part of `course`.
 
         Args:
             networks: ``main`` (images → logits, features) and whatever else `networks` names.

@@ -64,6 +64,11 @@ class CoteachingPlus(TwoNetworks):
     Config: ClassVar = CoteachingPlusConfig
     config: CoteachingPlusConfig
 
+    @property
+    def course(self) -> bool:
+        """Whether disagreement counts."""
+        return self.epoch >= self.config.init_epochs
+
     def allocate(self, networks: Networks, task: Task) -> None:
         self.memory = {"kept_share": networks["main"].vector.detach().new_ones((), dtype=torch.float64)}
 
@@ -78,7 +83,7 @@ class CoteachingPlus(TwoNetworks):
         told = torch.stack([*(loss.detach() for loss in losses), (first != second).to(losses[0].dtype)], dim=1)
         (whole,) = reducer.assemble(told, noisy).wait()
 
-        candidates = whole[:, 2] > 0 if self.epoch >= self.config.init_epochs else torch.ones_like(whole[:, 2]).bool()
+        candidates = whole[:, 2] > 0 if self.course else torch.ones_like(whole[:, 2]).bool()
         num_kept = (self.memory["kept_share"] * candidates.sum()).floor()
         mine = slice(noisy.offset, noisy.offset + len(noisy.labels)) if noisy.count else slice(0, 1)
         chosen = [smallest(whole[:, column], candidates, num_kept)[mine] for column in range(2)]

@@ -99,6 +99,11 @@ class DivideMix(TwoNetworks):
         """Whether this epoch is one of plain CE."""
         return self.epoch < self.config.warm_up_epochs
 
+    @property
+    def course(self) -> bool:
+        """Whether this epoch is one of plain CE."""
+        return self.warming_up
+
     def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
         if self.warming_up:
             return

@@ -20,6 +20,7 @@ from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, 
 from ebomlc_dist.methods.mixture import MixtureConfig, MixtureCorrection
 from ebomlc_dist.methods.value_gap import ValueGapConfig, barrier_metrics, value_gap
 from ebomlc_dist.numerics.barrier import barrier_coefficient, gram
+from ebomlc_dist.numerics.beside import beside
 from ebomlc_dist.numerics.flat import gradients
 
 
@@ -62,10 +63,14 @@ class Ebomlc(MixtureCorrection):
         config, settings, main, meta = self.config, self.settings(), networks["main"], networks["meta"]
         assert batch.clean is not None
 
-        upper_sum = self.upper_sum(networks, batch.clean, self.shown_labels(batch), settings.mixture)
-        upper = reducer.mean_of_sums([*gradients(upper_sum, [main, meta]), upper_sum.detach()], batch.clean.count)
+        clean = batch.clean
+        upper = beside(
+            main.vector.device,
+            lambda: self.upper_sum(networks, clean, self.shown_labels(batch), settings.mixture),
+            lambda total: reducer.mean_of_sums([*gradients(total, [main, meta]), total.detach()], clean.count),
+        )
         gap = value_gap(self, config, networks, rules["main"].rate, batch, reducer)
-        upper_main, upper_meta, upper_mean = upper.wait()
+        upper_main, upper_meta, upper_mean = upper().wait()
 
         products = gram(upper_main, upper_meta, gap.main, gap.meta)
         beta = barrier_coefficient(

@@ -24,6 +24,7 @@ from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, 
 from ebomlc_dist.methods.label_correction import Forward
 from ebomlc_dist.methods.mixture import MixtureConfig, MixtureCorrection
 from ebomlc_dist.numerics.barrier import gram
+from ebomlc_dist.numerics.beside import beside
 from ebomlc_dist.numerics.flat import gradient_at, gradients
 from ebomlc_dist.numerics.losses import MixtureKind, soft_cross_entropy
 
@@ -49,12 +50,16 @@ class EbomlcReleased(MixtureCorrection):
         assert batch.clean is not None
         count = self.lower_count(batch)
 
-        upper_sum = self.upper_sum(networks, batch.clean, batch.clean.labels, config.mixture)
-        upper = reducer.mean_of_sums([*gradients(upper_sum, [main, meta]), upper_sum.detach()], batch.clean.count)
+        clean = batch.clean
+        upper = beside(
+            main.vector.device,
+            lambda: self.upper_sum(networks, clean, clean.labels, config.mixture),
+            lambda total: reducer.mean_of_sums([*gradients(total, [main, meta]), total.detach()], clean.count),
+        )
 
         lower_sum, soft_here, soft_labels = self._lower(networks, main, batch)
         lower = reducer.mean_of_sums([*gradients(lower_sum, [main]), lower_sum.detach()], count)
-        upper_main, upper_meta, upper_mean = upper.wait()
+        upper_main, upper_meta, upper_mean = upper().wait()
         lower_main, lower_mean = lower.wait()
 
         origin = main.vector.detach()

@@ -18,6 +18,7 @@ from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, 
 from ebomlc_dist.methods.label_correction import LabelCorrection
 from ebomlc_dist.methods.value_gap import ValueGapConfig, barrier_metrics, value_gap
 from ebomlc_dist.numerics.barrier import barrier_coefficient, gram
+from ebomlc_dist.numerics.beside import beside
 from ebomlc_dist.numerics.flat import gradients
 
 
@@ -39,10 +40,14 @@ class MlcD(LabelCorrection):
         config, main = self.config, networks["main"]
         assert batch.clean is not None
 
-        upper_sum = self.clean_sum(main, batch.clean)
-        upper = reducer.mean_of_sums([*gradients(upper_sum, [main]), upper_sum.detach()], batch.clean.count)
+        clean = batch.clean
+        upper = beside(
+            main.vector.device,
+            lambda: self.clean_sum(main, clean),
+            lambda total: reducer.mean_of_sums([*gradients(total, [main]), total.detach()], clean.count),
+        )
         gap = value_gap(self, config, networks, rules["main"].rate, batch, reducer)
-        upper_main, upper_mean = upper.wait()
+        upper_main, upper_mean = upper().wait()
 
         products = gram(upper_main, torch.zeros_like(gap.meta), gap.main, gap.meta)
         beta = barrier_coefficient(

@@ -27,15 +27,21 @@ class Subject:
         name: as asked for.
         step: the engine's step; each call changes the networks.
         next_batch: draws the batch of the next step, which is part of the step's time.
+        take: takes the next step in another way than operator by operator; None where there is none. Watched is the
+            step alone.
     """
 
     name: str
     step: Step
     next_batch: Callable[[], PairedBatch]
+    take: Callable[[], object] | None = None
 
     def run(self) -> None:
         """One step, its batch included."""
-        self.step(self.next_batch())
+        if self.take is not None:
+            self.take()
+        else:
+            self.step(self.next_batch())
 
 
 @dataclass

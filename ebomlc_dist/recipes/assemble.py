@@ -5,7 +5,7 @@ Precedence, the later wins: default, recipe, configuration file, the launcher's 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Request:
         assignments: ``key=value`` texts of ``--set``.
         flags: the flags that stand for a key.
         launcher_precision: ACCELERATE_MIXED_PRECISION, where a launcher set it.
+        further_recipes: the same again with each of them.
+        seeds: the same again with each of them as ``seeds.seed``; none for the one that the settings give.
     """
 
     recipe: str | None = None
@@ -43,6 +45,8 @@ class Request:
     assignments: tuple[str, ...] = ()
     flags: tuple[Setting, ...] = ()
     launcher_precision: str | None = None
+    further_recipes: tuple[str, ...] = ()
+    seeds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,26 @@ class Resolved:
 
 
 def resolve(request: Request) -> tuple[Resolved, ...]:
-    """The runs a request stands for, one a method. Raises `InputError` for anything that cannot be run."""
+    """The runs a request stands for: for each recipe and seed one a method.
+
+    Raises:
+        InputError: anything that cannot be run, and recipes, seeds or methods that are asked for twice.
+    """
+    recipes = (request.recipe, *request.further_recipes)
+    seeds: list[tuple[Setting, ...]] = [(Setting("seeds.seed", text, "--seed"),) for text in request.seeds]
+    for what, names in (("recipe", recipes), ("seed", request.seeds)):
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"{what} '{name}' is asked for twice")
+    return tuple(
+        run
+        for recipe_name in recipes
+        for seed in seeds or [()]
+        for run in _of_one_recipe(replace(request, recipe=recipe_name, flags=(*request.flags, *seed)))
+    )
+
+
+def _of_one_recipe(request: Request) -> tuple[Resolved, ...]:
     base = _recipe(request)
     file_settings, file_methods = _file(request.config_file)
     methods, chooser = _methods(request, base, tuple(file_methods))

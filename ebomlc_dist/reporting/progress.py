@@ -19,6 +19,7 @@ class ProgressReport:
         steps_per_epoch: to name the epoch.
         done: steps already done by an earlier start.
         enabled: False for silence.
+        bar: whether a terminal gets a live bar; a terminal has room for one.
         seconds: least time between plain lines.
     """
 
@@ -30,6 +31,7 @@ class ProgressReport:
         *,
         done: int = 0,
         enabled: bool = True,
+        bar: bool = True,
         seconds: float = 5.0,
         stream: TextIO | None = None,
     ) -> None:
@@ -43,7 +45,7 @@ class ProgressReport:
         self._started = self._last_line = time.monotonic()
         self._values: dict[str, float] = {}
         self._bar: Progress | None = None
-        if enabled and self._stream.isatty():
+        if enabled and bar and self._stream.isatty():
             columns = (
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),

@@ -138,3 +138,61 @@ def test_a_dry_run_writes_nothing(ebomlc: Callable[..., Ended], place: Path) -> 
     assert ended.code == 0
     assert "40 % asked" in ended.out
     assert list(place.iterdir()) == []
+
+
+def test_recipes_methods_and_seeds_are_as_many_runs_each_in_a_folder_of_its_name(
+    ebomlc: Callable[..., Ended], engine: FakeEngine
+) -> None:
+    words = ["digits:tiny", "cifar10-uniform40:tiny", "--method", "ebomlc,ce", "--seed", "3,5", "-o", "out"]
+    assert ebomlc("train", *words).code == 0
+    found = [
+        (str(c["folder"]), c["config"].recipe, c["config"].method.name, c["config"].seeds.seed) for c in engine.calls
+    ]
+    assert len(found) == len({folder for folder, *_ in found}) == 8
+    for folder, recipe, method, seed in found:
+        assert folder == f"out/{recipe.replace(':', '-')}-{method}-seed{seed}"
+    engine.calls.clear()
+    ended = ebomlc("train", "digits:tiny", "--method", "ce", "--seed", "3,5", "-o", "seeds")
+    assert [str(call["folder"]) for call in engine.calls] == ["seeds/seed3", "seeds/seed5"]
+    assert re.search(r"^run .*\nseed3 +90\.00.*\nseed5 +90\.00", ended.out), "a table of runs that share a method"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["digits", "digits"], "recipe 'digits' is asked for twice"),
+        (["--seed", "1,1"], "seed '1' is asked for twice"),
+        (["--seed", "1,x"], "seeds.seed = 'x'"),
+        (["--packed", "--num-processes", "2"], "--packed trains all runs in one process"),
+    ],
+)
+def test_what_cannot_be_several_runs_is_refused(words: list[str], line: str, ebomlc: Callable[..., Ended]) -> None:
+    assert line in ebomlc("train", "-o", "out", "--device", "cpu", *words).refused()
+
+
+@pytest.mark.parametrize("command", ["show-config", "pack"])
+def test_other_commands_take_one_recipe_and_one_seed(command: str, ebomlc: Callable[..., Ended]) -> None:
+    assert ebomlc(command, "digits", "cifar10-uniform40").code == 2
+    assert ebomlc(command, "digits", "--seed", "1,2").code == 2
+
+
+def test_a_graph_on_a_cpu_and_a_compiled_double_backward_are_refused(ebomlc: Callable[..., Ended]) -> None:
+    words = ["train", "digits:tiny", "--device", "cpu", "-q"]
+    assert "needs a CUDA device" in ebomlc(*words, "-o", "graph", "--method", "ebomlc", "--cuda-graph").refused()
+    double = ["--method", "mlc", "--set", "method.hypergradient=double_backward", "--compile"]
+    assert "does not go with mlc's double_backward" in ebomlc(*words, "-o", "compiled", *double).refused()
+
+
+def test_packed_runs_end_each_for_itself(ebomlc: Callable[..., Ended]) -> None:
+    """One of two is bad input: the other trains on, the line says which, the exit code tells."""
+    words = ["train", "digits:tiny", "--device", "cpu", "-q", "--set", "train.trackers=[]", "--packed"]
+    ended = ebomlc(*words, "--method", "ebomlc,ce", "-o", "out")
+    assert ended.code == 0
+    assert [read_status(Path("out") / name).state for name in ("ebomlc", "ce")] == ["finished", "finished"]
+    mixed = ["--method", "mlc,ce", "--set", "optim.main_optimizer=adam", "-o", "mixed"]
+    ended = ebomlc(*words, *mixed)
+    assert ended.code == 2
+    assert "mixed/mlc: optim.main_optimizer adam does not go with mlc" in ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert [read_status(Path("mixed") / name).state for name in ("mlc", "ce")] == ["failed", "finished"]
+    assert json.loads(ebomlc(*words, "--method", "ce", "-o", "one", "--json").out)[0]["finished"] is True

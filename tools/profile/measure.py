@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +14,7 @@ from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import AUTOCAST, Training, build
 from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.prepare import check, check_model
-from ebomlc_dist.methods.contract import PairedBatch
+from ebomlc_dist.engine.program import EagerProgram, make_program
 from ebomlc_dist.profiling.ceiling import Ceiling
 from ebomlc_dist.profiling.clock import DeviceClock
 from ebomlc_dist.profiling.counters import Counts, count, count_flops
@@ -45,7 +46,9 @@ def make_subject(row: Row, dataset: NoisyDataset, runtime: Runtime, epoch: int) 
     check_model(row.config, dataset)
     training = build(row.config, dataset, runtime)
     begin_epoch(training, epoch)
-    return training, Subject(row.name, training.step, _Batches(training, epoch))
+    program, steps = make_program(training), _Steps(training, epoch)
+    take = None if isinstance(program, EagerProgram) else lambda: program(steps())
+    return training, Subject(row.name, training.step, lambda: training.loader.batch(steps()), take)
 
 
 def measure(
@@ -110,18 +113,18 @@ def measure(
     )
 
 
-class _Batches:
-    """Batches of one epoch, over and over."""
+class _Steps:
+    """Steps of one epoch, over and over."""
 
     def __init__(self, training: Training, epoch: int) -> None:
-        self._loader = training.loader
-        self._first = epoch * training.loader.steps_per_epoch
+        self._per_epoch = training.loader.steps_per_epoch
+        self._first = epoch * self._per_epoch
         self._drawn = 0
 
-    def __call__(self) -> PairedBatch:
-        step = self._first + self._drawn % self._loader.steps_per_epoch
+    def __call__(self) -> int:
+        step = self._first + self._drawn % self._per_epoch
         self._drawn += 1
-        return self._loader.batch(step)
+        return step
 
 
 def _build(row: Row, dataset: NoisyDataset, runtime: Runtime, epoch: int) -> Built:
@@ -131,7 +134,16 @@ def _build(row: Row, dataset: NoisyDataset, runtime: Runtime, epoch: int) -> Bui
     collectives, sent = communicator.num_collectives, communicator.num_bytes
     training.step(batch)
     collectives, sent = communicator.num_collectives - collectives, communicator.num_bytes - sent
-    return Built(row, training, subject, count(partial(training.step, batch), runtime.device), collectives, sent)
+    # Where a recording is made, it is made here.
+    subject.run()
+    with _passes_in_sight(row):
+        counts = count(partial(training.step, batch), runtime.device)
+    return Built(row, training, subject, counts, collectives, sent)
+
+
+def _passes_in_sight(row: Row) -> AbstractContextManager[object]:
+    """Counters see operators, which a compiled pass has none of: they count those that it stands for."""
+    return torch.compiler.set_stance("force_eager") if row.config.train.compile else nullcontext()
 
 
 def _profiled(built: Built, timings: Timings) -> Profiled:
@@ -144,7 +156,7 @@ def _profiled(built: Built, timings: Timings) -> Profiled:
 def _forward_flops(built: Built) -> int:
     """Of one pass of the main model over this rank's noisy share; it leaves no trace."""
     main, images = built.training.networks["main"], built.subject.next_batch().noisy.images
-    with torch.no_grad():
+    with torch.no_grad(), _passes_in_sight(built.row):
         return count_flops(lambda: main.at(main.vector.detach(), images))
 
 

@@ -1,0 +1,111 @@
+"""How a step is carried out: operator by operator, or as a recording of all of it.
+
+A recorded step reads one static index buffer, and the images where they are not on the device: the host writes them,
+then replays. Everything else that changes from step to step (parameters, statistics, optimiser state, learning rates, a
+method's memory) is a tensor that stays in its place, or part of what makes a recording be made anew.
+"""
+
+import logging
+from collections.abc import Callable, Hashable
+from contextlib import ExitStack
+from functools import partial
+from typing import Protocol
+
+from ebomlc_dist.data.loader import StepInputs
+from ebomlc_dist.engine.build import Training
+from ebomlc_dist.engine.graph import CudaGraph, Graph, undone
+from ebomlc_dist.engine.step import StepOutcome
+from ebomlc_dist.methods.contract import PairedBatch
+
+log = logging.getLogger(__name__)
+Taken = tuple[PairedBatch, StepOutcome]
+
+
+class Program(Protocol):
+    """Takes one step of a run after another."""
+
+    def __call__(self, step: int) -> Taken:
+        """Take ``step``, counted from 0 over the whole run; its batch and outcome, valid until the next one."""
+        ...
+
+
+def make_program(training: Training) -> Program:
+    """The way in which the run's configuration has its steps taken."""
+    if not training.config.train.cuda_graph:
+        return EagerProgram(training)
+    if training.method.backward_twice:
+        log.warning(
+            "no CUDA graph holds %s's double_backward, its steps run operator by operator", training.config.method.name
+        )
+        return EagerProgram(training)
+    return RecordedProgram(training, partial(CudaGraph, training.runtime.device))
+
+
+class EagerProgram:
+    """Steps operator by operator (a `Program`)."""
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+
+    def __call__(self, step: int) -> Taken:
+        batch = self._training.loader.batch(step)
+        return batch, self._training.step(batch)
+
+
+class RecordedProgram:
+    """Steps as replays of a recording (a `Program`).
+
+    Attributes:
+        recordings: how many were made so far.
+
+    Args:
+        training: the run; nothing of it is moved by recording.
+        graph: makes an empty graph.
+    """
+
+    def __init__(self, training: Training, graph: Callable[[], Graph]) -> None:
+        self._training = training
+        self._make_graph = graph
+        self._graph: Graph | None = None
+        self._course: Hashable = None
+        self._inputs: StepInputs | None = None
+        self._taken: Taken | None = None
+        self.recordings = 0
+
+    def __call__(self, step: int) -> Taken:
+        given = self._training.loader.inputs(step)
+        course = self._course_now()
+        if self._graph is None or course != self._course:
+            self._record(given)
+            self._course = course
+        assert self._inputs is not None
+        assert self._graph is not None
+        assert self._taken is not None
+        given.into(self._inputs)
+        self._graph.replay()
+        return self._taken
+
+    def _course_now(self) -> Hashable:
+        """What a recording has fixed. The shapes of frames go with the streams they belong to."""
+        training = self._training
+        constants = tuple(optimizer.constants for optimizer in training.optimizers.values())
+        return training.method.course, training.method.streams, training.loader.layout, constants
+
+    def _record(self, given: StepInputs) -> None:
+        # The last recording's memory is given back first.
+        self._graph = self._taken = self._inputs = None
+        inputs, training = given.held(self._training.runtime.device), self._training
+
+        def work() -> Taken:
+            batch = training.loader.make(inputs)
+            return batch, training.step(batch)
+
+        graph = self._make_graph()
+        with undone(training):
+            graph.warm_up(work)
+            with ExitStack() as stack:
+                for optimizer in training.optimizers.values():
+                    stack.enter_context(optimizer.recorded())
+                taken = graph.capture(work)
+        self._graph, self._inputs, self._taken = graph, inputs, taken
+        self.recordings += 1
