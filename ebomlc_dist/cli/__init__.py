@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from ebomlc_dist.cli import audit, drawing, listing, packing, show, training, use
+from ebomlc_dist.cli import audit, drawing, listing, packing, show, sweep, sweep_status, tables, training, use
 from ebomlc_dist.errors import InputError, TrainingFault
 
 
@@ -39,6 +39,11 @@ app.command()(use.predict)
 app.command()(audit.audit)
 app.command()(drawing.figures)
 app.command()(drawing.report)
+sweeps = make_app()
+sweeps.command("run")(sweep.run)
+sweeps.command("status")(sweep_status.status)
+app.add_typer(sweeps, name="sweep", help="Run a grid of runs (`ebomlc sweep GRID`), or say where a sweep stands.")
+app.command()(tables.tables)
 app.command()(show.status)
 app.command()(show.env)
 
@@ -52,7 +57,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run ``ebomlc`` and return the exit code. Exceptions that nobody foresaw pass through, with their traceback."""
-    return run_app(app, "ebomlc", "`ebomlc --help` and `ebomlc COMMAND --help`", _with_bare_resume(arguments))
+    return run_app(app, "ebomlc", "`ebomlc --help` and `ebomlc COMMAND --help`", in_full(arguments))
 
 
 def run_app(application: typer.Typer, name: str, hint: str, arguments: list[str]) -> int:
@@ -85,8 +90,10 @@ def ebomlc(
     return 0
 
 
-def _with_bare_resume(arguments: list[str]) -> list[str]:
-    """``--resume`` alone means ``--resume auto``."""
+def in_full(arguments: list[str]) -> list[str]:
+    """Short forms written out: ``--resume`` alone is ``--resume auto``, ``sweep GRID`` is ``sweep run GRID``."""
+    if arguments[:1] == ["sweep"] and arguments[1:] and arguments[1] not in ("-h", "--help", *sweep.VERBS):
+        arguments = ["sweep", "run", *arguments[1:]]
     found = []
     for place, word in enumerate(arguments):
         found.append(word)
