@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from ebomlc_dist.cli import audit, drawing, listing, packing, show, training, use
+from ebomlc_dist.cli import audit, drawing, listing, packing, show, sweep, sweep_status, training, use
 from ebomlc_dist.errors import InputError, TrainingFault
 
 
@@ -39,6 +39,10 @@ app.command()(use.predict)
 app.command()(audit.audit)
 app.command()(drawing.figures)
 app.command()(drawing.report)
+sweeps = make_app()
+sweeps.command("run")(sweep.run)
+sweeps.command("status")(sweep_status.status)
+app.add_typer(sweeps, name="sweep", help="Run a grid of runs (`ebomlc sweep GRID`), or say where a sweep stands.")
 app.command()(show.status)
 app.command()(show.env)
 
@@ -52,7 +56,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run ``ebomlc`` and return the exit code. Exceptions that nobody foresaw pass through, with their traceback."""
-    return run_app(app, "ebomlc", "`ebomlc --help` and `ebomlc COMMAND --help`", _with_bare_resume(arguments))
+    words = _with_bare_sweep(_with_bare_resume(arguments))
+    return run_app(app, "ebomlc", "`ebomlc --help` and `ebomlc COMMAND --help`", words)
 
 
 def run_app(application: typer.Typer, name: str, hint: str, arguments: list[str]) -> int:
@@ -93,6 +98,14 @@ def _with_bare_resume(arguments: list[str]) -> list[str]:
         if word == "--resume" and arguments[place + 1 : place + 2] != ["auto"]:
             found.append("auto")
     return found
+
+
+def _with_bare_sweep(arguments: list[str]) -> list[str]:
+    """``sweep GRID`` means ``sweep run GRID``."""
+    known = ("-h", "--help", *sweep.VERBS)
+    if arguments[:1] == ["sweep"] and arguments[1:] and arguments[1] not in known:
+        return ["sweep", "run", *arguments[1:]]
+    return arguments
 
 
 class _Warnings(logging.Handler):

@@ -16,13 +16,14 @@ class Kind(StrEnum):
     RECIPES = "recipes"
     DATASETS = "datasets"
     MODELS = "models"
+    GRIDS = "grids"
 
 
 def list_known(
     kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> int:
-    """List the methods, recipes, data sets or models that can be named."""
+    """List the methods, recipes, data sets, models or grids that can be named."""
     if kind is Kind.METHODS:
         _list_methods(json)
         return 0
@@ -67,6 +68,10 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
         from ebomlc_dist.recipes import RECIPES
 
         return [(name, info.summary) for name, info in RECIPES.items()]
+    if kind is Kind.GRIDS:
+        from ebomlc_dist.sweeps.grids import GRIDS
+
+        return [(name, grid.summary) for name, grid in GRIDS.items()]
     if kind is Kind.DATASETS:
         from ebomlc_dist.data.datasets import DATASETS
 

@@ -13,11 +13,14 @@ from types import FrameType
 import torch
 from torch import Tensor
 
+STOP_FILE = "STOP file"
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
 
 class Signals:
     """The signals that ask the process to stop, noted while in its block. A second Ctrl-C interrupts at once.
+
+    Blocks nest: one within another counts what the outer one has noted, and passes on what it notes itself.
 
     Attributes:
         reason: name of the last one; None where there was none.
@@ -26,15 +29,21 @@ class Signals:
     def __init__(self) -> None:
         self.reason: str | None = None
         self._previous: dict[int, Callable | int | None] = {}
+        self._outer: Signals | None = None
 
     def __enter__(self) -> "Signals":
         for number in SIGNALS:
             self._previous[number] = signal.signal(number, self._note)
+        owner = getattr(self._previous[SIGNALS[0]], "__self__", None)
+        if isinstance(owner, Signals):
+            self._outer, self.reason = owner, self.reason or owner.reason
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self._outer is not None:
+            self._outer.reason = self._outer.reason or self.reason
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.reason == "SIGINT":
@@ -58,7 +67,7 @@ class StopRequests:
         """Whether this rank was asked to stop."""
         self.reason = self.reason or self._signals.reason
         if self.reason is None and self._stop_file is not None and self._stop_file.exists():
-            self.reason = "STOP file"
+            self.reason = STOP_FILE
         return self.reason is not None
 
 

@@ -57,6 +57,45 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
             sync_folder(path.parent)
 
 
+def publish_bytes(path: Path, data: bytes, *, workplace: Path) -> bool:
+    """Give ``path`` its content once and for all. Of several processes that try, one succeeds, and nothing is replaced.
+
+    Args:
+        path: the target; its folder must exist.
+        data: the whole content.
+        workplace: a folder of this process alone on the same file system, for the temporary name; what a death leaves
+            there is found by `remove_litter`.
+
+    Returns:
+        False where somebody has published there before; that content stays.
+
+    Raises:
+        NoSpace: the disk is full; nothing is published.
+        OSError: any other failure, a file system without hard links among them.
+    """
+    path, workplace = Path(path), Path(workplace)
+    temporary = workplace / temporary_name(path.name)
+    with explained(path, len(data)):
+        try:
+            create_file(temporary, data)
+            published = _link(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                operations.current().unlink(temporary)
+        if published:
+            sync_folder(path.parent)
+    return published
+
+
+def _link(source: Path, target: Path) -> bool:
+    try:
+        operations.current().link(source, target)
+    except FileExistsError:
+        # A network file system may repeat a request whose answer was lost, and then report its own success as taken.
+        return source.stat().st_nlink == 2
+    return True
+
+
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Replace ``path`` by ``value`` as indented JSON, see `write_bytes`.
 

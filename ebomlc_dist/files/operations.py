@@ -45,6 +45,10 @@ class Operations:
         """Move atomically; a file of the target's name is replaced."""
         source.replace(target)
 
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name. Raises FileExistsError where the name is taken."""
+        target.hardlink_to(source)
+
     def unlink(self, path: Path) -> None:
         """Remove a file or a link."""
         path.unlink()

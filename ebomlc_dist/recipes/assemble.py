@@ -93,7 +93,7 @@ def _of_one_recipe(request: Request) -> tuple[Resolved, ...]:
     base = _recipe(request)
     file_settings, file_methods = _file(request.config_file)
     methods, chooser = _methods(request, base, tuple(file_methods))
-    overrides = [*_assignments(request.assignments), *request.flags]
+    overrides = [*assignments(request.assignments), *request.flags]
     asked = [*file_settings, *_launcher(request.launcher_precision), *overrides]
     for setting in asked:
         check_known(setting, methods)
@@ -218,7 +218,8 @@ def _launcher(precision: str | None) -> Iterator[Setting]:
         yield Setting("train.precision", precision, "launcher")
 
 
-def _assignments(texts: tuple[str, ...]) -> Iterator[Setting]:
+def assignments(texts: tuple[str, ...]) -> Iterator[Setting]:
+    """What ``key=value`` texts of ``--set`` ask for. Raises `InputError` for another form."""
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:

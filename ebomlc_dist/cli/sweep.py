@@ -1,0 +1,223 @@
+"""``ebomlc sweep GRID``: fill a store with the runs of a grid, by any number of workers."""
+
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ebomlc_dist.cli.output import command_name, print_json, print_table
+from ebomlc_dist.errors import InputError
+
+if TYPE_CHECKING:
+    from ebomlc_dist.sweeps.cells import Cell
+    from ebomlc_dist.sweeps.store import Store
+    from ebomlc_dist.sweeps.worker import Ended, Options
+
+VERBS = ("run", "status")
+STOPPED_CODE = 75
+_GRID = "A named grid (`ebomlc list grids`), or a file: GRID.yaml, GRID.json, GRID.py, package.module:function."
+
+
+def run(
+    grid: Annotated[str, typer.Argument(metavar="GRID", help=_GRID, show_default=False)],
+    context: typer.Context,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-dir", "--output", "-o", metavar="STORE", help="Results. Default: sweeps/GRID.", show_default=False
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", help="Workers on this machine, sharing its GPUs or cores.")
+    ] = 1,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="TIME",
+            help="90s, 30m, 2h, 1d: take no cell that would not fit, and end in order.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", metavar="NAME[,NAME…]", help="Only these of the grid's methods.", show_default=False),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="N[,N…]", help="Only these of the grid's seeds.", show_default=False),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="In every cell, over the grid's own.", show_default=False),
+    ] = None,
+    data_dir: Annotated[
+        str | None,
+        typer.Option("--data-dir", metavar="DIR", help="Where the data sets lie.", show_default=False),
+    ] = None,
+    retries: Annotated[int, typer.Option("--retries", metavar="N", help="Further attempts of a failing cell.")] = 2,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Give cells that failed their attempts back.")
+    ] = False,
+    keep: Annotated[
+        Literal["none", "small", "all"],
+        typer.Option("--keep", help="Of a finished cell's run folder: small keeps configuration, metrics and summary."),
+    ] = "small",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute.")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no hints.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print where the sweep stands as JSON on stdout.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells in order, and run none.")] = False,
+) -> int:
+    """Run the cells of a grid that have no result yet. The same command goes on, here, elsewhere and at once."""
+    deadline = None if budget is None else time.monotonic() + _seconds(budget)
+    if workers < 1 or retries < 0:
+        raise InputError(
+            f"--workers {workers}, --retries {retries}: give at least one worker and no fewer retries than 0"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("each cell of a sweep is trained by one process; start it without a launcher, by --workers N")
+    from ebomlc_dist.recipes.assemble import assignments
+    from ebomlc_dist.recipes.settings import Setting
+    from ebomlc_dist.sweeps.cells import cells_of
+    from ebomlc_dist.sweeps.crew import told_neighbours
+    from ebomlc_dist.sweeps.grid_file import load_grid
+    from ebomlc_dist.sweeps.grids import default_store
+    from ebomlc_dist.sweeps.store import Store
+    from ebomlc_dist.sweeps.worker import Options
+
+    loaded = load_grid(grid)
+    overrides = list(assignments(tuple(set_ or ())))
+    if data_dir is not None:
+        overrides.append(Setting("data.data_dir", data_dir, "--data-dir"))
+    every = cells_of(loaded, tuple(overrides))
+    wanted = _chosen(every, method, seeds)
+    store = Store(output_dir or default_store(loaded.name))
+    if dry_run:
+        return _describe(store, wanted)
+    _check(wanted, store)
+    store.open()
+    store.write_grid(loaded.name, [cell.listed for cell in every])
+    if retry_failed:
+        store.forget_failures()
+    how = Options(retries=retries, keep=keep, deadline=deadline, neighbours=max(workers, told_neighbours()))
+    if workers > 1:
+        ended = _crew(store, wanted, how, device, context.find_root().obj, quiet=quiet)
+    else:
+        ended = _alone(store, wanted, how, device, quiet=quiet)
+    return _report(store, wanted, ended, quiet=quiet, as_json=json)
+
+
+def _seconds(text: str) -> float:
+    from ebomlc_dist.sweeps.estimate import duration
+
+    try:
+        return duration(text)
+    except ValueError:
+        raise InputError(f"--budget {text}: give a time such as 90s, 30m, 2h or 1h30m") from None
+
+
+def _chosen(cells: "list[Cell]", methods: list[str] | None, seeds: str | None) -> "list[Cell]":
+    """The cells with these methods and seeds. Raises `InputError` for one that the grid does not have."""
+    for flag, key, words in (
+        ("--method", "method.name", [word.strip() for text in methods or () for word in text.split(",")]),
+        ("--seeds", "seeds.seed", [word.strip() for word in (seeds or "").split(",") if word.strip()]),
+    ):
+        known = dict.fromkeys(str(cell.flat[key]) for cell in cells)
+        for word in words:
+            if word not in known:
+                raise InputError(f"{flag} {word} is not in the grid, which has {', '.join(known)}")
+        cells = [cell for cell in cells if not words or str(cell.flat[key]) in words]
+    return cells
+
+
+def _check(cells: "list[Cell]", store: "Store") -> None:
+    """Refuse what the first cell of each data set would be refused for, before any cell is run."""
+    from ebomlc_dist.cli.validation import validate
+
+    seen: set[tuple[Any, ...]] = set()
+    done = store.done()
+    for cell in cells:
+        data = cell.config.data
+        kind = (data.dataset, data.data_dir, data.split, data.noisy_csv, data.clean_csv, cell.config.noise.human_file)
+        if cell.key not in done and kind not in seen:
+            seen.add(kind)
+            validate([cell.config], [], resume=False)
+
+
+def _describe(store: "Store", cells: "list[Cell]") -> int:
+    from ebomlc_dist.sweeps.estimate import Estimates, shown
+
+    done, estimates = store.done(), Estimates(store.results())
+    rows = []
+    for number, cell in enumerate(cells, start=1):
+        seconds = estimates.seconds(cell.flat)
+        time_ = "done" if cell.key in done else "-" if seconds is None else f"about {shown(seconds)}"
+        rows.append([str(number), cell.name, time_, cell.key])
+    print_table(["", "cell", "time", "key"], rows)
+    return 0
+
+
+def _alone(store: "Store", cells: "list[Cell]", how: "Options", device: str, *, quiet: bool) -> "Ended":
+    from ebomlc_dist.sweeps.progress import SweepProgress
+    from ebomlc_dist.sweeps.run_cell import run_cell
+    from ebomlc_dist.sweeps.worker import Worker
+
+    with SweepProgress(store, [cell.listed for cell in cells], enabled=not quiet) as progress:
+        return Worker(
+            store,
+            cells,
+            lambda cell, folder: run_cell(cell, folder, device),
+            how,
+            lambda starts: progress.update(starts.listed if starts else None),
+        ).work()
+
+
+def _crew(
+    store: "Store", cells: "list[Cell]", how: "Options", device: str, arguments: list[str], *, quiet: bool
+) -> "Ended":
+    """Workers as children: this command again for each, and the progress of all told here."""
+    from ebomlc_dist.sweeps.crew import gather, visible_gpus
+    from ebomlc_dist.sweeps.progress import SweepProgress
+    from ebomlc_dist.sweeps.worker import Ended
+
+    words = [word for word in arguments if word.replace("_", "-") != "--retry-failed"]
+    words += ["--workers", "1", "--quiet"]
+    if how.deadline is not None:
+        words += ["--budget", f"{max(0.0, how.deadline - time.monotonic()):.1f}s"]
+    with SweepProgress(store, [cell.listed for cell in cells], workers=how.neighbours, enabled=not quiet) as progress:
+        asked, code = gather(words, how.neighbours, store, visible_gpus(device), progress.update)
+    if asked:
+        return Ended("stopped", asked)
+    if code == 2:
+        raise InputError(f"a worker was refused; what it says is in {store.logs}")
+    return Ended("budget" if code == STOPPED_CODE else "empty")
+
+
+def _report(store: "Store", cells: "list[Cell]", ended: "Ended", *, quiet: bool, as_json: bool) -> int:
+    """What became of the cells, and the exit code."""
+    from ebomlc_dist.sweeps.status import counts, survey
+
+    found = counts(survey(store, [cell.listed for cell in cells]))
+    if as_json:
+        print_json({"store": str(store.root), "ended": ended.why} | found)
+    else:
+        print(f"{len(cells)} cells: " + ", ".join(f"{number} {state}" for state, number in found.items()))
+        print(f"store: {store.root}")
+    if ended.why != "empty" and not quiet:
+        why = "stopped" if ended.why == "stopped" else "no cell that is left fits the budget"
+        print(f"ebomlc: {why}; the same command goes on", file=sys.stderr)
+    if not quiet and not as_json:
+        folder = shlex.quote(str(store.root))
+        print("\nnext:")
+        print(f"  {command_name('ebomlc')} sweep status {folder}")
+        if found["done"]:
+            print(f"  {command_name('ebomlc')} tables {folder}")
+    if ended.why == "stopped":
+        return ended.code
+    if found["failed"]:
+        return 1
+    return STOPPED_CODE if ended.why == "budget" else 0

@@ -1,0 +1,87 @@
+"""Named grids. Nothing here imports torch, so that ``ebomlc list grids`` answers at once."""
+
+from pathlib import Path
+
+from ebomlc_dist.errors import InputError, nearest
+from ebomlc_dist.methods import METHODS
+from ebomlc_dist.recipes import PAPER_SETTINGS
+from ebomlc_dist.sweeps.grid import Grid, Part
+
+PAPER_METHODS = (
+    *("ebomlc", "mlc", "glc", "ce", "mlc-d", "dividemix", "pmw-net", "mw-net", "l2rw"),
+    "coteaching-plus",
+)
+_SETTINGS = tuple(f"{kind}{percent}" for dataset, kind, percent in PAPER_SETTINGS if dataset == "cifar10")
+
+GRIDS = {
+    grid.name: grid
+    for grid in (
+        Grid(
+            name="paper",
+            summary="Tables I and II of the paper at full size: nine methods and ce, 14 settings, 3 seeds (420 runs)",
+            parts=(
+                Part(
+                    recipes=tuple(f"{dataset}-{kind}{percent}" for dataset, kind, percent in PAPER_SETTINGS),
+                    methods=PAPER_METHODS,
+                    seeds=(0, 1, 2),
+                ),
+            ),
+        ),
+        Grid(
+            name="paper-quick",
+            summary="CIFAR-10 in a size for a CPU: all methods, 7 settings, 3 seeds (294 runs of minutes)",
+            parts=(
+                Part(
+                    recipes=tuple(f"cifar10-quick-{setting}" for setting in _SETTINGS),
+                    methods=tuple(METHODS),
+                    seeds=(0, 1, 2),
+                ),
+            ),
+        ),
+        Grid(
+            name="paper-tiny",
+            summary="the same shape on 256 digits: nothing to download, seconds a run, figures that mean nothing",
+            parts=(
+                Part(
+                    recipes=("digits:tiny",),
+                    methods=PAPER_METHODS,
+                    seeds=(0, 1),
+                    cases=tuple(
+                        {"noise.kind": kind, "noise.rate": percent / 100}
+                        for dataset, kind, percent in PAPER_SETTINGS
+                        if dataset == "cifar10"
+                    ),
+                ),
+            ),
+        ),
+    )
+}
+STORES = Path("sweeps")
+
+
+def named_grid(name: str) -> Grid:
+    """The grid of that name. Raises `InputError` for an unknown one."""
+    if name not in GRIDS:
+        raise InputError(
+            f"unknown grid '{name}'{nearest(name, list(GRIDS))}; known: {', '.join(GRIDS)}; a grid of your own is a "
+            "file: GRID.yaml, GRID.json or GRID.py"
+        )
+    return GRIDS[name]
+
+
+def default_store(grid: str) -> Path:
+    """Where a grid's results go when nobody says."""
+    return STORES / grid
+
+
+def find_store(word: str) -> Path:
+    """The store that a person means by its folder, by a named grid or by a grid's file.
+
+    Raises:
+        InputError: nothing lies there.
+    """
+    candidates = (Path(word), default_store(word), default_store(Path(word).stem))
+    for folder in candidates:
+        if (folder / "grids").is_dir():
+            return folder
+    raise InputError(f"{word} is no store of a sweep, and neither is {default_store(Path(word).stem or word)}")

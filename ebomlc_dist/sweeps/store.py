@@ -1,0 +1,234 @@
+"""The results of a sweep: a folder in which every cell has one JSON file, written once by whoever finished it.
+
+    STORE/grids/<name>.json         which cells a grid has, in order
+    STORE/cells/<key>.json          a result; published by a hard link, so that a second finisher replaces nothing
+    STORE/failures/<key>-<n>.json   an attempt that failed, with its one line
+    STORE/work/<key>/               lease, run folder and notes of a cell that is being run
+    STORE/logs/                     what workers said
+
+Any number of processes may read and write at once. Nothing here imports torch.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.files import durable
+from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.files.safe_json import null_for_nonfinite, read_json
+from ebomlc_dist.sweeps.lease import Lease, store_lock
+
+SCHEMA = 1
+_MAX_BYTES = 64 * 1024 * 1024
+_RESULT = re.compile(r"([0-9a-f]{20})\.json")
+_FAILURE = re.compile(r"([0-9a-f]{20})-(\d{1,6})\.json")
+_GRID = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\.json")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished cell.
+
+    Attributes:
+        key: of its configuration.
+        name: what a person calls it.
+        config: all of the run's configuration that decides its result, dotted key → plain value.
+        summary: the run's ``summary.json``; accuracies in per cent, times in seconds.
+        environment: the run's ``environment.json``: versions, devices, threads.
+        seconds: of this cell from its start to its end, data and evaluation included; of its last attempt alone.
+        neighbours: workers that the sweep had on the same machine, this one included.
+    """
+
+    key: str
+    name: str
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    environment: dict[str, Any]
+    seconds: float
+    neighbours: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt that failed.
+
+    Attributes:
+        reason: one line.
+        code: 2 where it would fail again, 1 otherwise.
+        when: wall time, seconds since 1970; for people.
+    """
+
+    reason: str
+    code: int
+    when: float
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A cell as a stored grid has it: the key, the name, and the configuration as dotted keys."""
+
+    key: str
+    name: str
+    config: dict[str, Any]
+
+
+class Workplace:
+    """Names within ``work/<key>/``: for the holder of the cell's lease, readable by all."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.lease = root / "lease"
+        self.started = root / "started.json"
+        self.run = RunFolder(root / "run")
+
+
+class Store:
+    """A store by its folder; nothing is made before `open`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root = Path(root)
+        self.grids = root / "grids"
+        self.cells = root / "cells"
+        self.failures = root / "failures"
+        self.work = root / "work"
+        self.logs = root / "logs"
+
+    def open(self) -> None:
+        """Make the folders. Raises `InputError` where the folder is another thing or cannot be written."""
+        if self.root.is_dir() and not self.grids.is_dir() and any(self.root.iterdir()):
+            raise InputError(f"{self.root} is not empty and holds no sweep; choose another folder with -o")
+        try:
+            for folder in (self.cells, self.failures, self.work, self.logs, self.grids):
+                durable.make_folder(folder)
+        except durable.NoSpace:
+            raise
+        except OSError as error:
+            raise InputError(
+                f"the store {self.root} cannot be written: {error.strerror or error}; choose another one with -o"
+            ) from error
+
+    def workplace(self, key: str) -> Workplace:
+        """Where a cell is run."""
+        return Workplace(self.work / key)
+
+    def lease(self, key: str) -> Lease:
+        """The right to run a cell; not yet taken."""
+        folder = self.workplace(key)
+        durable.make_folder(folder.root)
+        return Lease(folder.lease)
+
+    def write_grid(self, name: str, cells: list[Listed]) -> None:
+        """Say which cells the grid of that name has, in the order in which they are run; what differs is written."""
+        common = _common([cell.config for cell in cells])
+        value = {
+            "schema": SCHEMA,
+            "grid": name,
+            "common": common,
+            "cells": [
+                {
+                    "key": cell.key,
+                    "name": cell.name,
+                    "config": {
+                        key: item for key, item in cell.config.items() if key not in common or common[key] != item
+                    },
+                }
+                for cell in cells
+            ],
+        }
+        path, data = self.grids / f"{name}.json", durable.json_bytes(value)
+        with store_lock(self.root / "lock"):
+            durable.remove_litter(self.grids)
+            if not path.exists() or path.read_bytes() != data:
+                durable.write_bytes(path, data)
+
+    def listed(self) -> dict[str, list[Listed]]:
+        """Every stored grid with its cells. Raises `InputError` for a damaged file."""
+        found = {}
+        for path in self._files(self.grids, _GRID):
+            value = read_json(path, _MAX_BYTES)
+            try:
+                _check_schema(value, path)
+                found[value["grid"]] = [
+                    Listed(cell["key"], cell["name"], value["common"] | cell["config"]) for cell in value["cells"]
+                ]
+            except (KeyError, TypeError) as error:
+                raise InputError(f"{path} is damaged: it is no grid of a sweep ({error})") from None
+        return found
+
+    def done(self) -> set[str]:
+        """Keys of the finished cells."""
+        return {_RESULT.fullmatch(path.name)[1] for path in self._files(self.cells, _RESULT)}  # type: ignore[index]
+
+    def publish(self, result: Result) -> bool:
+        """Give a cell its result; False where it has one, which stays. For the holder of its lease."""
+        value = {"schema": SCHEMA, **vars(result)}
+        return durable.publish_bytes(
+            self.cells / f"{result.key}.json",
+            durable.json_bytes(null_for_nonfinite(value)),
+            workplace=self.workplace(result.key).root,
+        )
+
+    def results(self) -> list[Result]:
+        """Every result, by key. Raises `InputError` for a damaged file."""
+        return [self._result(path) for path in self._files(self.cells, _RESULT)]
+
+    def result(self, key: str) -> Result:
+        """One cell's result. Raises `InputError` where there is none."""
+        return self._result(self.cells / f"{key}.json")
+
+    def fail(self, key: str, failure: Failure) -> None:
+        """Note a failed attempt. For the holder of the cell's lease."""
+        count = len(self.failed().get(key, []))
+        while not durable.publish_bytes(
+            self.failures / f"{key}-{count}.json",
+            durable.json_bytes(vars(failure)),
+            workplace=self.workplace(key).root,
+        ):
+            count += 1
+
+    def failed(self) -> dict[str, list[Failure]]:
+        """Failed attempts by key, in order."""
+        found: dict[str, list[tuple[int, Failure]]] = {}
+        for path in self._files(self.failures, _FAILURE):
+            key, number = _FAILURE.fullmatch(path.name).groups()  # type: ignore[union-attr]
+            try:
+                found.setdefault(key, []).append((int(number), Failure(**read_json(path))))
+            except TypeError:
+                raise InputError(f"{path} is damaged: it is no failure of a cell") from None
+        return {
+            key: [failure for _, failure in sorted(list_, key=lambda item: item[0])] for key, list_ in found.items()
+        }
+
+    def forget_failures(self) -> None:
+        """Give every failed cell its attempts back."""
+        for path in self._files(self.failures, _FAILURE):
+            path.unlink(missing_ok=True)
+
+    def _result(self, path: Path) -> Result:
+        value = read_json(path, _MAX_BYTES)
+        try:
+            _check_schema(value, path)
+            return Result(**{name: value[name] for name in Result.__dataclass_fields__})
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path} is damaged: it is no result of a cell ({error})") from None
+
+    @staticmethod
+    def _files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+        if not folder.is_dir():
+            return []
+        return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
+
+
+def _check_schema(value: Any, path: Path) -> None:
+    if value["schema"] != SCHEMA:
+        raise InputError(f"{path} has schema {value['schema']}, this version reads {SCHEMA}")
+
+
+def _common(configs: list[Mapping[str, Any]]) -> dict[str, Any]:
+    first = configs[0] if configs else {}
+    return {
+        key: value for key, value in first.items() if all(key in config and config[key] == value for config in configs)
+    }
