@@ -1,5 +1,6 @@
 """Whole files only, under names that cannot be foreseen, with the user's own permissions."""
 
+import contextlib
 import json
 import os
 import stat
@@ -11,7 +12,7 @@ import pytest
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files import durable
-from ebomlc_dist.files.operations import using
+from ebomlc_dist.files.operations import Operations, using
 from ebomlc_dist.files.reading import read_bytes
 
 KINDS = ["die", "die_short", "no_space", "io_error", "late_error", "short", "full", "broken"]
@@ -49,6 +50,52 @@ def test_every_call_of_a_write_may_fail(
         durable.remove_litter(memory_folder)
         assert [p.name for p in memory_folder.iterdir()] == ["value.json"]
     assert failures > 0 or kind == "short"
+
+
+class LostAnswer(Operations):
+    """Links, and then says that the name was taken, as a request does that a network repeated."""
+
+    def link(self, source: Path, target: Path) -> None:
+        super().link(source, target)
+        raise FileExistsError
+
+
+def test_what_is_published_is_never_replaced(tmp_path: Path) -> None:
+    place, path = tmp_path / "place", tmp_path / "value"
+    place.mkdir()
+    with using(LostAnswer()):
+        assert durable.publish_bytes(path, b"first", workplace=place) is True
+    assert durable.publish_bytes(path, b"second", workplace=place) is False
+    assert path.read_bytes() == b"first"
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_call_of_a_publication_may_fail(
+    memory_folder: Path, faulty: type, intercepted: type, run_in_child: Callable, kind: str
+) -> None:
+    place, path = memory_folder / "place", memory_folder / "results" / "value"
+    place.mkdir()
+    path.parent.mkdir()
+
+    def publish() -> None:
+        assert durable.publish_bytes(path, b"whole", workplace=place)
+
+    with using(counted := intercepted()):
+        publish()
+    for k in range(1, len(counted.calls) + 1):
+        path.unlink()
+        if kind.startswith("die"):
+            run_in_child(publish, faulty(kind, k))
+        else:
+            with using(faulty(kind, k)), contextlib.suppress(OSError):
+                publish()
+        assert not path.exists() or path.read_bytes() == b"whole"
+        durable.remove_litter(place)
+        assert list(place.iterdir()) == []
+        assert {p.name for p in path.parent.iterdir()} <= {path.name}
+        durable.publish_bytes(path, b"whole", workplace=place)
+        assert path.read_bytes() == b"whole"
 
 
 def test_order_of_calls(tmp_path: Path, intercepted: type) -> None:

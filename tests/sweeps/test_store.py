@@ -1,0 +1,109 @@
+"""The store: results that are published once, grids that are read back, damage that is named."""
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.files import durable
+from ebomlc_dist.sweeps.lease import is_held
+from ebomlc_dist.sweeps.status import counts, seconds_left, survey
+from ebomlc_dist.sweeps.store import Store
+from tests.sweeps.support import FAILURE, opened, result_of, small_cells
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return opened(tmp_path / "store")
+
+
+def test_a_second_finisher_replaces_nothing(store: Store) -> None:
+    cell = small_cells()[0]
+    durable.make_folder(store.workplace(cell.key).root)
+    assert store.publish(result_of(cell, accuracy_last=1.0)) is True
+    assert store.publish(result_of(cell, accuracy_last=2.0)) is False
+    assert store.result(cell.key).summary == {"accuracy_last": 1.0}
+    assert [path.name for path in store.workplace(cell.key).root.iterdir()] == []
+
+
+def test_a_result_is_read_back_as_it_was(store: Store) -> None:
+    cell = small_cells()[0]
+    durable.make_folder(store.workplace(cell.key).root)
+    written = result_of(cell, accuracy_last=float("nan"), train_seconds=1.5)
+    store.publish(written)
+    (read,) = store.results()
+    assert read.config == json.loads(json.dumps(cell.flat)) == cell.flat
+    assert read.summary == {"accuracy_last": None, "train_seconds": 1.5}
+    assert "data.data_dir" not in read.config, "where the data lay is nobody's business"
+
+
+def test_grids_are_read_back_whole(store: Store) -> None:
+    cells = [cell.listed for cell in small_cells(2)]
+    store.write_grid("small", cells)
+    before = (store.grids / "small.json").stat()
+    store.write_grid("small", cells)
+    assert (store.grids / "small.json").stat().st_mtime_ns == before.st_mtime_ns
+    assert store.listed() == {"small": cells}
+    store.write_grid("small", cells[:2])
+    assert store.listed() == {"small": cells[:2]}
+
+
+def test_the_state_of_each_cell(store: Store) -> None:
+    cells = small_cells(2)
+    for cell in cells:
+        durable.make_folder(store.workplace(cell.key).root)
+    store.publish(result_of(cells[0], 10.0))
+    store.fail(cells[1].key, FAILURE)
+    store.fail(cells[1].key, FAILURE)
+    lease = store.lease(cells[2].key)
+    assert lease.take()
+    found = survey(store, [cell.listed for cell in cells])
+    assert [cell.state for cell in found] == ["done", "failed", "running", "waiting", "waiting", "waiting"]
+    assert counts(found) == {"done": 1, "running": 1, "failed": 1, "waiting": 3}
+    assert (found[1].attempts, found[1].reason) == (2, "it broke")
+    assert seconds_left(store, found) is not None
+    lease.give_back()
+    assert not is_held(store.workplace(cells[2].key).lease)
+
+
+def test_nothing_known_gives_no_time_left(store: Store) -> None:
+    assert seconds_left(store, survey(store, [cell.listed for cell in small_cells()])) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("{", "not JSON"), ("{}", "damaged"), ('{"schema": 99}', "schema 99"), ('{"schema": 1, "key": 2}', "damaged")],
+)
+def test_a_damaged_result_is_named(store: Store, text: str, line: str) -> None:
+    path = store.cells / f"{'0' * 20}.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=line) as caught:
+        store.results()
+    assert str(path) in str(caught.value)
+
+
+def test_a_folder_of_other_things_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(InputError, match="not empty"):
+        Store(tmp_path).open()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        Store(tmp_path / "file").open()
+
+
+def test_a_file_system_without_locks_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(InputError, match="cannot be locked"):
+        store.lease(small_cells()[0].key).take()
+
+
+def test_names_beside_the_results_are_passed_over(store: Store) -> None:
+    for name in ("README.json", ".tmp-0123-0.json", f"{'0' * 20}.json.bak"):
+        (store.cells / name).write_text("{")
+    assert store.done() == set()
+    assert store.results() == []
