@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from ebomlc_dist.cli import audit, drawing, listing, packing, show, sweep, sweep_status, training, use
+from ebomlc_dist.cli import audit, drawing, listing, packing, show, sweep, sweep_status, tables, training, use
 from ebomlc_dist.errors import InputError, TrainingFault
 
 
@@ -43,6 +43,7 @@ sweeps = make_app()
 sweeps.command("run")(sweep.run)
 sweeps.command("status")(sweep_status.status)
 app.add_typer(sweeps, name="sweep", help="Run a grid of runs (`ebomlc sweep GRID`), or say where a sweep stands.")
+app.command()(tables.tables)
 app.command()(show.status)
 app.command()(show.env)
 

@@ -41,8 +41,7 @@ def _document(store: "Store", cells: "list[CellStatus]") -> dict[str, object]:
         {"key": cell.cell.key, "name": cell.cell.name} | {k: v for k, v in asdict(cell).items() if k != "cell"}
         for cell in cells
     ]
-    totals: dict[str, object] = dict(counts(cells))
-    return totals | {"seconds_left": seconds_left(store, cells), "cells": rows}
+    return {**counts(cells), "seconds_left": seconds_left(store, cells), "cells": rows}
 
 
 def _print_grid(store: "Store", cells: "list[CellStatus]") -> None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import read_status
@@ -48,11 +48,10 @@ def survey(store: Store, cells: Iterable[Listed]) -> list[CellStatus]:
     return found
 
 
-def counts(cells: Iterable[CellStatus]) -> dict[State, int]:
+def counts(cells: Iterable[CellStatus]) -> dict[str, int]:
     """How many cells are in each state."""
     found = Counter(cell.state for cell in cells)
-    states: tuple[State, ...] = ("done", "running", "failed", "waiting")
-    return {state: found[state] for state in states}
+    return {state: found[state] for state in get_args(State)}
 
 
 def seconds_left(store: Store, cells: Iterable[CellStatus]) -> float | None:

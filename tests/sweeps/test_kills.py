@@ -29,7 +29,7 @@ def zygote() -> Iterator[Zygote]:
 
 
 def fill_under_fire(zygote: Zygote, store: Store, seeds: int, kills: int, inside: Path, random: Random) -> int:
-    """Workers, each killed after a random while and replaced, until ``kills`` have hit; the last ones end by themselves."""
+    """Workers, each killed after a random while and replaced, until ``kills`` have hit; the last end by themselves."""
     inside.mkdir()
     hits, began = 0, time.monotonic()
     crew: dict[int, float] = {}

@@ -1,0 +1,160 @@
+"""Which table, row and column each run belongs to, found in the configurations alone.
+
+A key that varies among the runs of one method is a setting; keys in `TABLE_KEYS` part the tables, all others are
+columns. A method's own key that varies within a column makes rows of their own; one that goes with the column (a forget
+rate that follows the noise rate) does not.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ebomlc_dist.methods import METHODS
+from ebomlc_dist.sweeps.store import Listed, Result
+from ebomlc_dist.tables.paper import paper
+
+TABLE_KEYS = (
+    *("data.dataset", "data.noisy_size", "data.clean_size", "data.split_kind", "data.augment", "data.image_size"),
+    *("noise.uniform_over", "model.name", "model.norm", "train.epochs", "train.precision"),
+    *("train.global_noisy_batch_size", "train.global_clean_batch_size"),
+)
+NOISE_KEYS = ("noise.kind", "noise.rate")
+_NOISE_ORDER = ("none", "uniform", "flip", "matrix", "human")
+Values = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method, with the values of its own keys that tell it from its other rows."""
+
+    method: str
+    variant: Values = ()
+
+    @property
+    def label(self) -> str:
+        """As a person reads it."""
+        return self.method + (f" ({shown(self.variant, 'method.')})" if self.variant else "")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A setting: the values of the keys that vary from column to column."""
+
+    values: Values
+
+    @property
+    def noise(self) -> tuple[str, float]:
+        """Kind and rate."""
+        found = dict(self.values)
+        return found["noise.kind"], found["noise.rate"]
+
+    @property
+    def label(self) -> str:
+        """As a person reads it."""
+        kind, rate = self.noise
+        rest = tuple((key, value) for key, value in self.values if key not in NOISE_KEYS)
+        noise = f"{kind} {100 * rate:g} %" if kind in ("uniform", "flip") else kind
+        return ", ".join([noise, *([shown(rest)] if rest else [])])
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A cell in its place; ``result`` is None where it has none."""
+
+    table: Values
+    row: Row
+    column: Column
+    seed: int
+    config: Mapping[str, Any]
+    result: Result | None
+
+
+def place(listed: Iterable[Listed], results: Iterable[Result]) -> list[Placed]:
+    """Every cell that a grid lists or that has a result, in its place."""
+    found = {result.key: result for result in results}
+    configs = {cell.key: cell.config for cell in listed} | {key: result.config for key, result in found.items()}
+    varying = _varying(configs.values())
+    table_keys = [key for key in TABLE_KEYS if key in varying | {"data.dataset"}]
+    column_keys = [*NOISE_KEYS, *sorted(varying - {*table_keys, *NOISE_KEYS})]
+    places = {
+        key: (_values(config, table_keys), Column(_values(config, column_keys))) for key, config in configs.items()
+    }
+    own = _own_keys(configs, places)
+    return [
+        Placed(
+            *(places[key][0], Row(str(config["method.name"]), _values(config, own[config["method.name"]]))),
+            column=places[key][1],
+            seed=config["seeds.seed"],
+            config=config,
+            result=found.get(key),
+        )
+        for key, config in configs.items()
+    ]
+
+
+def ordered_rows(rows: Iterable[Row]) -> list[Row]:
+    """The paper's methods as in its tables, then the others as they are registered."""
+    order = {name: rank for rank, name in enumerate([*paper().methods, *METHODS])}
+    return sorted(set(rows), key=lambda row: (order.get(row.method, len(order)), row.method, str(row.variant)))
+
+
+def ordered_columns(columns: Iterable[Column]) -> list[Column]:
+    """By noise kind and rate, then by what else varies."""
+
+    def rank(column: Column) -> tuple[int, float, list[tuple[str, Any]]]:
+        kind, rate = column.noise
+        place = _NOISE_ORDER.index(kind) if kind in _NOISE_ORDER else len(_NOISE_ORDER)
+        rest = [
+            (key, (not _is_number(value), value if _is_number(value) else str(value))) for key, value in column.values
+        ]
+        return place, rate, rest
+
+    return sorted(set(columns), key=rank)
+
+
+def shown(values: Values, prefix: str = "") -> str:
+    """``key=value, key=value``."""
+    return ", ".join(f"{key.removeprefix(prefix)}={_value(value)}" for key, value in values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _value(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _varying(configs: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Keys, but a method's own, seeds and names, that have several values among the runs of one method."""
+    seen: dict[tuple[str, str], set[Any]] = {}
+    for config in configs:
+        for key, value in config.items():
+            if key != "recipe" and not key.startswith(("method.", "seeds.")):
+                seen.setdefault((config["method.name"], key), set()).add(_fixed(value))
+    return {key for (_, key), values in seen.items() if len(values) > 1}
+
+
+def _own_keys(
+    configs: Mapping[str, Mapping[str, Any]], places: Mapping[str, tuple[Values, Column]]
+) -> dict[str, list[str]]:
+    """Method → its own keys that vary within one table's column."""
+    seen: dict[tuple[str, str, Any], set[Any]] = {}
+    for key, config in configs.items():
+        for name, value in config.items():
+            if name.startswith("method.") and name != "method.name":
+                seen.setdefault((config["method.name"], name, places[key]), set()).add(_fixed(value))
+    own: dict[str, list[str]] = {config["method.name"]: [] for config in configs.values()}
+    for (method, name, _), values in seen.items():
+        if len(values) > 1 and name not in own[method]:
+            own[method].append(name)
+    return own
+
+
+def _values(config: Mapping[str, Any], keys: Iterable[str]) -> Values:
+    return tuple((key, _fixed(config.get(key))) for key in keys)
+
+
+def _fixed(value: Any) -> Any:
+    """A value that can be compared and counted."""
+    return tuple(_fixed(item) for item in value) if isinstance(value, list) else value
