@@ -184,7 +184,8 @@ def _crew(
     from ebomlc_dist.sweeps.progress import SweepProgress
     from ebomlc_dist.sweeps.worker import Ended
 
-    words = [word for word in arguments if word.replace("_", "-") != "--retry-failed"]
+    words = [sys.executable, "-m", "ebomlc_dist.cli"]
+    words += [word for word in arguments if word.replace("_", "-") != "--retry-failed"]
     words += ["--workers", "1", "--quiet"]
     if how.deadline is not None:
         words += ["--budget", f"{max(0.0, how.deadline - time.monotonic()):.1f}s"]

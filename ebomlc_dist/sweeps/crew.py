@@ -4,7 +4,6 @@ import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ def gather(
     """Run ``command`` as ``workers`` children until all of them have ended.
 
     Args:
-        command: of one worker.
+        command: of one worker, program and all.
         workers: how many.
         store: where their logs go.
         devices: GPUs to share out, by what CUDA_VISIBLE_DEVICES calls them; none on a CPU.
@@ -113,7 +112,7 @@ def _popen(command: Sequence[str], environment: dict[str, str], log: IO[bytes], 
             os._exit(1)
 
     return subprocess.Popen(
-        [sys.executable, "-m", "ebomlc_dist.cli", *command],
+        command,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,

@@ -94,7 +94,7 @@ def place(listed: Iterable[Listed], results: Iterable[Result]) -> list[Placed]:
 
 def ordered_rows(rows: Iterable[Row]) -> list[Row]:
     """The paper's methods as in its tables, then the others as they are registered."""
-    order = {name: rank for rank, name in enumerate([*paper().methods, *METHODS])}
+    order = {name: rank for rank, name in enumerate(dict.fromkeys([*paper().methods, *METHODS]))}
     return sorted(set(rows), key=lambda row: (order.get(row.method, len(order)), row.method, str(row.variant)))
 
 
