@@ -38,6 +38,7 @@ class SweepProgress:
         self._stream = stream or sys.stderr
         self._told: set[str] = store.done()
         self._told_failures = {key: len(failures) for key, failures in store.failed().items()}
+        self._left = self._time_left()
         self._bar: Progress | None = None
         if enabled and self._stream.isatty():
             columns = (
@@ -47,7 +48,7 @@ class SweepProgress:
                 TextColumn("{task.fields[left]}", markup=False),
             )
             self._bar = Progress(*columns, console=Console(file=self._stream))
-            self._task = self._bar.add_task("", total=len(self._cells), completed=self._num_done(), left="")
+            self._task = self._bar.add_task("", total=len(self._cells), completed=self._num_done(), left=self._left)
             self._bar.start()
 
     def update(self, starts: Listed | None = None) -> None:
@@ -56,13 +57,14 @@ class SweepProgress:
             return
         for key in sorted(self._store.done() & self._cells.keys() - self._told):
             self._told.add(key)
+            self._left = self._time_left()
             self._say(f"{self._cells[key].name}: {self._outcome(key)}")
         for key, failures in self._store.failed().items():
             for failure in failures[self._told_failures.get(key, 0) :]:
                 self._say(f"{self._cells[key].name if key in self._cells else key}: failed: {failure.reason}")
             self._told_failures[key] = len(failures)
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._num_done(), left=self._left())
+            self._bar.update(self._task, completed=self._num_done(), left=self._left)
             if starts is not None:
                 self._bar.update(self._task, description=starts.name)
 
@@ -71,9 +73,8 @@ class SweepProgress:
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False)
         else:
-            left = self._left()
             place = f"{self._num_done()}/{len(self._cells)}"
-            print(f"{place}  {line}{f'; {left}' if left else ''}", file=self._stream, flush=True)
+            print(f"{place}  {line}{f'; {self._left}' if self._left else ''}", file=self._stream, flush=True)
 
     def _outcome(self, key: str) -> str:
         result = self._store.result(key)
@@ -84,7 +85,7 @@ class SweepProgress:
     def _num_done(self) -> int:
         return len(self._told & self._cells.keys())
 
-    def _left(self) -> str:
+    def _time_left(self) -> str:
         rest = [cell.config for key, cell in self._cells.items() if key not in self._told]
         total = Estimates(self._store.results()).total(rest) if rest else None
         return "" if total is None else f"about {shown(total / self._workers)} left"

@@ -4,6 +4,7 @@ Any number of workers may fill a store at once. A cell belongs to the holder of 
 has been published; one that comes back (its worker was killed) is continued from its checkpoint by whoever takes it.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -222,8 +223,10 @@ class Worker:
             wait = max(0.0, deadline - time.monotonic())
             # More than once, as a run forgets what was asked before it began.
             while not over.wait(wait):
-                if run.root.is_dir():
-                    run.stop.touch()
+                # Not before the run has claimed its folder, which holds nothing else then.
+                if run.status.exists():
+                    with contextlib.suppress(OSError):
+                        durable.write_bytes(run.stop, b"", durable=False)
                 wait = _STOP_AGAIN_S
 
         watch = threading.Thread(target=ask, args=(self._options.deadline,), daemon=True)
