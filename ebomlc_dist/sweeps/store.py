@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.files import durable
+from ebomlc_dist.files import durable, operations
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import null_for_nonfinite, read_json
 from ebomlc_dist.sweeps.lease import Lease, store_lock
@@ -97,18 +97,40 @@ class Store:
         self.logs = root / "logs"
 
     def open(self) -> None:
-        """Make the folders. Raises `InputError` where the folder is another thing or cannot be written."""
+        """Make the folders.
+
+        Raises:
+            InputError: the folder is another thing, cannot be written, or its file system lacks locks or hard links.
+        """
         if self.root.is_dir() and not self.grids.is_dir() and any(self.root.iterdir()):
             raise InputError(f"{self.root} is not empty and holds no sweep; choose another folder with -o")
         try:
-            for folder in (self.cells, self.failures, self.work, self.logs, self.grids):
+            # The first one marks the folder as a store.
+            for folder in (self.grids, self.cells, self.failures, self.work, self.logs):
                 durable.make_folder(folder)
-        except durable.NoSpace:
+            with store_lock(self.root / "lock"):
+                durable.remove_litter(self.grids)
+                self._check_links()
+        except InputError:
             raise
         except OSError as error:
             raise InputError(
                 f"the store {self.root} cannot be written: {error.strerror or error}; choose another one with -o"
             ) from error
+
+    def _check_links(self) -> None:
+        source, target = (self.grids / durable.temporary_name(name) for name in ("source", "target"))
+        durable.create_file(source, b"", durable=False)
+        try:
+            operations.current().link(source, target)
+        except OSError as error:
+            raise InputError(
+                f"{self.root} is on a file system without hard links ({error.strerror or error}), by which results are "
+                "published; choose another folder with -o"
+            ) from error
+        finally:
+            source.unlink()
+            target.unlink(missing_ok=True)
 
     def workplace(self, key: str) -> Workplace:
         """Where a cell is run."""
@@ -140,7 +162,6 @@ class Store:
         }
         path, data = self.grids / f"{name}.json", durable.json_bytes(value)
         with store_lock(self.root / "lock"):
-            durable.remove_litter(self.grids)
             if not path.exists() or path.read_bytes() != data:
                 durable.write_bytes(path, data)
 

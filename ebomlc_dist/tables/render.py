@@ -26,7 +26,8 @@ _LATEX = {
     "−": "$-$",
     "–": "--",
 }
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#&~])")
+# An underscore within a word is no markup.
+_MARKDOWN = re.compile(r"([\\`*{}\[\]<>|#&~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files import durable
+from ebomlc_dist.files.operations import Operations, using
 from ebomlc_dist.sweeps.lease import is_held
 from ebomlc_dist.sweeps.status import counts, seconds_left, survey
 from ebomlc_dist.sweeps.store import Store
@@ -100,6 +101,23 @@ def test_a_file_system_without_locks_is_refused(store: Store, monkeypatch: pytes
     monkeypatch.setattr("fcntl.flock", flock)
     with pytest.raises(InputError, match="cannot be locked"):
         store.lease(small_cells()[0].key).take()
+
+
+class WithoutLinks(Operations):
+    def link(self, source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def test_a_file_system_without_hard_links_is_refused_before_any_cell(tmp_path: Path) -> None:
+    with using(WithoutLinks()), pytest.raises(InputError, match="without hard links"):
+        Store(tmp_path / "store").open()
+    opened(tmp_path / "store")
+    assert list((tmp_path / "store" / "grids").iterdir()) == []
+
+
+def test_a_start_that_died_half_way_is_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "store" / "grids").mkdir(parents=True)
+    opened(tmp_path / "store")
 
 
 def test_names_beside_the_results_are_passed_over(store: Store) -> None:

@@ -123,4 +123,4 @@ def test_without_escaping_they_would_not(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_escapers() -> None:
     assert latex_text("a_b & 5 % \\x\n") == r"a\_b \& 5 \% \textbackslash{}x?"
-    assert markdown_text("a|b_c\nd") == r"a\|b\_c d"
+    assert markdown_text("a|b_c _d_\ne") == r"a\|b_c \_d\_ e"
