@@ -10,69 +10,30 @@ Any number of processes may read and write at once. Nothing here imports torch.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files import durable, operations
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import null_for_nonfinite, read_json
 from ebomlc_dist.sweeps.lease import Lease, store_lock
+from ebomlc_dist.sweeps.records import (
+    SCHEMA,
+    Failure,
+    Listed,
+    Result,
+    failure_from,
+    grid_document,
+    listed_from,
+    result_from,
+)
 
-SCHEMA = 1
+__all__ = ["Failure", "Listed", "Result", "Store", "Workplace"]
+
 _MAX_BYTES = 64 * 1024 * 1024
 _RESULT = re.compile(r"([0-9a-f]{20})\.json")
 _FAILURE = re.compile(r"([0-9a-f]{20})-(\d{1,6})\.json")
 _GRID = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\.json")
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished cell.
-
-    Attributes:
-        key: of its configuration.
-        name: what a person calls it.
-        config: all of the run's configuration that decides its result, dotted key → plain value.
-        summary: the run's ``summary.json``; accuracies in per cent, times in seconds.
-        environment: the run's ``environment.json``: versions, devices, threads.
-        seconds: of this cell from its start to its end, data and evaluation included; of its last attempt alone.
-        neighbours: workers that the sweep had on the same machine, this one included.
-    """
-
-    key: str
-    name: str
-    config: dict[str, Any]
-    summary: dict[str, Any]
-    environment: dict[str, Any]
-    seconds: float
-    neighbours: int
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An attempt that failed.
-
-    Attributes:
-        reason: one line.
-        code: 2 where it would fail again, 1 otherwise.
-        when: wall time, seconds since 1970; for people.
-    """
-
-    reason: str
-    code: int
-    when: float
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A cell as a stored grid has it: the key, the name, and the configuration as dotted keys."""
-
-    key: str
-    name: str
-    config: dict[str, Any]
 
 
 class Workplace:
@@ -144,40 +105,15 @@ class Store:
 
     def write_grid(self, name: str, cells: list[Listed]) -> None:
         """Say which cells the grid of that name has, in the order in which they are run; what differs is written."""
-        common = _common([cell.config for cell in cells])
-        value = {
-            "schema": SCHEMA,
-            "grid": name,
-            "common": common,
-            "cells": [
-                {
-                    "key": cell.key,
-                    "name": cell.name,
-                    "config": {
-                        key: item for key, item in cell.config.items() if key not in common or common[key] != item
-                    },
-                }
-                for cell in cells
-            ],
-        }
-        path, data = self.grids / f"{name}.json", durable.json_bytes(value)
+        path, data = self.grids / f"{name}.json", durable.json_bytes(grid_document(name, cells))
         with store_lock(self.root / "lock"):
             if not path.exists() or path.read_bytes() != data:
                 durable.write_bytes(path, data)
 
     def listed(self) -> dict[str, list[Listed]]:
         """Every stored grid with its cells. Raises `InputError` for a damaged file."""
-        found = {}
-        for path in self._files(self.grids, _GRID):
-            value = read_json(path, _MAX_BYTES)
-            try:
-                _check_schema(value, path)
-                found[value["grid"]] = [
-                    Listed(cell["key"], cell["name"], value["common"] | cell["config"]) for cell in value["cells"]
-                ]
-            except (KeyError, TypeError) as error:
-                raise InputError(f"{path} is damaged: it is no grid of a sweep ({error})") from None
-        return found
+        paths = self._files(self.grids, _GRID)
+        return dict(listed_from(read_json(path, _MAX_BYTES), str(path)) for path in paths)
 
     def done(self) -> set[str]:
         """Keys of the finished cells."""
@@ -215,10 +151,7 @@ class Store:
         found: dict[str, list[tuple[int, Failure]]] = {}
         for path in self._files(self.failures, _FAILURE):
             key, number = _FAILURE.fullmatch(path.name).groups()  # type: ignore[union-attr]
-            try:
-                found.setdefault(key, []).append((int(number), Failure(**read_json(path))))
-            except TypeError:
-                raise InputError(f"{path} is damaged: it is no failure of a cell") from None
+            found.setdefault(key, []).append((int(number), failure_from(read_json(path), str(path))))
         return {
             key: [failure for _, failure in sorted(list_, key=lambda item: item[0])] for key, list_ in found.items()
         }
@@ -229,27 +162,10 @@ class Store:
             path.unlink(missing_ok=True)
 
     def _result(self, path: Path) -> Result:
-        value = read_json(path, _MAX_BYTES)
-        try:
-            _check_schema(value, path)
-            return Result(**{name: value[name] for name in Result.__dataclass_fields__})
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{path} is damaged: it is no result of a cell ({error})") from None
+        return result_from(read_json(path, _MAX_BYTES), str(path))
 
     @staticmethod
     def _files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
         if not folder.is_dir():
             return []
         return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
-
-
-def _check_schema(value: Any, path: Path) -> None:
-    if value["schema"] != SCHEMA:
-        raise InputError(f"{path} has schema {value['schema']}, this version reads {SCHEMA}")
-
-
-def _common(configs: list[Mapping[str, Any]]) -> dict[str, Any]:
-    first = configs[0] if configs else {}
-    return {
-        key: value for key, value in first.items() if all(key in config and config[key] == value for config in configs)
-    }

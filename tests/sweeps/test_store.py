@@ -75,7 +75,13 @@ def test_nothing_known_gives_no_time_left(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("{", "not JSON"), ("{}", "damaged"), ('{"schema": 99}', "schema 99"), ('{"schema": 1, "key": 2}', "damaged")],
+    [
+        ("{", "not JSON"),
+        ("{}", "damaged"),
+        ("[]", "damaged"),
+        ('{"schema": 99}', "schema 99"),
+        ('{"schema": 1}', "damaged"),
+    ],
 )
 def test_a_damaged_result_is_named(store: Store, text: str, line: str) -> None:
     path = store.cells / f"{'0' * 20}.json"
@@ -83,6 +89,37 @@ def test_a_damaged_result_is_named(store: Store, text: str, line: str) -> None:
     with pytest.raises(InputError, match=line) as caught:
         store.results()
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"summary": {"accuracy_last": "90"}},
+        {"summary": []},
+        {"seconds": None},
+        {"config": {"method.name": 7}},
+        {"config": {**small_cells()[0].flat, "noise.rate": "much"}},
+        {"config": {**small_cells()[0].flat, "optim.main_lr": {"deep": 1}}},
+        {"environment": "none"},
+    ],
+)
+def test_a_result_of_the_wrong_kind_is_damaged(store: Store, change: dict) -> None:
+    cell = small_cells()[0]
+    durable.make_folder(store.workplace(cell.key).root)
+    store.publish(result_of(cell, accuracy_last=1.0))
+    path = store.cells / f"{cell.key}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match="damaged"):
+        store.results()
+
+
+@pytest.mark.parametrize("change", [{"common": []}, {"cells": [{}]}, {"cells": 3}, {"common": {"noise.rate": True}}])
+def test_a_grid_of_the_wrong_kind_is_damaged(store: Store, change: dict) -> None:
+    store.write_grid("small", [cell.listed for cell in small_cells()])
+    path = store.grids / "small.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match="damaged"):
+        store.listed()
 
 
 def test_a_folder_of_other_things_is_no_store(tmp_path: Path) -> None:
