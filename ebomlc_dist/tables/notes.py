@@ -23,7 +23,7 @@ def notes_of(cells: Sequence[Placed], score: str, with_paper: bool) -> list[str]
         differences: dict[str, set[tuple[str, str]]] = {}
         for cell in cells:
             for key, (ours, theirs) in paper().differences(cell.config).items():
-                differences.setdefault(key, set()).add((_word(ours), _word(theirs)))
+                differences.setdefault(key, set()).add((_word(ours), " or ".join(map(_word, theirs))))
         if differences:
             listed = "; ".join(
                 f"{key} {' or '.join(sorted(ours for ours, _ in pairs))} (paper: {next(iter(pairs))[1]})"

@@ -33,7 +33,7 @@ class Paper:
 
     Attributes:
         source: where the figures stand.
-        frame: dotted key of a configuration → the paper's value.
+        frame: dotted key of a configuration → the paper's value; two where its text and its code disagree.
         frame_note: what of ``frame`` is not in its text.
         settings: (noise kind, noise rate), in the tables' order.
         methods: method → the paper's name for it, in the tables' order.
@@ -41,16 +41,18 @@ class Paper:
     """
 
     source: str
-    frame: dict[str, Any]
+    frame: dict[str, list[Any]]
     frame_note: str
     settings: tuple[Setting, ...]
     methods: dict[str, str]
     tables: dict[str, PaperTable]
 
-    def differences(self, config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    def differences(self, config: Mapping[str, Any]) -> dict[str, tuple[Any, list[Any]]]:
         """Keys in which a run's configuration is not the paper's: key → (ours, the paper's)."""
         return {
-            key: (config.get(key), value) for key, value in self.frame.items() if key in config and config[key] != value
+            key: (config[key], values)
+            for key, values in self.frame.items()
+            if key in config and config[key] not in values
         }
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.sweeps.cells import cells_of
+from ebomlc_dist.sweeps.grids import GRIDS
 from ebomlc_dist.sweeps.store import Store
 from ebomlc_dist.tables.build import Line, Table, build_tables
 from ebomlc_dist.tables.layout import Column
@@ -88,11 +90,17 @@ def test_settings_that_differ_from_the_papers_are_said_first(made: MadeUp) -> No
         assert words in table.notes[0]
 
 
-def test_the_papers_own_settings_do_not_differ(made: MadeUp) -> None:
-    made.add("ebomlc", 90.0)
+@pytest.mark.parametrize("augment", ["none", "pad-crop-flip"])
+def test_the_papers_own_settings_do_not_differ(made: MadeUp, augment: str) -> None:
+    made.add("ebomlc", 90.0, data__augment=augment)
     table = only(made)
     assert not table.differs
     assert not any("differ" in note for note in table.notes)
+
+
+def test_the_full_size_grid_is_in_the_papers_frame() -> None:
+    assert [cell.name for cell in cells_of(GRIDS["paper"]) if paper().differences(cell.flat)] == []
+    assert all(paper().differences(cell.flat) for cell in cells_of(GRIDS["paper-quick"]))
 
 
 def test_average_rank_over_the_columns_that_are_complete(made: MadeUp) -> None:
