@@ -102,7 +102,7 @@ def run(
     store.open()
     store.write_grid(loaded.name, [cell.listed for cell in every])
     if retry_failed:
-        store.forget_failures()
+        store.forget_failures({cell.key for cell in wanted})
     how = Options(retries=retries, keep=keep, deadline=deadline, neighbours=max(workers, told_neighbours()))
     if workers > 1:
         ended = _crew(store, wanted, how, device, context.find_root().obj, quiet=quiet)

@@ -9,7 +9,7 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import read_status
 from ebomlc_dist.sweeps.estimate import Estimates
 from ebomlc_dist.sweeps.lease import is_held
-from ebomlc_dist.sweeps.store import Listed, Store
+from ebomlc_dist.sweeps.store import Listed, Store, Workplace
 
 State = Literal["done", "running", "failed", "waiting"]
 
@@ -43,7 +43,7 @@ def survey(store: Store, cells: Iterable[Listed]) -> list[CellStatus]:
             found.append(CellStatus(cell, "done", attempts=len(failures), reason=last))
             continue
         place = store.workplace(cell.key)
-        state: State = "running" if is_held(place.lease) else "failed" if failures else "waiting"
+        state: State = "running" if _is_running(place) else "failed" if failures else "waiting"
         found.append(CellStatus(cell, state, _step(store, cell.key), len(failures), last))
     return found
 
@@ -61,6 +61,14 @@ def seconds_left(store: Store, cells: Iterable[CellStatus]) -> float | None:
     total = Estimates(store.results()).total(rest)
     workers = max(1, sum(cell.state == "running" for cell in cells))
     return None if total is None else total / workers
+
+
+def _is_running(place: Workplace) -> bool:
+    try:
+        return is_held(place.lease)
+    except InputError:
+        # Another user's store, which may be read but not locked.
+        return place.started.exists()
 
 
 def _step(store: Store, key: str) -> int | None:

@@ -10,6 +10,7 @@ Any number of processes may read and write at once. Nothing here imports torch.
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from ebomlc_dist.errors import InputError
@@ -156,10 +157,11 @@ class Store:
             key: [failure for _, failure in sorted(list_, key=lambda item: item[0])] for key, list_ in found.items()
         }
 
-    def forget_failures(self) -> None:
-        """Give every failed cell its attempts back."""
+    def forget_failures(self, keys: Collection[str]) -> None:
+        """Give these cells their attempts back."""
         for path in self._files(self.failures, _FAILURE):
-            path.unlink(missing_ok=True)
+            if path.name.partition("-")[0] in keys:
+                path.unlink(missing_ok=True)
 
     def _result(self, path: Path) -> Result:
         return result_from(read_json(path, _MAX_BYTES), str(path))

@@ -28,6 +28,8 @@ from ebomlc_dist.sweeps.tidy import Keep, tidy
 
 log = logging.getLogger(__name__)
 RunCell = Callable[[Cell, Path], tuple[dict[str, Any], dict[str, Any]]]
+# The run folder may be gone soon, or lie elsewhere; a hundred classes' matrix would be most of a store.
+_NOT_PUBLISHED = ("run", "correction_matrix")
 _SECOND_LOOK_S = 0.3
 _STOP_AGAIN_S = 2.0
 
@@ -171,8 +173,7 @@ class Worker:
             key=cell.key,
             name=cell.name,
             config=cell.flat,
-            # The run folder may be gone soon, or lie elsewhere on another machine.
-            summary={key: value for key, value in summary.items() if key != "run"},
+            summary={key: value for key, value in summary.items() if key not in _NOT_PUBLISHED},
             environment=environment,
             seconds=time.monotonic() - began,
             neighbours=self._options.neighbours,

@@ -89,6 +89,9 @@ def test_thirty_cells_under_two_workers_killed_sixty_times(zygote: Zygote, tmp_p
 def fill_without_leases(folder: Path, seeds: int, inside: Path) -> None:
     Lease.take = lambda self: True  # type: ignore[method-assign]
     Lease.give_back = lambda self: None  # type: ignore[method-assign]
+    (inside / f"ready-{os.getpid()}").touch()
+    while len(list(inside.glob("ready-*"))) < WORKERS:
+        time.sleep(0.005)
     fill(folder, seeds, inside)
 
 

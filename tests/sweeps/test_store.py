@@ -69,6 +69,21 @@ def test_the_state_of_each_cell(store: Store) -> None:
     assert not is_held(store.workplace(cells[2].key).lease)
 
 
+def test_a_store_that_may_only_be_read_has_a_state(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = small_cells()
+    for cell in cells:
+        durable.make_folder(store.workplace(cell.key).root)
+        store.workplace(cell.key).lease.touch()
+    store.workplace(cells[0].key).started.touch()
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    found = survey(store, [cell.listed for cell in cells])
+    assert [cell.state for cell in found] == ["running", "waiting", "waiting"]
+
+
 def test_nothing_known_gives_no_time_left(store: Store) -> None:
     assert seconds_left(store, survey(store, [cell.listed for cell in small_cells()])) is None
 

@@ -77,7 +77,9 @@ def test_a_failing_cell_is_retried_and_stops_nobody(store: Store, error: Excepti
     assert "\n" not in failures[0].reason
     assert work(store, cells, retries=2) == Ended("empty")
     assert cells[1].key not in store.done(), "its attempts are spent"
-    store.forget_failures()
+    store.forget_failures({cells[0].key})
+    assert cells[1].key in store.failed()
+    store.forget_failures({cells[1].key})
     assert work(store, cells, retries=2) == Ended("empty")
     assert len(store.done()) == len(cells)
 
@@ -205,6 +207,17 @@ def test_what_is_kept_of_a_run(store: Store, keep: Keep, left: set[str]) -> None
     run = store.workplace(cell.key).run.root
     names = {path.name for path in run.iterdir()} if run.is_dir() else set()
     assert names == left if keep != "all" else names > left
+
+
+def test_a_result_is_small_and_names_no_folder(store: Store) -> None:
+    def run(cell: Cell, folder: Path) -> Any:
+        summary, environment = fake_run(cell, folder)
+        return summary | {"run": str(folder), "correction_matrix": [[1.0] * 100] * 100}, environment
+
+    (cell,) = small_cells()[:1]
+    work(store, [cell], run)
+    assert store.result(cell.key).summary == fake_run(cell, Path())[0]
+    assert (store.cells / f"{cell.key}.json").stat().st_size < 10_000
 
 
 def test_what_a_worker_left_that_died_after_publishing_is_finished(store: Store) -> None:
