@@ -63,9 +63,9 @@ def check(store: Store, seeds: int, inside: Path, folder: Path) -> None:
     assert not list(store.work.glob("*/started.json"))
     for cell in cells[:: max(1, len(cells) // 3)]:
         undisturbed, _ = run_cell(cell, folder / cell.key, "cpu")
-        timed = ("run", "train_seconds", "images_per_second")
-        expected = {key: value for key, value in undisturbed.items() if key not in timed}
-        found = {key: value for key, value in store.result(cell.key).summary.items() if key not in timed}
+        left_out = ("run", "train_seconds", "images_per_second", "correction_matrix")
+        expected = {key: value for key, value in undisturbed.items() if key not in left_out}
+        found = {key: value for key, value in store.result(cell.key).summary.items() if key not in left_out}
         assert found == expected, f"{cell.name} differs from its undisturbed run"
 
 
@@ -95,13 +95,13 @@ def fill_without_leases(folder: Path, seeds: int, inside: Path) -> None:
     fill(folder, seeds, inside)
 
 
-def test_without_leases_two_workers_are_seen_in_one_cell(zygote: Zygote, tmp_path: Path) -> None:
-    """The control: what the test above looks for is there to be seen."""
+def test_without_leases_two_workers_get_in_each_others_way(zygote: Zygote, tmp_path: Path) -> None:
+    """The control: what the tests above look for, or a worker that fell over the other's files, is there to be seen."""
     store, inside = opened(tmp_path / "store"), tmp_path / "inside"
     inside.mkdir()
     crew = [zygote.start(fill_without_leases, store.root, 1, inside) for _ in range(WORKERS)]
-    while any(zygote.code(pid) is None for pid in crew):
+    while None in (codes := [zygote.code(pid) for pid in crew]):
         time.sleep(0.01)
     doubled = {path.name.removesuffix("-doubled") for path in inside.glob("*-doubled")}
     refused = {key for key, failures in store.failed().items() if "another process is running" in failures[-1].reason}
-    assert doubled | refused
+    assert doubled or refused or any(codes)
