@@ -57,8 +57,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run ``ebomlc`` and return the exit code. Exceptions that nobody foresaw pass through, with their traceback."""
-    words = _with_bare_sweep(_with_bare_resume(arguments))
-    return run_app(app, "ebomlc", "`ebomlc --help` and `ebomlc COMMAND --help`", words)
+    return run_app(app, "ebomlc", "`ebomlc --help` and `ebomlc COMMAND --help`", in_full(arguments))
 
 
 def run_app(application: typer.Typer, name: str, hint: str, arguments: list[str]) -> int:
@@ -91,22 +90,16 @@ def ebomlc(
     return 0
 
 
-def _with_bare_resume(arguments: list[str]) -> list[str]:
-    """``--resume`` alone means ``--resume auto``."""
+def in_full(arguments: list[str]) -> list[str]:
+    """Short forms written out: ``--resume`` alone is ``--resume auto``, ``sweep GRID`` is ``sweep run GRID``."""
+    if arguments[:1] == ["sweep"] and arguments[1:] and arguments[1] not in ("-h", "--help", *sweep.VERBS):
+        arguments = ["sweep", "run", *arguments[1:]]
     found = []
     for place, word in enumerate(arguments):
         found.append(word)
         if word == "--resume" and arguments[place + 1 : place + 2] != ["auto"]:
             found.append("auto")
     return found
-
-
-def _with_bare_sweep(arguments: list[str]) -> list[str]:
-    """``sweep GRID`` means ``sweep run GRID``."""
-    known = ("-h", "--help", *sweep.VERBS)
-    if arguments[:1] == ["sweep"] and arguments[1:] and arguments[1] not in known:
-        return ["sweep", "run", *arguments[1:]]
-    return arguments
 
 
 class _Warnings(logging.Handler):

@@ -10,14 +10,15 @@ from pathlib import Path
 from tests.docs.pages import ROOT
 
 SMALL_RUN = ["--model", "resnet8", "--epochs", "2", "--device", "cpu"]
+SMALL_SWEEP = ["--method", "ce", "--seeds", "0"]
 SMALL_PROFILE = ["--model", "resnet8", "--rounds", "3", "--set", "train.global_noisy_batch_size=4"]
 
 
 def shortened(arguments: list[str]) -> list[str]:
     """The arguments of ``ebomlc``, shortened."""
     verb = arguments[0]
-    if verb == "sweep" and arguments[1] in ("paper", "paper-quick"):
-        return [*arguments, "--dry-run"]
+    if verb == "sweep" and arguments[1] in ("paper", "paper-quick") and "--dry-run" not in arguments:
+        return ["sweep", "paper-tiny", *arguments[2:], *SMALL_SWEEP, "-o", f"sweeps/{arguments[1]}"]
     if verb != "train":
         return arguments
     several = ["--num-processes", "1"] if "--num-processes" in arguments else []

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from ebomlc_dist.cli import _USAGE_ERROR as USAGE_ERROR
-from ebomlc_dist.cli import _with_bare_resume, app
+from ebomlc_dist.cli import app, in_full
 from tests.data.support import write_lines, write_tree
 from tests.docs.pages import PAGES, ROOT, blocks, commands
 
@@ -40,7 +40,7 @@ def test_understood(words: list[str]) -> None:
         assert (ROOT / config).is_file()
         arguments = ["train", *arguments[script + 1 :]]
     if program in ("ebomlc", "accelerate"):
-        assert objection(app, _with_bare_resume(arguments)) == ""
+        assert objection(app, in_full(arguments)) == ""
     elif program == "python" and arguments[1].startswith("tools."):
         tool = ROOT / arguments[1].replace(".", "/")
         assert (tool / "__main__.py").is_file() or tool.with_suffix(".py").is_file()
