@@ -66,10 +66,10 @@ class SweepProgress:
         if self._bar is not None:
             self._bar.update(self._task, completed=self._num_done(), left=self._left)
             if starts is not None:
-                self._bar.update(self._task, description=starts.name)
+                self._bar.update(self._task, description=_visible(starts.name))
 
     def _say(self, line: str) -> None:
-        line = "".join(c if c.isprintable() else "�" for c in line)
+        line = _visible(line)
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False)
         else:
@@ -97,3 +97,8 @@ class SweepProgress:
         self.update()
         if self._bar is not None:
             self._bar.stop()
+
+
+def _visible(text: str) -> str:
+    """Names may hold what moves the cursor; it is shown as a sign instead."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

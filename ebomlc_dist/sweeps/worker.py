@@ -72,7 +72,7 @@ class Worker:
         cells: in the order in which they are wanted.
         run_cell: trains a cell in a folder, or continues it there; returns its summary and environment.
         options: how.
-        report: called after every change with nothing to say but that there is one; ``starts``: the cell that begins.
+        report: told the cell that begins, and None when it has ended.
     """
 
     def __init__(
@@ -93,26 +93,21 @@ class Worker:
         """Until there is nothing left to do here."""
         with StopRequests(None) as requests:
             self._tidy_after_the_dead()
-            looked_twice = False
-            while True:
-                if requests.asked():
-                    return Ended("stopped", INTERRUPTED_CODE if requests.reason == "SIGINT" else STOPPED_CODE)
+            while not requests.asked():
                 taken = self._take()
-                if isinstance(taken, str):
-                    if taken != "busy":
-                        return Ended("budget" if taken == "budget" else "empty")
-                    if looked_twice:
-                        return Ended("empty")
-                    looked_twice = True
+                if taken == "busy":
+                    # Who only asks for the state of a cell has its lease for an instant.
                     time.sleep(_SECOND_LOOK_S)
-                    continue
-                looked_twice = False
+                    taken = self._take()
+                if isinstance(taken, str):
+                    return Ended("budget" if taken == "budget" else "empty")
                 cell, lease = taken
                 with lease:
                     ended = self._attempt(cell)
                 self._report(None)
                 if ended is not None:
                     return ended
+            return Ended("stopped", INTERRUPTED_CODE if requests.reason == "SIGINT" else STOPPED_CODE)
 
     def _take(self) -> tuple[Cell, Lease] | Literal["empty", "busy", "budget"]:
         """The first free cell that fits, with its lease; else why there is none."""
