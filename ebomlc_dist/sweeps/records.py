@@ -115,19 +115,18 @@ def grid_document(name: str, cells: Sequence[Listed]) -> dict[str, Any]:
     return {"schema": SCHEMA, "grid": name, "common": common, "cells": rows}
 
 
-def listed_from(value: Any, source: str) -> tuple[str, list[Listed]]:
-    """A grid's name and cells from its JSON. Raises `InputError` naming ``source`` where it is none."""
+def listed_from(value: Any, source: str) -> list[Listed]:
+    """A grid's cells from its JSON. Raises `InputError` naming ``source`` where it is none."""
     _check_schema(value, source)
     try:
         cells = [Listed(cell["key"], cell["name"], value["common"] | cell["config"]) for cell in value["cells"]]
-        name = value["grid"]
     except (KeyError, TypeError) as error:
         raise _damaged(source, str(error)) from None
     for cell in cells:
         _check_config(cell.config, source)
         if not _is(cell.key, (str,)) or not _is(cell.name, (str,)):
             raise _damaged(source, "a cell has no key or no name")
-    return str(name), cells
+    return cells
 
 
 def _check_schema(value: Any, source: str) -> None:

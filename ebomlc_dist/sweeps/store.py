@@ -114,7 +114,7 @@ class Store:
     def listed(self) -> dict[str, list[Listed]]:
         """Every stored grid with its cells. Raises `InputError` for a damaged file."""
         paths = self._files(self.grids, _GRID)
-        return dict(listed_from(read_json(path, _MAX_BYTES), str(path)) for path in paths)
+        return {path.stem: listed_from(read_json(path, _MAX_BYTES), str(path)) for path in paths}
 
     def done(self) -> set[str]:
         """Keys of the finished cells."""
