@@ -16,6 +16,7 @@ from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.sweeps.cells import Cell
+from ebomlc_dist.sweeps.lease import Lease
 from ebomlc_dist.sweeps.run_cell import run_cell
 from ebomlc_dist.sweeps.store import Store
 from ebomlc_dist.sweeps.tidy import Keep
@@ -55,6 +56,28 @@ def test_a_cell_that_another_worker_has_is_left_to_it(store: Store) -> None:
         assert store.done() == {cell.key for cell in cells[1:]}
     assert work(store, cells) == Ended("empty")
     assert len(store.done()) == len(cells)
+
+
+def test_a_cell_that_was_finished_just_before_its_lease_came_free_is_not_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the results and the lease another worker may publish and give the lease back."""
+    cells, ran = small_cells(), []
+    take = Lease.take
+
+    def late(lease: Lease) -> bool:
+        if not store.done():
+            store.publish(result_of(cells[0], accuracy_last=1.0))
+        return take(lease)
+
+    def run(cell: Cell, folder: Path) -> Any:
+        ran.append(cell.key)
+        return fake_run(cell, folder)
+
+    monkeypatch.setattr(Lease, "take", late)
+    assert work(store, cells, run) == Ended("empty")
+    assert ran == [cell.key for cell in cells[1:]]
+    assert store.result(cells[0].key).summary == {"accuracy_last": 1.0}
 
 
 @pytest.mark.parametrize(
