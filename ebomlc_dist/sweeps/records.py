@@ -31,7 +31,7 @@ class Result:
         name: what a person calls it.
         config: all of the run's configuration that decides its result, dotted key → plain value.
         summary: the run's ``summary.json`` without its folder and matrix; accuracies in per cent, times in seconds.
-        environment: the run's ``environment.json``: versions, devices, threads.
+        environment: the run's ``environment.json`` (versions, devices, threads) and whether it was a ``cuda_graph``.
         seconds: of this cell from its start to its end, data and evaluation included; of its last attempt alone.
         neighbours: workers that the sweep had on the same machine, this one included.
     """

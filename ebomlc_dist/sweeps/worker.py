@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ebomlc_dist.engine.run import INTERRUPTED_CODE, STOPPED_CODE, Stopped
-from ebomlc_dist.engine.stop import STOP_FILE, StopRequests
+from ebomlc_dist.engine.stop import STOP_FILE, Signals
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.run_folder import RunFolder
@@ -91,9 +91,9 @@ class Worker:
 
     def work(self) -> Ended:
         """Until there is nothing left to do here."""
-        with StopRequests(None) as requests:
+        with Signals() as signals:
             self._tidy_after_the_dead()
-            while not requests.asked():
+            while signals.reason is None:
                 taken = self._take()
                 if taken == "busy":
                     # Who only asks for the state of a cell has its lease for an instant.
@@ -107,7 +107,7 @@ class Worker:
                 self._report(None)
                 if ended is not None:
                     return ended
-            return Ended("stopped", INTERRUPTED_CODE if requests.reason == "SIGINT" else STOPPED_CODE)
+            return Ended("stopped", INTERRUPTED_CODE if signals.reason == "SIGINT" else STOPPED_CODE)
 
     def _take(self) -> tuple[Cell, Lease] | Literal["empty", "busy", "budget"]:
         """The first free cell that fits, with its lease; else why there is none."""
@@ -169,7 +169,7 @@ class Worker:
             name=cell.name,
             config=cell.flat,
             summary={key: value for key, value in summary.items() if key not in _NOT_PUBLISHED},
-            environment=environment,
+            environment=environment | {"cuda_graph": cell.config.train.cuda_graph},
             seconds=time.monotonic() - began,
             neighbours=self._options.neighbours,
         )

@@ -52,7 +52,7 @@ def times_of(cells: Sequence[Placed], rows: Iterable[Row]) -> dict[Row, Time]:
 
 
 def device_of(result: Result) -> str:
-    """Device, threads, precision and company of a run: what must be alike for two times to compare."""
+    """Device, threads, precision, ways and company of a run: what must be alike for two times to compare."""
     environment, summary = result.environment, result.summary
     devices = [str(name) for name in environment.get("devices", [])] or ["unknown device"]
     place = _processor(environment) if devices == ["cpu"] else devices[0]
@@ -61,6 +61,8 @@ def device_of(result: Result) -> str:
         parts.append(f"{world} processes")
     if summary.get("precision", "no") != "no":
         parts.append(str(summary["precision"]))
+    parts += ["CUDA graph"] if environment.get("cuda_graph") else []
+    parts += ["compiled"] if result.config.get("train.compile") else []
     if result.neighbours != 1:
         parts.append(f"{result.neighbours} workers at once")
     return ", ".join(parts)

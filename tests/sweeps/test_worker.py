@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ebomlc_dist.engine.run import Stopped
-from ebomlc_dist.engine.stop import StopRequests
+from ebomlc_dist.engine.stop import Signals
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.run_folder import RunFolder
@@ -196,16 +196,16 @@ def test_a_signal_before_the_first_step_stops_the_run_at_it(store: Store) -> Non
 
 
 def test_what_one_block_is_asked_the_outer_one_learns() -> None:
-    with StopRequests(None) as outer:
-        with StopRequests(None) as inner:
+    with Signals() as outer:
+        with Signals() as inner:
             os.kill(os.getpid(), signal.SIGUSR2)
-            assert inner.asked()
-            assert not outer.asked()
+            assert inner.reason == "SIGUSR2"
+            assert outer.reason is None
         assert outer.reason == "SIGUSR2"
-        with StopRequests(None) as second:
+        with Signals() as second:
             assert second.reason == "SIGUSR2"
-    with StopRequests(None) as fresh:
-        assert not fresh.asked()
+    with Signals() as fresh:
+        assert fresh.reason is None
 
 
 def test_a_stop_of_the_run_ends_the_worker(store: Store) -> None:
@@ -240,6 +240,7 @@ def test_a_result_is_small_and_names_no_folder(store: Store) -> None:
     (cell,) = small_cells()[:1]
     work(store, [cell], run)
     assert store.result(cell.key).summary == fake_run(cell, Path())[0]
+    assert store.result(cell.key).environment == {"devices": ["cpu"], "cuda_graph": False}
     assert (store.cells / f"{cell.key}.json").stat().st_size < 10_000
 
 

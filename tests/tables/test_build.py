@@ -136,12 +136,14 @@ def test_time_over_ce_compares_the_same_device_setting_and_seed(made: MadeUp) ->
     made.add("ebomlc", 70.0, seconds=150.0, seeds__seed=1)
     made.add("mlc", 70.0, seconds=9999.0, environment=slow)
     made.add("glc", 70.0, seconds=300.0, neighbours=4)
+    made.add("l2rw", 70.0, seconds=300.0, environment=GPU | {"cuda_graph": True})
     table = only(made)
     time = line(table, "ebomlc").time
     assert time is not None
     assert (time.ratio, time.pairs, time.device) == (2.75, 2, "Some GPU")
     assert line(table, "mlc").time is None
     assert line(table, "glc").time is None
+    assert line(table, "l2rw").time is None
     assert line(table, "ce").time.ratio == 1.0
 
 
