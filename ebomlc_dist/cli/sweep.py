@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +16,7 @@ from ebomlc_dist.errors import InputError
 if TYPE_CHECKING:
     from ebomlc_dist.sweeps.cells import Cell
     from ebomlc_dist.sweeps.store import Store
-    from ebomlc_dist.sweeps.worker import Ended, Options
+    from ebomlc_dist.sweeps.worker import Ended, Options, RunCells
 
 VERBS = ("run", "status")
 STOPPED_CODE = 75
@@ -33,6 +34,10 @@ def run(
     ] = None,
     workers: Annotated[
         int, typer.Option("--workers", metavar="N", help="Workers on this machine, sharing its GPUs or cores.")
+    ] = 1,
+    packed: Annotated[
+        int,
+        typer.Option("--packed", metavar="N", help="Cells that each worker trains at once, a step of each in turn."),
     ] = 1,
     budget: Annotated[
         str | None,
@@ -74,9 +79,9 @@ def run(
 ) -> int:
     """Run the cells of a grid that have no result yet. The same command goes on, here, elsewhere and at once."""
     deadline = None if budget is None else time.monotonic() + _seconds(budget)
-    if workers < 1 or retries < 0:
+    if workers < 1 or packed < 1 or retries < 0:
         raise InputError(
-            f"--workers {workers}, --retries {retries}: give at least one worker and no fewer retries than 0"
+            f"--workers {workers}, --packed {packed}, --retries {retries}: at least 1 worker, 1 cell and 0 retries"
         )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("each cell of a sweep is trained by one process; start it without a launcher, by --workers N")
@@ -103,9 +108,10 @@ def run(
     store.write_grid(loaded.name, [cell.listed for cell in every])
     if retry_failed:
         store.forget_failures({cell.key for cell in wanted})
-    how = Options(retries=retries, keep=keep, deadline=deadline, neighbours=max(workers, told_neighbours()))
+    neighbours = packed * max(workers, told_neighbours())
+    how = Options(retries=retries, keep=keep, deadline=deadline, neighbours=neighbours, packed=packed)
     if workers > 1:
-        ended = _crew(store, wanted, how, device, context.find_root().obj, quiet=quiet)
+        ended = _crew(store, wanted, how, workers, device, context.find_root().obj, quiet=quiet)
     else:
         ended = _alone(store, wanted, how, device, quiet=quiet)
     return _report(store, wanted, ended, quiet=quiet, as_json=json)
@@ -163,21 +169,18 @@ def _describe(store: "Store", cells: "list[Cell]") -> int:
 
 def _alone(store: "Store", cells: "list[Cell]", how: "Options", device: str, *, quiet: bool) -> "Ended":
     from ebomlc_dist.sweeps.progress import SweepProgress
-    from ebomlc_dist.sweeps.run_cell import run_cell
+    from ebomlc_dist.sweeps.run_cell import one_by_one, run_cell, side_by_side
     from ebomlc_dist.sweeps.worker import Worker
 
-    with SweepProgress(store, [cell.listed for cell in cells], enabled=not quiet) as progress:
-        return Worker(
-            store,
-            cells,
-            lambda cell, folder: run_cell(cell, folder, device),
-            how,
-            lambda starts: progress.update(starts.listed if starts else None),
-        ).work()
+    run: RunCells = partial(one_by_one, lambda cell, folder: run_cell(cell, folder, device))
+    if how.packed > 1:
+        run = partial(side_by_side, device=device)
+    with SweepProgress(store, [cell.listed for cell in cells], workers=how.packed, enabled=not quiet) as progress:
+        return Worker(store, cells, run, how, lambda starts: progress.update(starts.listed if starts else None)).work()
 
 
 def _crew(
-    store: "Store", cells: "list[Cell]", how: "Options", device: str, arguments: list[str], *, quiet: bool
+    store: "Store", cells: "list[Cell]", how: "Options", workers: int, device: str, arguments: list[str], *, quiet: bool
 ) -> "Ended":
     """Workers as children: this command again for each, and the progress of all told here."""
     from ebomlc_dist.sweeps.crew import gather, visible_gpus
@@ -190,7 +193,7 @@ def _crew(
     if how.deadline is not None:
         words += ["--budget", f"{max(0.0, how.deadline - time.monotonic()):.1f}s"]
     with SweepProgress(store, [cell.listed for cell in cells], workers=how.neighbours, enabled=not quiet) as progress:
-        asked, code = gather(words, how.neighbours, store, visible_gpus(device), progress.update)
+        asked, code = gather(words, workers, store, visible_gpus(device), progress.update)
     if asked:
         return Ended("stopped", asked)
     if code == 2:

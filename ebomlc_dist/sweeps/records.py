@@ -33,7 +33,7 @@ class Result:
         summary: the run's ``summary.json`` without its folder and matrix; accuracies in per cent, times in seconds.
         environment: the run's ``environment.json`` (versions, devices, threads) and whether it was a ``cuda_graph``.
         seconds: of this cell from its start to its end, data and evaluation included; of its last attempt alone.
-        neighbours: workers that the sweep had on the same machine, this one included.
+        neighbours: cells that the sweep trained on the same machine at once, this one included.
     """
 
     key: str

@@ -1,35 +1,30 @@
-"""A worker: takes one free cell after another until none is left, the time is up, or it is asked to stop.
+"""A worker: takes free cells, one or several at once, until none is left, the time is up, or it is asked to stop.
 
 Any number of workers may fill a store at once. A cell belongs to the holder of its lease, and is done when its result
 has been published; one that comes back (its worker was killed) is continued from its checkpoint by whoever takes it.
 """
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ebomlc_dist.engine.run import INTERRUPTED_CODE, STOPPED_CODE, Stopped
 from ebomlc_dist.engine.stop import STOP_FILE, Signals
-from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.run_folder import RunFolder
-from ebomlc_dist.files.safe_json import read_json
+from ebomlc_dist.sweeps.attempt import Attempts, Outcome
 from ebomlc_dist.sweeps.cells import Cell
 from ebomlc_dist.sweeps.estimate import Estimates
 from ebomlc_dist.sweeps.lease import Lease
-from ebomlc_dist.sweeps.store import Failure, Result, Store
+from ebomlc_dist.sweeps.store import Failure, Store
 from ebomlc_dist.sweeps.tidy import Keep, tidy
 
-log = logging.getLogger(__name__)
-RunCell = Callable[[Cell, Path], tuple[dict[str, Any], dict[str, Any]]]
-# The run folder may be gone soon, or lie elsewhere; a hundred classes' matrix would be most of a store.
-_NOT_PUBLISHED = ("run", "correction_matrix")
+RunCells = Callable[[Sequence[tuple[Cell, Path]], Callable[[Cell, Outcome], None]], None]
 _SECOND_LOOK_S = 0.3
 _STOP_AGAIN_S = 2.0
 
@@ -42,13 +37,15 @@ class Options:
         retries: attempts of a failing cell beyond the first, by all workers together.
         keep: what is left of a finished cell's run folder.
         deadline: `time.monotonic` at which the budget is spent; None without one.
-        neighbours: workers of this sweep on this machine.
+        neighbours: cells of this sweep that are trained on this machine at once.
+        packed: cells that this worker trains at once.
     """
 
     retries: int = 2
     keep: Keep = "small"
     deadline: float | None = None
     neighbours: int = 1
+    packed: int = 1
 
 
 @dataclass(frozen=True)
@@ -65,12 +62,12 @@ class Ended:
 
 
 class Worker:
-    """Fills a store's cells with ``run_cell``.
+    """Fills a store's cells with ``run_cells``.
 
     Args:
         store: an opened store.
         cells: in the order in which they are wanted.
-        run_cell: trains a cell in a folder, or continues it there; returns its summary and environment.
+        run_cells: trains cells in folders, or continues them there, and tells how each has ended.
         options: how.
         report: told the cell that begins, and None when it has ended.
     """
@@ -79,13 +76,14 @@ class Worker:
         self,
         store: Store,
         cells: Sequence[Cell],
-        run_cell: RunCell,
+        run_cells: RunCells,
         options: Options,
         report: Callable[[Cell | None], None] = lambda starts: None,
     ) -> None:
         self._store = store
         self._cells = cells
-        self._run_cell = run_cell
+        self._run_cells = run_cells
+        self._attempts = Attempts(store, options.keep, options.neighbours)
         self._options = options
         self._report = report
 
@@ -101,16 +99,17 @@ class Worker:
                     taken = self._take()
                 if isinstance(taken, str):
                     return Ended("budget" if taken == "budget" else "empty")
-                cell, lease = taken
-                with lease:
-                    ended = self._attempt(cell)
-                self._report(None)
+                with ExitStack() as leases:
+                    for _, lease in taken:
+                        leases.enter_context(lease)
+                    ended = self._attempt([cell for cell, _ in taken])
                 if ended is not None:
                     return ended
             return Ended("stopped", INTERRUPTED_CODE if signals.reason == "SIGINT" else STOPPED_CODE)
 
-    def _take(self) -> tuple[Cell, Lease] | Literal["empty", "busy", "budget"]:
-        """The first free cell that fits, with its lease; else why there is none."""
+    def _take(self) -> list[tuple[Cell, Lease]] | Literal["empty", "busy", "budget"]:
+        """The first free cells that fit, with their leases; else why there is none."""
+        taken: list[tuple[Cell, Lease]] = []
         done, failed = self._store.done(), self._store.failed()
         estimates = Estimates(self._store.results()) if self._options.deadline is not None else None
         why: Literal["empty", "busy", "budget"] = "empty"
@@ -128,8 +127,10 @@ class Worker:
             if cell.key in self._store.done() or self._is_given_up(self._store.failed().get(cell.key, [])):
                 lease.give_back()
                 continue
-            return cell, lease
-        return why
+            taken.append((cell, lease))
+            if len(taken) == self._options.packed:
+                break
+        return taken or why
 
     def _is_given_up(self, failures: Sequence[Failure]) -> bool:
         return len(failures) > self._options.retries or any(failure.code == 2 for failure in failures)
@@ -140,59 +141,30 @@ class Worker:
         left = self._options.deadline - time.monotonic()
         return (estimates.seconds(cell.flat) or 0.0) <= left and left > 0
 
-    def _attempt(self, cell: Cell) -> Ended | None:
-        """Run a cell whose lease is ours. Something only where the worker has to end."""
-        place = self._store.workplace(cell.key)
-        durable.remove_litter(place.root)
-        if self._note_death(cell) and self._is_given_up(self._store.failed()[cell.key]):
-            return None
-        durable.write_json(place.started, {"checkpoint": _newest(place.run)})
-        self._report(cell)
-        began = time.monotonic()
-        try:
-            with self._ending_in_time(place.run):
-                summary, environment = self._run_cell(cell, place.run.root)
-        except Stopped as stopped:
-            place.started.unlink()
-            out_of_time = stopped.reason == STOP_FILE and self._is_out_of_time()
-            return Ended("budget") if out_of_time else Ended("stopped", stopped.code)
-        except (InputError, TrainingFault) as error:
-            # A full disk is bad input that may be mended while the sweep goes on.
-            self._fail(cell, str(error), code=2 if type(error) is InputError else 1)
-            return None
-        except Exception as error:
-            # Its traceback is in the run's log.
-            self._fail(cell, f"{type(error).__name__}: {error}", code=1)
-            return None
-        result = Result(
-            key=cell.key,
-            name=cell.name,
-            config=cell.flat,
-            summary={key: value for key, value in summary.items() if key not in _NOT_PUBLISHED},
-            environment=environment | {"cuda_graph": cell.config.train.cuda_graph},
-            seconds=time.monotonic() - began,
-            neighbours=self._options.neighbours,
-        )
-        if not self._store.publish(result):
-            log.warning("%s had a result already, which stays", cell.name)
-        tidy(place, self._options.keep)
-        return None
+    def _attempt(self, taken: Sequence[Cell]) -> Ended | None:
+        """Run cells whose leases are ours. Something only where the worker has to end."""
+        for cell in taken:
+            self._attempts.note_death(cell)
+        failed = self._store.failed()
+        cells = [cell for cell in taken if not self._is_given_up(failed.get(cell.key, []))]
+        endings: list[Ended] = []
 
-    def _note_death(self, cell: Cell) -> bool:
-        """Count an attempt whose worker died before it came to a further checkpoint. True where there was one."""
-        place = self._store.workplace(cell.key)
-        if not place.started.exists():
-            return False
-        before = read_json(place.started).get("checkpoint")
-        died_early = before == _newest(place.run)
-        if died_early:
-            self._fail(cell, "its worker died before a further checkpoint (killed, or out of memory)", code=1)
-        return died_early
+        def told(cell: Cell, outcome: Outcome) -> None:
+            if isinstance(outcome, Stopped):
+                self._attempts.stop(cell)
+                out_of_time = outcome.reason == STOP_FILE and self._is_out_of_time()
+                endings.append(Ended("budget") if out_of_time else Ended("stopped", outcome.code))
+            else:
+                self._attempts.settle(cell, outcome)
+            self._report(None)
 
-    def _fail(self, cell: Cell, reason: str, code: int) -> None:
-        line = reason.splitlines()[0] if reason else "no reason given"
-        self._store.fail(cell.key, Failure(line, code, time.time()))
-        self._store.workplace(cell.key).started.unlink(missing_ok=True)
+        for cell in cells:
+            self._attempts.begin(cell)
+            self._report(cell)
+        runs = [self._store.workplace(cell.key).run for cell in cells]
+        with self._ending_in_time(runs):
+            self._run_cells([(cell, run.root) for cell, run in zip(cells, runs, strict=True)], told)
+        return endings[0] if endings else None
 
     def _tidy_after_the_dead(self) -> None:
         """Finish what a worker that died after publishing left to do."""
@@ -208,8 +180,8 @@ class Worker:
         return self._options.deadline is not None and time.monotonic() >= self._options.deadline
 
     @contextmanager
-    def _ending_in_time(self, run: RunFolder) -> Iterator[None]:
-        """Within the block, ask the run for a checkpoint and an end once the budget is spent."""
+    def _ending_in_time(self, runs: Sequence[RunFolder]) -> Iterator[None]:
+        """Within the block, ask the runs for checkpoints and an end once the budget is spent."""
         if self._options.deadline is None:
             yield
             return
@@ -219,10 +191,11 @@ class Worker:
             wait = max(0.0, deadline - time.monotonic())
             # More than once, as a run forgets what was asked before it began.
             while not over.wait(wait):
-                # Not before the run has claimed its folder, which holds nothing else then.
-                if run.status.exists():
-                    with contextlib.suppress(OSError):
-                        durable.write_bytes(run.stop, b"", durable=False)
+                for run in runs:
+                    # Not before the run has claimed its folder, which holds nothing else then.
+                    if run.status.exists():
+                        with contextlib.suppress(OSError):
+                            durable.write_bytes(run.stop, b"", durable=False)
                 wait = _STOP_AGAIN_S
 
         watch = threading.Thread(target=ask, args=(self._options.deadline,), daemon=True)
@@ -232,9 +205,3 @@ class Worker:
         finally:
             over.set()
             watch.join()
-
-
-def _newest(run: RunFolder) -> str | None:
-    """The name of the newest checkpoint."""
-    latest = run.checkpoints / "latest"
-    return latest.read_text().strip() if latest.exists() else None

@@ -64,7 +64,7 @@ def device_of(result: Result) -> str:
     parts += ["CUDA graph"] if environment.get("cuda_graph") else []
     parts += ["compiled"] if result.config.get("train.compile") else []
     if result.neighbours != 1:
-        parts.append(f"{result.neighbours} workers at once")
+        parts.append(f"{result.neighbours} runs at once")
     return ", ".join(parts)
 
 

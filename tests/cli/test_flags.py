@@ -47,7 +47,18 @@ COMMANDS = {
     "report": HELP | {"--output", "-o"},
     "sweep": HELP,
     "sweep run": HELP
-    | {"--output-dir", "--output", "-o", "--workers", "--budget", "--method", "--seeds", "--set", "--data-dir"}
+    | {
+        "--output-dir",
+        "--output",
+        "-o",
+        "--workers",
+        "--packed",
+        "--budget",
+        "--method",
+        "--seeds",
+        "--set",
+        "--data-dir",
+    }
     | {"--retries", "--retry-failed", "--keep", "--device", "--quiet", "-q", "--json", "--dry-run"},
     "sweep status": HELP | {"--json"},
     "tables": HELP | {"--score", "--format", "--output-dir", "--output", "-o", "--json"},

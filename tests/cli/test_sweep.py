@@ -65,6 +65,11 @@ def test_from_a_grid_to_a_table(grid: str, ebomlc: Callable[..., Ended]) -> None
     assert json.loads(ebomlc("tables", "four", "--json", "--score", "best").out)[0]["title"] == "digits"
 
 
+def test_cells_side_by_side(grid: str, ebomlc: Callable[..., Ended]) -> None:
+    assert ebomlc("sweep", grid, "--packed", "2").code == 0
+    assert {result.neighbours for result in Store(Path("sweeps/four")).results()} == {2}
+
+
 def test_only_some_of_the_cells(grid: str, fake: list[str], ebomlc: Callable[..., Ended]) -> None:
     assert ebomlc("sweep", "run", grid, "--method", "glc", "--seeds", "1", "-q").code == 0
     assert fake == ["glc digits:tiny seed 1"]
@@ -129,6 +134,7 @@ def test_a_spent_budget_ends_in_75(grid: str, fake: list[str], ebomlc: Callable[
         (("papr",), "did you mean 'paper'"),
         (("four.yaml", "--budget", "soon"), "--budget soon"),
         (("four.yaml", "--workers", "0"), "--workers 0"),
+        (("four.yaml", "--packed", "0"), "--packed 0"),
         (("four.yaml", "--method", "mlc"), "--method mlc is not in the grid, which has ce, glc"),
         (("four.yaml", "--seeds", "7"), "--seeds 7"),
         (("four.yaml", "--set", "epochs"), "key=value"),

@@ -1,12 +1,13 @@
 """A grid whose cells take a fraction of a second, and workers that can be killed at them."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ebomlc_dist.sweeps.cells import Cell, cells_of
 from ebomlc_dist.sweeps.grid import Grid, grid_from
-from ebomlc_dist.sweeps.run_cell import run_cell
+from ebomlc_dist.sweeps.run_cell import one_by_one, run_cell
 from ebomlc_dist.sweeps.store import Failure, Result, Store
 from ebomlc_dist.sweeps.worker import Ended, Options, Worker
 
@@ -61,7 +62,7 @@ def fill(folder: Path, seeds: int, inside: Path) -> None:
         mark.write_text("0")
         return found
 
-    ended = Worker(Store(folder), small_cells(seeds), watched, Options(retries=1000)).work()
+    ended = Worker(Store(folder), small_cells(seeds), partial(one_by_one, watched), Options(retries=1000)).work()
     assert ended == Ended("empty")
 
 

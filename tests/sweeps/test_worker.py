@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from ebomlc_dist.engine.stop import Signals
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.sweeps.attempt import Attempts
 from ebomlc_dist.sweeps.cells import Cell
 from ebomlc_dist.sweeps.lease import Lease
-from ebomlc_dist.sweeps.run_cell import run_cell
+from ebomlc_dist.sweeps.run_cell import one_by_one, run_cell, side_by_side
 from ebomlc_dist.sweeps.store import Store
 from ebomlc_dist.sweeps.tidy import Keep
 from ebomlc_dist.sweeps.worker import Ended, Options, Worker
@@ -30,7 +32,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def work(store: Store, cells: list[Cell], run: Callable = fake_run, **options: Any) -> Ended:
-    return Worker(store, cells, run, Options(**options)).work()
+    return Worker(store, cells, partial(one_by_one, run), Options(**options)).work()
 
 
 def test_every_cell_is_run_once_in_order(store: Store) -> None:
@@ -114,7 +116,7 @@ def test_a_cell_that_kills_its_workers_is_given_up(store: Store) -> None:
     for _ in range(3):
         # What a worker leaves that was killed in the cell's first epoch.
         durable.write_json(place.started, {"checkpoint": None})
-        Worker(store, cells[:1], fake_run, Options(retries=5))._note_death(cells[0])
+        Attempts(store, "small", 1).note_death(cells[0])
     assert len(store.failed()[cells[0].key]) == 3
     assert "killed" in store.failed()[cells[0].key][0].reason
     assert work(store, cells, retries=2) == Ended("empty")
@@ -214,6 +216,44 @@ def test_a_stop_of_the_run_ends_the_worker(store: Store) -> None:
 
     assert work(store, small_cells(), run) == Ended("stopped", 75)
     assert store.failed() == {}
+
+
+def pack(store: Store, cells: list[Cell], **options: Any) -> Ended:
+    run = partial(side_by_side, device="cpu")
+    return Worker(store, cells, run, Options(packed=3, neighbours=3, **options)).work()
+
+
+def test_cells_side_by_side_have_the_results_that_they_have_alone(store: Store, tmp_path: Path) -> None:
+    cells = small_cells(2)
+    alone = opened(tmp_path / "alone")
+    assert pack(store, cells) == Ended("empty")
+    assert work(alone, cells, lambda c, folder: run_cell(c, folder, "cpu")) == Ended("empty")
+    timed = ("train_seconds", "images_per_second")
+    for cell in cells:
+        ours, theirs = (
+            {key: value for key, value in place.result(cell.key).summary.items() if key not in timed}
+            for place in (store, alone)
+        )
+        assert ours == theirs
+    assert {result.neighbours for result in store.results()} == {3}
+
+
+def test_a_cell_that_fails_beside_others_leaves_them_alone(store: Store) -> None:
+    cells = small_cells()
+    data = cells[1].config.data.model_copy(update={"clean_size": 100_000})
+    cells[1] = replace(cells[1], config=cells[1].config.model_copy(update={"data": data}))
+    assert pack(store, cells) == Ended("empty")
+    assert store.done() == {cells[0].key, cells[2].key}
+    assert [failure.code for failure in store.failed()[cells[1].key]] == [2]
+
+
+def test_cells_side_by_side_stop_together_when_the_budget_is_spent(store: Store) -> None:
+    cells = small_cells()
+    train = cells[0].config.train.model_copy(update={"epochs": 2000})
+    cells = [replace(cell, config=cell.config.model_copy(update={"train": train})) for cell in cells]
+    assert pack(store, cells, deadline=time.monotonic() + 1.5) == Ended("budget")
+    places = [store.workplace(cell.key) for cell in cells]
+    assert all((place.run.checkpoints / "latest").exists() and not place.started.exists() for place in places)
 
 
 @pytest.mark.parametrize(
