@@ -1,13 +1,14 @@
 """A grid whose cells take a fraction of a second, and workers that can be killed at them."""
 
 import os
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ebomlc_dist.sweeps.attempt import Outcome
 from ebomlc_dist.sweeps.cells import Cell, cells_of
 from ebomlc_dist.sweeps.grid import Grid, grid_from
-from ebomlc_dist.sweeps.run_cell import one_by_one, run_cell
+from ebomlc_dist.sweeps.run_cell import one_by_one, run_cell, side_by_side
 from ebomlc_dist.sweeps.store import Failure, Result, Store
 from ebomlc_dist.sweeps.worker import Ended, Options, Worker
 
@@ -50,20 +51,27 @@ def opened(folder: Path) -> Store:
     return store
 
 
-def fill(folder: Path, seeds: int, inside: Path) -> None:
+def fill(folder: Path, seeds: int, inside: Path, packed: int = 1) -> None:
     """A worker of `small_grid`, which notes where it is, and where it met another one that lives."""
 
-    def watched(cell: Cell, run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-        mark = inside / cell.key
-        if mark.exists() and is_alive(int(mark.read_text())):
-            (inside / f"{cell.key}-doubled").touch()
-        mark.write_text(str(os.getpid()))
-        found = run_cell(cell, run, "cpu")
-        mark.write_text("0")
-        return found
+    def watched(cells: Sequence[tuple[Cell, Path]], told: Callable[[Cell, Outcome], None]) -> None:
+        for cell, _ in cells:
+            mark = inside / cell.key
+            if mark.exists() and is_alive(int(mark.read_text() or "0")):
+                (inside / f"{cell.key}-doubled").touch()
+            mark.write_text(str(os.getpid()))
 
-    ended = Worker(Store(folder), small_cells(seeds), partial(one_by_one, watched), Options(retries=1000)).work()
-    assert ended == Ended("empty")
+        def note(cell: Cell, outcome: Outcome) -> None:
+            (inside / cell.key).write_text("0")
+            told(cell, outcome)
+
+        if packed == 1:
+            one_by_one(lambda cell, run: run_cell(cell, run, "cpu"), cells, note)
+        else:
+            side_by_side(cells, note, "cpu")
+
+    options = Options(retries=1000, packed=packed)
+    assert Worker(Store(folder), small_cells(seeds), watched, options).work() == Ended("empty")
 
 
 def is_alive(pid: int) -> bool:

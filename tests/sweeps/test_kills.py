@@ -28,14 +28,16 @@ def zygote() -> Iterator[Zygote]:
     zygote.close()
 
 
-def fill_under_fire(zygote: Zygote, store: Store, seeds: int, kills: int, inside: Path, random: Random) -> int:
+def fill_under_fire(
+    zygote: Zygote, store: Store, seeds: int, kills: int, inside: Path, random: Random, packed: int = 1
+) -> int:
     """Workers, each killed after a random while and replaced, until ``kills`` have hit; the last end by themselves."""
     inside.mkdir()
     hits, began = 0, time.monotonic()
     crew: dict[int, float] = {}
     while True:
         while len(crew) < WORKERS:
-            crew[zygote.start(fill, store.root, seeds, inside)] = time.monotonic() + random.uniform(0.05, 1.2)
+            crew[zygote.start(fill, store.root, seeds, inside, packed)] = time.monotonic() + random.uniform(0.05, 1.2)
         time.sleep(0.01)
         for pid, end in list(crew.items()):
             if hits < kills and time.monotonic() > end:
@@ -77,9 +79,10 @@ def test_workers_killed_at_random_lose_and_double_nothing(zygote: Zygote, tmp_pa
 
 
 @pytest.mark.slow
-def test_thirty_cells_under_two_workers_killed_sixty_times(zygote: Zygote, tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [1, 3])
+def test_thirty_cells_under_two_workers_killed_sixty_times(zygote: Zygote, tmp_path: Path, packed: int) -> None:
     store = opened(tmp_path / "store")
-    hits = fill_under_fire(zygote, store, 10, 60, tmp_path / "inside", Random(SEED))
+    hits = fill_under_fire(zygote, store, 10, 60, tmp_path / "inside", Random(SEED), packed)
     check(store, 10, tmp_path / "inside", tmp_path / "undisturbed")
     attempts = sum(len(failures) for failures in store.failed().values())
     print(f"EBOMLC_TEST_SEED={SEED}: {len(store.done())} cells, {hits} kills, {attempts} attempts without a checkpoint")
