@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from ebomlc_dist.cli import audit, listing, packing, show, training, use
-from ebomlc_dist.errors import InputError, TrainingFault
+from ebomlc_dist.errors import InputError, LoneError, TrainingFault
 
 
 def make_app() -> typer.Typer:
@@ -59,7 +59,7 @@ def run_app(application: typer.Typer, name: str, hint: str, arguments: list[str]
         try:
             return application(args=arguments, prog_name=name, standalone_mode=False, obj=arguments) or 0
         except InputError as error:
-            _say(str(error))
+            _say(str(error), alone=isinstance(error, LoneError))
             return 2
         except TrainingFault as error:
             _say(str(error))
@@ -110,11 +110,11 @@ def _warnings_shown() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _say(line: str) -> None:
-    """One line on stderr, from the first rank alone."""
+def _say(line: str, *, alone: bool = False) -> None:
+    """One line on stderr, from the first rank, or from one that is ``alone`` in knowing it."""
     from ebomlc_dist.distributed.launcher import launched_rank
 
-    if launched_rank() == 0:
+    if alone or launched_rank() == 0:
         print(f"ebomlc: {_one_line(line)}", file=sys.stderr)
 
 

@@ -183,7 +183,13 @@ def _train_in_several(start: _Start, processes: "Processes", arguments: list[str
         start.claimable_output()
     # Right after the verb: what the person gave comes later and stands.
     watched = [*folders, *(RunFolder(folder).audit for folder in folders if start.audit)]
-    return launch(processes, [arguments[0], "--output-dir", str(output), *arguments[1:]], start.device, watched)
+    return launch(
+        processes,
+        [arguments[0], "--output-dir", str(output), *arguments[1:]],
+        start.device,
+        watched,
+        limit_s=start.runs[0].config.train.rendezvous_timeout_s,
+    )
 
 
 def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:

@@ -15,7 +15,7 @@ from ebomlc_dist.distributed.trackers import open_trackers
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.export import export_models
 from ebomlc_dist.engine.plan import describe
-from ebomlc_dist.engine.prepare import check, load_everywhere
+from ebomlc_dist.engine.prepare import check, check_shared, load_everywhere
 from ebomlc_dist.engine.resume import check_same_run, load_checkpoint
 from ebomlc_dist.engine.stop import Signals, StopRequests
 from ebomlc_dist.engine.summary import summarise
@@ -121,6 +121,7 @@ def steps_of(
     claimed: list[Claim] = []
     runtime.on_first_rank(lambda: claimed.append(claim(folder, config.recipe, resume=resume)))
     try:
+        check_shared(paths, runtime)
         with rank_log(paths, runtime), truth_in_status(paths, runtime):
             checkpoint, training = _prepare(config, paths, dataset, resume, runtime)
             if runtime.is_main and not quiet:
@@ -135,7 +136,7 @@ def _prepare(
     config: RunConfig, paths: RunFolder, dataset: Data | None, resume: bool, runtime: Runtime
 ) -> tuple[Checkpoint | None, Training]:
     """Everything that can be refused is refused here."""
-    check(config, runtime)
+    check(config, runtime, resume=resume)
     if dataset is None:
         dataset = load_everywhere(config, runtime)
     elif not isinstance(dataset, NoisyDataset):
@@ -241,6 +242,8 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
     except Stopped as stop:
         if runtime.is_main:
             note("stopped", stop.reason, stop.code, stop.step)
+        # A launcher ends all once one has ended: none may while the first rank writes.
+        runtime.patient.barrier()
         raise
     except InputError as error:
         if runtime.is_main:
