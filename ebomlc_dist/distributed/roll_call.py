@@ -10,6 +10,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch.distributed as dist
 
@@ -45,7 +46,7 @@ class Card:
         return cls(rank, socket.gethostname(), os.getpid(), device, code)
 
 
-def open_store(rank: int, world_size: int, limit_s: float) -> dist.Store:
+def open_store(rank: int, limit_s: float) -> dist.Store:
     """The store at MASTER_ADDR:MASTER_PORT, which the launcher or else rank 0 serves, under our own prefix.
 
     Raises:
@@ -61,7 +62,15 @@ def open_store(rank: int, world_size: int, limit_s: float) -> dist.Store:
             f"{limit_s:g} s; check address, port and firewall, and that the first process runs; give a slow start "
             "more time with train.rendezvous_timeout_s"
         )
-    store, _, _ = next(dist.rendezvous("env://", rank, world_size, timeout=timedelta(seconds=limit_s)))
+    # The library's own store, made later, shares this one's server.
+    store = dist.TCPStore(
+        address,
+        port,
+        is_master=serves,
+        timeout=timedelta(seconds=limit_s),
+        wait_for_workers=False,
+        multi_tenant=True,
+    )
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return dist.PrefixStore(f"{_PREFIX}/{attempt}", store)
 
@@ -81,7 +90,7 @@ def roll_call(store: dist.Store, card: Card, world_size: int, limit_s: float) ->
             f"rank {card.rank} on {card.host} waited {limit_s + _ANSWER_S:g} s for rank 0, which did not answer"
         )
     answer = json.loads(store.get("answer"))
-    part(store, world_size, serves=card.rank == 0, limit_s=_ANSWER_S)
+    part(store, answer["came"], serves=card.rank == 0, limit_s=_ANSWER_S)
     if "refusal" in answer:
         raise InputError(answer["refusal"])
     return [Card(**found) for found in answer["present"]]
@@ -110,17 +119,18 @@ def problem(cards: Sequence[Card]) -> str | None:
     return None
 
 
-def _answer(store: dist.Store, world_size: int, limit_s: float) -> dict[str, object]:
+def _answer(store: dist.Store, world_size: int, limit_s: float) -> dict[str, Any]:
     keys = [_key(rank) for rank in range(world_size)]
     missing = [str(keys.index(key)) for key in missing_keys(store, keys, limit_s)]
     if missing:
         return {
+            "came": world_size - len(missing),
             "refusal": f"rank {', '.join(missing)} of {world_size} did not come within {limit_s:g} s; see the log of "
-            "its machine, or give a slow start more time with train.rendezvous_timeout_s"
-        }
+X
     cards = [Card(**json.loads(found)) for found in store.multi_get(keys)]
     refusal = problem(cards)
-    return {"refusal": refusal} if refusal else {"present": [asdict(card) | {"code": {}} for card in cards]}
+    outcome = {"refusal": refusal} if refusal else {"present": [asdict(card) | {"code": {}} for card in cards]}
+    return {"came": world_size, **outcome}
 
 
 def _key(rank: int) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -47,6 +47,8 @@ class Runtime:
             data, a checkpoint, the folder.
         device: where this rank's tensors live.
         under_launcher: whether a launcher owns the exit code.
+        store: where the ranks met; None with one process.
+        cards: who came, in rank order; empty with one process.
     """
 
     communicator: Communicator
@@ -56,6 +58,8 @@ class Runtime:
     world_size: int
     local_rank: int
     under_launcher: bool
+    store: dist.Store | None = None
+    cards: Sequence[Card] = ()
 
     @classmethod
     def start(cls, config: TrainConfig, device: str = "auto") -> "Runtime":
@@ -65,7 +69,8 @@ class Runtime:
         if config.deterministic:
             make_deterministic()
         die_with_launcher()
-        _meet("" if cpu else _gpu(), config.rendezvous_timeout_s)
+        # Kept, as rank 0 serves it where no launcher does.
+        store, cards = _meet("" if cpu else _gpu(), config.rendezvous_timeout_s)
         limit = InitProcessGroupKwargs(timeout=timedelta(seconds=config.start_timeout_s))
         # FlatModule enters autocast, on plain modules; Accelerate's own precision acts on prepared ones only.
         accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[limit])
@@ -83,6 +88,8 @@ class Runtime:
             world_size=world_size,
             local_rank=accelerator.local_process_index,
             under_launcher=under_launcher(),
+            store=store,
+            cards=cards,
         )
 
     def apart(self) -> "Runtime":
@@ -153,13 +160,13 @@ class Runtime:
             dist.destroy_process_group()
 
 
-def _meet(gpu: str, limit_s: float) -> list[Card]:
+def _meet(gpu: str, limit_s: float) -> tuple[dist.Store | None, Sequence[Card]]:
     """Wait for all processes of the job, before the first collective needs them."""
     rank, world_size = launched_rank(), launched_world_size()
     if world_size == 1:
-        return []
-    store = open_store(rank, world_size, limit_s)
-    return roll_call(store, Card.own(rank, gpu, code_versions()), world_size, limit_s)
+        return None, ()
+    store = open_store(rank, limit_s)
+    return store, roll_call(store, Card.own(rank, gpu, code_versions()), world_size, limit_s)
 
 
 def _gpu() -> str:

@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -24,13 +23,6 @@ from tests.support.runs import assert_same, outcome, same_tensors
 
 SEED = int(os.environ.get("EBOMLC_TEST_SEED", "20"))
 LANES = 2
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    zygote = Zygote()
-    yield zygote
-    zygote.close()
 
 
 def kill_until(zygote: Zygote, world_size: int, kills: int, seed: str, folder: Path) -> tuple[Counter[str], float]:
