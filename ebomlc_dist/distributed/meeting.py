@@ -1,4 +1,4 @@
-"""Finding the place where processes meet, and waiting there with a limit, without a library's stack traces on the way."""
+"""Finding the place where processes meet, and waiting there with a limit, without a library's stack traces."""
 
 import socket
 import time

@@ -126,7 +126,8 @@ def _answer(store: dist.Store, world_size: int, limit_s: float) -> dict[str, Any
         return {
             "came": world_size - len(missing),
             "refusal": f"rank {', '.join(missing)} of {world_size} did not come within {limit_s:g} s; see the log of "
-X
+            "its machine, or give a slow start more time with train.rendezvous_timeout_s",
+        }
     cards = [Card(**json.loads(found)) for found in store.multi_get(keys)]
     refusal = problem(cards)
     outcome = {"refusal": refusal} if refusal else {"present": [asdict(card) | {"code": {}} for card in cards]}
