@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from ebomlc_dist.cli import audit, listing, packing, show, training, use
+from ebomlc_dist.cli import audit, doctor, listing, logs, packing, show, submit, training, use
 from ebomlc_dist.errors import InputError, LoneError, TrainingFault
 
 
@@ -38,6 +38,9 @@ app.command()(use.evaluate)
 app.command()(use.predict)
 app.command()(audit.audit)
 app.command()(show.status)
+app.command()(logs.logs)
+app.command(context_settings={"allow_interspersed_args": False})(submit.submit)
+app.command()(doctor.doctor)
 app.command()(show.env)
 
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
