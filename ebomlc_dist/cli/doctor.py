@@ -6,7 +6,9 @@ import secrets
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,8 +35,14 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> int:
     """Check this machine: two processes, threads, GPUs, FFCV, the disk. Exit code 1 where a check failed."""
-    checks: list[Callable[[], Finding]] = [_two_ranks, _threads, _nccl, _ffcv, lambda: _disk(folder)]
-    found = [_guarded(check) for check in checks]
+    checks: dict[str, Callable[[str], Finding]] = {
+        "two ranks (gloo)": partial(_reduced, device="cpu"),
+        "threads": _threads,
+        "NCCL": _nccl,
+        "FFCV": _ffcv,
+        "disk": partial(_disk, folder=folder),
+    }
+    found = [_guarded(name, check) for name, check in checks.items()]
     if json:
         print_json([asdict(finding) for finding in found])
     else:
@@ -42,25 +50,21 @@ def doctor(
     return 1 if any(finding.result == "failed" for finding in found) else 0
 
 
-def _guarded(check: Callable[[], Finding]) -> Finding:
+def _guarded(name: str, check: Callable[[str], Finding]) -> Finding:
     try:
-        return check()
+        return check(name)
     except Exception as error:  # whatever a broken installation raises is what is to be told
         line = str(error).strip().splitlines() or [type(error).__name__]
-        return Finding(getattr(check, "__name__", "check").strip("_").replace("_", " "), "failed", line[0])
+        return Finding(name, "failed", line[0])
 
 
-def _two_ranks() -> Finding:
-    return _reduced("two ranks (gloo)", "cpu")
-
-
-def _nccl() -> Finding:
+def _nccl(name: str) -> Finding:
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count < 2:
-        return Finding("NCCL", "absent", f"{count} GPU(s) here; two ranks need two")
-    return _reduced("NCCL", "cuda")
+        return Finding(name, "absent", f"{count} GPU(s) here; two ranks need two")
+    return _reduced(name, "cuda")
 
 
 def _reduced(name: str, device: str) -> Finding:
@@ -86,7 +90,7 @@ def _reduced(name: str, device: str) -> Finding:
     )
 
 
-def _threads() -> Finding:
+def _threads(name: str) -> Finding:
     import torch
 
     cores, chosen = len(os.sched_getaffinity(0)), torch.get_num_threads()
@@ -102,18 +106,18 @@ def _threads() -> Finding:
     finally:
         torch.set_num_threads(chosen)
     gain = seconds[1] / seconds[cores]
-    return Finding("threads", "ok", f"{cores} core(s) for this process, {gain:.1f} times as fast as one")
+    return Finding(name, "ok", f"{cores} core(s) for this process, {gain:.1f} times as fast as one")
 
 
-def _ffcv() -> Finding:
+def _ffcv(name: str) -> Finding:
     from ebomlc_dist.data.ffcv_extra import has_ffcv
 
     if has_ffcv():
-        return Finding("FFCV", "ok", "installed")
-    return Finding("FFCV", "absent", "not installed (the extra `ffcv`); other loaders do without it")
+        return Finding(name, "ok", "installed")
+    return Finding(name, "absent", "not installed (the extra `ffcv`); other loaders do without it")
 
 
-def _disk(folder: Path) -> Finding:
+def _disk(name: str, folder: Path) -> Finding:
     """Write, flush and remove, by the layer that runs write with."""
     from ebomlc_dist.files.durable import create_file
 
@@ -124,9 +128,10 @@ def _disk(folder: Path) -> Finding:
         create_file(probe, data)
         seconds = time.monotonic() - started
     except OSError as error:
-        return Finding("disk", "failed", f"{folder.resolve()} cannot be written: {error.strerror or error}")
+        return Finding(name, "failed", f"{folder.resolve()} cannot be written: {error.strerror or error}")
     finally:
-        probe.unlink(missing_ok=True)
+        with suppress(OSError):
+            probe.unlink()
     free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize / 1e9
     return Finding(
         "disk", "ok", f"{_WRITE_BYTES / 1e6 / seconds:.0f} MB/s flushed, {free:.0f} GB free in {folder.resolve()}"

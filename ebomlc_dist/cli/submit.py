@@ -66,7 +66,6 @@ class Job:
         values = vars(self) | {
             "arguments": shlex.join(arguments),
             "output": f'"${{EBOMLC_OUTPUT:-{default}}}"' if output is None else shlex.quote(output),
-            "processes": self.processes or self.gpus or 1,
             "warning": WARNING_S,
         }
         return environment.get_template("job.sbatch.j2").render(values)

@@ -44,7 +44,11 @@ COMMANDS = {
     | {"--cross-fit", "--scores", "--relabel", "--confidence", "--gallery", "--export", "--device", "--num-processes"}
     | {"--quiet", "-q", "--json"},
     "predict": HELP | {"--images", "--output", "--output-dir", "-o"},
-    "status": HELP | {"--json"},
+    "status": HELP | {"--json", "--exit-code"},
+    "logs": HELP | {"--rank", "--lines", "-n"},
+    "submit": HELP
+    | {"--nodes", "--gpus", "--cpus", "--processes", "--time", "--name", "--array", "--requeues", "--sbatch", "--yes"},
+    "doctor": HELP | {"--dir", "--json"},
     "env": HELP | {"--json"},
 }
 PROFILE = {
