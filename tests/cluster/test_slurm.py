@@ -26,7 +26,7 @@ SHORT = (
     "train.step_timeout_s=20",
 )
 # Long enough to be met in the middle.
-LONG = (*SHORT, "--epochs", "60")
+LONG = (*SHORT, "--epochs", "40")
 ONE_EACH = ("--gpus-per-node=1",)
 TWO = ("--gpus-per-node=2", "--cpus-per-task=2")
 
@@ -44,10 +44,6 @@ def test_two_nodes_end_as_one_node_does(cluster: Cluster, undisturbed: Path) -> 
     job = cluster.submit("one_node.sbatch", *LONG, options=TWO, output="one-node")
     assert cluster.ended(job) == "COMPLETED", cluster.log()
     assert_same(cluster.run("one-node"), undisturbed)
-    other = cluster.submit("one_node.sbatch", *LONG, "--seed", "1", options=TWO, output="other")
-    assert cluster.ended(other) == "COMPLETED", cluster.log()
-    with pytest.raises(AssertionError):
-        assert_same(cluster.run("other"), undisturbed)
 
 
 def test_a_failing_node_ends_the_job_which_can_go_on(cluster: Cluster, undisturbed: Path) -> None:
