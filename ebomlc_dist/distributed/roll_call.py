@@ -46,14 +46,19 @@ class Card:
         return cls(rank, socket.gethostname(), os.getpid(), device, code)
 
 
-def open_store(rank: int, limit_s: float) -> dist.Store:
+def open_store(rank: int, limit_s: float, *, joined: bool = False) -> dist.Store:
     """The store at MASTER_ADDR:MASTER_PORT, which the launcher or else rank 0 serves, under our own prefix.
+
+    Args:
+        rank: the global rank.
+        limit_s: seconds for the connection, and for each of its answers.
+        joined: the store is served already; only another connection is wanted.
 
     Raises:
         LoneError: it cannot be reached within ``limit_s`` seconds, or its port is taken.
     """
     address, port = os.environ.get("MASTER_ADDR", ""), int(os.environ.get("MASTER_PORT", "0"))
-    serves = rank == 0 and "TORCHELASTIC_USE_AGENT_STORE" not in os.environ
+    serves = rank == 0 and "TORCHELASTIC_USE_AGENT_STORE" not in os.environ and not joined
     if serves and is_taken(port):
         raise LoneError(f"port {port} of this machine is taken, so the processes cannot meet there; choose another one")
     if not serves and not is_reachable(address, port, limit_s):

@@ -9,7 +9,8 @@ import json
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -29,12 +30,15 @@ from ebomlc_dist.distributed.launcher import (
     local_world_size,
     under_launcher,
 )
+from ebomlc_dist.distributed.pulse import Pulse
 from ebomlc_dist.distributed.roll_call import Card, open_store, roll_call
 from ebomlc_dist.distributed.versions import code_versions
+from ebomlc_dist.distributed.watch import Watch
 from ebomlc_dist.errors import InputError, LoneError
 
 T = TypeVar("T")
 MESSAGE_BYTES = 2048
+WATCHED_S = 5.0
 
 
 @dataclass
@@ -48,7 +52,8 @@ class Runtime:
         device: where this rank's tensors live.
         under_launcher: whether a launcher owns the exit code.
         store: where the ranks met; None with one process.
-        cards: who came, in rank order; empty with one process.
+        pulse: how far this rank has come.
+        watch: names the rank that holds up the others; None with one process.
     """
 
     communicator: Communicator
@@ -59,7 +64,8 @@ class Runtime:
     local_rank: int
     under_launcher: bool
     store: dist.Store | None = None
-    cards: Sequence[Card] = ()
+    pulse: Pulse = field(default_factory=Pulse)
+    watch: Watch | None = None
 
     @classmethod
     def start(cls, config: TrainConfig, device: str = "auto") -> "Runtime":
@@ -71,25 +77,32 @@ class Runtime:
         die_with_launcher()
         # Kept, as rank 0 serves it where no launcher does.
         store, cards = _meet("" if cpu else _gpu(), config.rendezvous_timeout_s)
-        limit = InitProcessGroupKwargs(timeout=timedelta(seconds=config.start_timeout_s))
+        limit = InitProcessGroupKwargs(timeout=timedelta(seconds=config.start_timeout_s + WATCHED_S))
         # FlatModule enters autocast, on plain modules; Accelerate's own precision acts on prepared ones only.
         accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[limit])
         world_size = accelerator.num_processes
         group: dist.ProcessGroup | None = None
         if world_size > 1:
-            group = cast(dist.ProcessGroup, dist.new_group(timeout=timedelta(seconds=config.step_timeout_s)))
+            # The watch names who is late; the library's own limit only ends a wait that the watch itself has missed.
+            limit_s = config.step_timeout_s + WATCHED_S
+            group = cast(dist.ProcessGroup, dist.new_group(timeout=timedelta(seconds=limit_s)))
         _set_threads()
-        rank = accelerator.process_index
+        rank, pulse = accelerator.process_index, Pulse()
+        place = {"rank": rank, "world_size": world_size}
+        watch = None if store is None else Watch(open_store(rank, WATCHED_S, joined=True), cards, rank, pulse)
         return cls(
-            communicator=Communicator(accelerator.device, rank=rank, world_size=world_size, group=group),
-            patient=Communicator(accelerator.device, rank=rank, world_size=world_size),
+            communicator=Communicator(
+                accelerator.device, **place, group=group, pulse=pulse, limit_s=config.step_timeout_s
+            ),
+            patient=Communicator(accelerator.device, **place, pulse=pulse, limit_s=config.start_timeout_s),
             device=accelerator.device,
             rank=rank,
             world_size=world_size,
             local_rank=accelerator.local_process_index,
             under_launcher=under_launcher(),
             store=store,
-            cards=cards,
+            pulse=pulse,
+            watch=watch,
         )
 
     def apart(self) -> "Runtime":
@@ -156,6 +169,8 @@ class Runtime:
 
     def close(self) -> None:
         """Leave the job."""
+        if self.watch is not None:
+            self.watch.close()
         if dist.is_initialized():
             dist.destroy_process_group()
 

@@ -1,5 +1,6 @@
 """One run, from a configuration and a folder to a summary."""
 
+import faulthandler
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import open_trackers
+from ebomlc_dist.distributed.watch import Verdict
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.export import export_models
 from ebomlc_dist.engine.plan import describe
@@ -226,17 +228,26 @@ def _open_record(
 def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
     """A launcher loses exit codes: how the run ended stands in ``status.json``, with the first rank that failed."""
 
-    def note(state: Any, reason: str, code: int, step: int | None = None) -> None:
+    def note(state: Any, reason: str, code: int, step: int | None = None, rank: int | None = runtime.rank) -> None:
         log.info("%s: %s", state, reason)
         try:
-            if state == "failed" and paths.status.exists() and read_status(paths.root).state == "failed":
+            if state == "failed" and paths.status.exists() and read_status(paths.root).state in ("failed", "finished"):
                 return
-            write_status(paths.root, state=state, reason=reason, code=code, rank=runtime.rank, step=step)
+            write_status(paths.root, state=state, reason=reason, code=code, rank=rank, step=step)
         except (OSError, InputError) as error:
             log.warning("status not written: %s", error)
 
+    def tell(verdict: Verdict, found: bool) -> None:
+        with paths.log(runtime.rank).open("a") as file:
+            print(f"{verdict.reason}; the stacks of this rank:", file=file, flush=True)
+            faulthandler.dump_traceback(file)
+        if found:
+            note("failed", verdict.reason, 1, verdict.step, verdict.rank)
+
     if runtime.is_main:
         write_status(paths.root, state="running", reason="starting")
+    if runtime.watch is not None:
+        runtime.watch.listener = tell
     try:
         yield
     except Stopped as stop:
@@ -258,6 +269,8 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
         raise
     except BaseException as error:
         log.exception("failed")
+        if runtime.watch is not None and isinstance(error, RuntimeError):
+            runtime.watch.suspect()
         note("failed", f"{type(error).__name__}: {error}".splitlines()[0], 1)
         raise
 

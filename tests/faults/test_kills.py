@@ -111,7 +111,7 @@ def test_a_survivor_leaves_its_reason_behind(zygote: Zygote, tmp_path: Path) -> 
     pids = [zygote.start(die_at, 4, small_config(), tmp_path, rank, 2, port) for rank in (0, 1)]
     assert [ended(zygote, pid) for pid in pids] == [-signal.SIGKILL, 1]
     status = read_status(tmp_path)
-    assert (status.state, status.code, status.rank) == ("failed", 1, 1)
+    assert (status.state, status.code, status.rank) == ("failed", 1, 0)
     log = (tmp_path / "logs" / "rank-1.log").read_text()
     assert "Traceback" in log
     assert str(status.reason).partition(": ")[2] in log
