@@ -9,7 +9,6 @@ import json
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar, cast
