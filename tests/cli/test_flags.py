@@ -35,7 +35,7 @@ COMMANDS = {
     | HELP
     | {"--output-dir", "--output", "-o", "--resume", "--device", "--quiet", "-q", "--json", "--dry-run", "--audit"}
     | {"--packed"}
-    | {"--num-processes", "--num-machines", "--machine-rank", "--main-process-ip", "--main-process-port"},
+    | {"--num-processes", "--num-machines", "--machine-rank", "--main-process-ip", "--main-process-port", "--restart"},
     "pack": RUN | HELP | {"--quiet", "-q"},
     "show-config": RUN | HELP | {"--sources"},
     "list": HELP | {"--json"},
