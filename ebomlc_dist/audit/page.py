@@ -5,7 +5,6 @@ through ``textContent``; data lie in a JSON block whose ``<``, ``>`` and ``&`` a
 allows this one script and this one style by their hashes, images as ``data:`` URLs, and no connection at all.
 """
 
-import base64
 import hashlib
 import json
 from pathlib import Path
@@ -21,6 +20,7 @@ from ebomlc_dist.audit.images import ImageFiles
 from ebomlc_dist.audit.summary import given_to_corrected
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.files.durable import write_bytes
+from ebomlc_dist.pages.templating import source_hash, visible
 from ebomlc_dist.reporting.purity import purity_text
 
 HEAT_CLASSES = 20
@@ -67,7 +67,7 @@ def render(findings: Findings, summary: dict[str, Any], data: dict[str, Any], *,
     }
     script, style = (Markup(_source(loader, environment, name)) for name in ("report.js", "report.css"))
     policy = (
-        f"default-src 'none'; img-src data:; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        f"default-src 'none'; img-src data:; script-src '{source_hash(script)}'; style-src '{source_hash(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     text = json.dumps(data, allow_nan=False)
@@ -79,11 +79,6 @@ def render(findings: Findings, summary: dict[str, Any], data: dict[str, Any], *,
         style=style,
         data=Markup(_inert(text) if escape else text),
     )
-
-
-def visible(text: str) -> str:
-    """A name with what cannot be seen, or turns the writing round, shown as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _inert(text: str) -> str:
@@ -140,10 +135,6 @@ def _heat(findings: Findings) -> dict[str, Any]:
 
 def _rows_as_shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _source(loader: PackageLoader, environment: Environment, name: str) -> str:

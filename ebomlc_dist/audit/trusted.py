@@ -7,6 +7,8 @@ too few agree, the smallest losses of the others fill up. They leave the noisy s
 some may be wrong: the estimated purity (`three_views`) goes wherever a result goes.
 """
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -25,7 +27,6 @@ from ebomlc_dist.data.split_file import read_document, split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.prepare import load_everywhere
 from ebomlc_dist.engine.scores import score
-from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.durable import write_json
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.numerics.noise import realised_rate
@@ -55,18 +56,20 @@ def trusted_from_noisy(
     Args:
         config: of the run that is to be trained.
         dataset: its data; those of a split that holds a choice already are given back as they are.
-        folder: where the models go, and ``split.json`` with the choice; what is there is used as it is.
+        folder: in it a folder named by what the choice depends on takes the models, and the choice as ``split.json``;
+            what is there is used as it is.
         runtime: the processes.
         quiet: no progress.
 
     Raises:
-        InputError: ``folder`` holds the choice for other data.
+        InputError: ``split.json`` is damaged.
         Stopped: asked to stop; the same call goes on.
         TrainingFault: a model cannot be trained.
     """
     if dataset.purity is not None:
         return dataset
     pool = _pool(dataset)
+    folder = folder / _digest(config, pool, dataset.clean_labels)
     path = folder / "split.json"
     if not runtime.on_first_rank(path.exists):
         predictions, losses = _second_opinions(config, pool, folder, runtime, quiet)
@@ -81,8 +84,6 @@ def trusted_from_noisy(
         runtime.on_first_rank(choose)
     document = read_document(path)
     clean = torch.tensor(document.clean_index)
-    if document.fingerprint != dataset.fingerprint or not bool(torch.isin(clean, pool.noisy_index).all()):
-        raise InputError(f"{path} holds a choice among other images; remove {folder}, or choose another folder with -o")
     return _taking(pool, clean, None if document.clean_purity is None else document.clean_purity.model_dump())
 
 
@@ -129,6 +130,14 @@ def _second_opinions(
                 right = block.main.double().gather(1, given[own, None])[:, 0]
                 losses[rows[own]] -= right.clamp_min(_LEAST).log() / ROUNDS
     return predictions.numpy(), losses.numpy()
+
+
+def _digest(config: RunConfig, pool: NoisyDataset, drawn_labels: Tensor) -> str:
+    """Of all that the choice depends on, so that runs share it where they can: images, labels, sizes, model, seeds."""
+    labels = torch.stack([pool.noisy_index, pool.noisy_labels])
+    text = json.dumps([pool.fingerprint, labels.tolist(), drawn_labels.bincount().tolist(), config.train.epochs])
+    sections = [section.model_dump_json() for section in (config.model, config.seeds)]
+    return hashlib.sha256("\n".join([text, *sections]).encode()).hexdigest()[:12]
 
 
 def _pool(dataset: NoisyDataset) -> NoisyDataset:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from ebomlc_dist.cli import audit, doctor, listing, logs, packing, show, submit, training, use
+from ebomlc_dist.cli import audit, doctor, drawing, listing, logs, packing, show, submit, training, use
 from ebomlc_dist.errors import InputError, LoneError, TrainingFault
 
 
@@ -37,6 +37,8 @@ app.command("list")(listing.list_known)
 app.command()(use.evaluate)
 app.command()(use.predict)
 app.command()(audit.audit)
+app.command()(drawing.figures)
+app.command()(drawing.report)
 app.command()(show.status)
 app.command()(logs.logs)
 app.command(context_settings={"allow_interspersed_args": False})(submit.submit)

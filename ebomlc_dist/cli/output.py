@@ -46,19 +46,20 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints: bool) -> None:
     """The figures of the runs that ended, where they lie, and what to do with them."""
-    names = [_marked(summary, str(summary.get("method"))) for summary in summaries]
+    names = [str(summary.get("method")) for summary in summaries]
     told_apart = len(set(names)) == len(names)
     headings = ["method" if told_apart else "run", *(f"{heading} %" for heading, _ in _FIGURES)]
-    if not told_apart:
-        names = [_marked(summary, Path(summary["run"]).name) for summary in summaries]
+    names = names if told_apart else [Path(summary["run"]).name for summary in summaries]
+    chosen = [bool(summary.get("trusted_purity")) for summary in summaries]
+    names = [f"{name} *" if mark else name for name, mark in zip(names, chosen, strict=True)]
     figures = [[_per_cent(summary.get(key)) for _, key in _FIGURES] for summary in summaries]
     print_table(headings, [[name, *row] for name, row in zip(names, figures, strict=True)])
     print()
-    for summary in summaries:
+    for summary, mark in zip(summaries, chosen, strict=True):
         print(f"run: {summary['run']}")
-    if chosen := [summary for summary in summaries if summary.get("trusted_purity")]:
-        purity = purity_text(chosen[0]["trusted_purity"])
-        print(f"\n* trusted images: {chosen[0]['num_clean']} chosen from the noisy ones, {purity}")
+        if mark:
+            purity = purity_text(summary["trusted_purity"])
+            print(f"  * {summary['num_clean']} trusted images chosen from the noisy ones, {purity}")
     if hints:
         run = shlex.quote(str(summaries[0]["run"]))
         print("\nnext:")
@@ -66,11 +67,6 @@ def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints
         print(f"  {command_name('ebomlc')} audit {run}")
         print(f"  {command_name('ebomlc')} predict {run} --images DIR --output predictions.csv")
         print(f"  {command_name('tensorboard')} --logdir {shlex.quote(str(output))}")
-
-
-def _marked(summary: Mapping[str, Any], name: str) -> str:
-    """The run's name, with a star where its trusted images were chosen from the noisy ones."""
-    return f"{name}{' *' if summary.get('trusted_purity') else ''}"
 
 
 def command_name(name: str) -> str:

@@ -13,7 +13,7 @@ from ebomlc_dist.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from ebomlc_dist.files.run_folder import Status
-    from ebomlc_dist.recipes.assemble import Request
+    from ebomlc_dist.recipes.assemble import Request, Resolved
 
 _REPORTED = ("torch", "torchvision", "accelerate", "numpy", "pydantic", "safetensors", "typer", "ffcv", "deepspeed")
 
@@ -23,11 +23,23 @@ def show_config(
     request: "Request",
     sources: Annotated[bool, typer.Option("--sources", help="Each value with where it comes from.")] = False,
 ) -> int:
-    """Print the complete configuration as JSON, which --config takes back."""
+    """Print the complete configuration as JSON, which --config takes back; one for each run where a recipe has many."""
     from ebomlc_dist.recipes.assemble import resolve
     from ebomlc_dist.recipes.settings import plain
 
     runs = resolve(request)
+    methods = [run.config.method.name for run in runs]
+    if len(set(methods)) < len(methods):
+        if not sources:
+            print_json({_named(run): run.config.model_dump(mode="json") for run in runs})
+            return 0
+        rows = [
+            [_named(run), key, json_format.dumps(value), run.sources[key]]
+            for run in runs
+            for key, value in plain(run.config).items()
+        ]
+        print_table(["run", "key", "value", "source"], rows)
+        return 0
     if not sources:
         document = runs[0].config.model_dump(mode="json")
         if len(runs) > 1:
@@ -44,6 +56,10 @@ def show_config(
                     rows.append([f"{key}{label}", json_format.dumps(value), run.sources[key]])
     print_table(["key", "value", "source"], rows)
     return 0
+
+
+def _named(run: "Resolved") -> str:
+    return f"{run.config.method.name}-{run.variant}" if run.variant else run.config.method.name
 
 
 def env(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> int:

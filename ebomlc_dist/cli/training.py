@@ -49,20 +49,11 @@ class _Start:
         parts = {
             "recipe": [_plain(config.recipe) for config in configs],
             "method": [config.method.name for config in configs],
+            "variant": [run.variant for run in self.runs],
             "seed": [f"seed{config.seeds.seed}" for config in configs],
         }
         differing = [names for names in parts.values() if len(set(names)) > 1]
-        return [output / "-".join(words) for words in zip(*differing, strict=True)]
-
-    def trusted(self, folder: Path, output: Path) -> Path:
-        """Where the trusted set of the run in ``folder`` is chosen: once for all runs on the same data and seeds."""
-        from ebomlc_dist.audit.trusted import FOLDER
-
-        configs = [run.config for run in self.runs]
-        shared = all(
-            (c.data, c.noise, c.seeds) == (configs[0].data, configs[0].noise, configs[0].seeds) for c in configs
-        )
-        return output / (FOLDER if shared else f"{FOLDER}-{folder.name}")
+        return [output / "-".join(filter(None, words)) for words in zip(*differing, strict=True)]
 
     def claimable_output(self) -> Path:
         """The output folder. Raises `InputError` where one run's folder cannot be had, before the first is trained."""
@@ -144,11 +135,6 @@ def train(
         start = _Start(resolve(request), output_dir, bool(resume), device, audit, packed)
         if packed and (processes.total > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1):
             raise InputError("--packed trains all runs in one process; leave --num-processes and the launcher out")
-        if packed and any(run.config.data.clean_from_noisy for run in start.runs):
-            raise InputError(
-                "--packed does not go with --clean-from-noisy; choose the trusted set in a run of its own, and give "
-                "its trusted/split.json to the packed ones (--split)"
-            )
         if processes.total > 1 and not under_launcher():
             arguments = context.find_root().obj
             return _train_in_several(start, processes, arguments, restart=restart, dry_run=dry_run)
@@ -202,17 +188,20 @@ def _train_in_several(
 
 def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
     """Train in this process, which may be one of several that a launcher started."""
+    from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
     from ebomlc_dist.audit.trusted import chooser
     from ebomlc_dist.distributed.runtime import Runtime
+    from ebomlc_dist.engine.prepare import check_further_data
     from ebomlc_dist.engine.run import Stopped
     from ebomlc_dist.engine.run import train as train_one
 
     runtime = Runtime.start(start.runs[0].config.train, start.device)
     try:
-        if start.packed:
-            return _train_side_by_side(start, runtime, quiet=quiet, as_json=as_json)
         # Chosen once, as clocks differ between processes.
         output = Path(runtime.on_first_rank(lambda: str(start.claimable_output())))
+        check_further_data([run.config for run in start.runs], runtime)
+        if start.packed:
+            return _train_side_by_side(start, output, runtime, quiet=quiet, as_json=as_json)
         summaries = [
             train_one(
                 run.config,
@@ -221,7 +210,7 @@ def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
                 quiet=quiet,
                 overrides=run.overrides,
                 sources=run.sources,
-                dataset=chooser(run.config, start.trusted(folder, output), runtime, quiet=quiet),
+                dataset=chooser(run.config, output / TRUSTED, runtime, quiet=quiet),
                 runtime=runtime,
             )
             for run, folder in zip(start.runs, start.folders(output), strict=True)
@@ -240,14 +229,17 @@ def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
         runtime.close()
 
 
-def _train_side_by_side(start: _Start, runtime: "Runtime", *, quiet: bool, as_json: bool) -> int:
+def _train_side_by_side(start: _Start, output: Path, runtime: "Runtime", *, quiet: bool, as_json: bool) -> int:
     """Train all runs at once. Returns the exit code of the first that did not end well."""
+    from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
+    from ebomlc_dist.audit.trusted import chooser
     from ebomlc_dist.engine.packed import train_packed
     from ebomlc_dist.engine.run import Stopped, steps_of
 
-    output = start.claimable_output()
-
     def begun(run: "Resolved", folder: Path) -> "Begin":
+        choose = chooser(run.config, output / TRUSTED, runtime, quiet=quiet)
+        # Of several runs before the first one begins: a choice is trained by itself. A single one's folder is its own.
+        data = choose() if choose is not None and len(start.runs) > 1 else choose
         return lambda place, signals: steps_of(
             run.config,
             folder,
@@ -255,6 +247,7 @@ def _train_side_by_side(start: _Start, runtime: "Runtime", *, quiet: bool, as_js
             quiet=quiet,
             overrides=run.overrides,
             sources=run.sources,
+            dataset=data,
             runtime=place,
             beside=signals,
         )

@@ -1,6 +1,6 @@
 """Evaluation outside the clock: spread over the ranks, every image counted once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -41,12 +41,24 @@ def share_statistics(training: Training) -> None:
 
 def evaluate_test_set(training: Training) -> dict[str, float]:
     """``accuracy`` in per cent and mean ``loss`` on the test set; empty without a test set."""
-    dataset, runtime = training.dataset, training.runtime
+    dataset = training.dataset
+    return _evaluate(training, dataset.test_labels, lambda index: dataset.test_images[index])
+
+
+def evaluate_clean_set(training: Training) -> dict[str, float]:
+    """The same on the trusted images, not augmented: ``loss`` is the plain upper objective (eq. 2) of the model that
+    predicts, whatever objective it was trained with."""
+    dataset = training.dataset
+    return _evaluate(training, dataset.clean_labels, lambda index: dataset.images[dataset.clean_index[index]])
+
+
+def _evaluate(training: Training, every_label: Tensor, images: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    runtime = training.runtime
     totals = torch.zeros(3, dtype=torch.float64, device=runtime.device)
     with evaluating(training.networks):
-        for index in share_of(len(dataset.test_labels), runtime.rank, runtime.world_size):
-            labels = dataset.test_labels[index].to(runtime.device)
-            logits, _ = outputs(training, images_of(training, dataset.test_images[index]))
+        for index in share_of(len(every_label), runtime.rank, runtime.world_size):
+            labels = every_label[index].to(runtime.device)
+            logits, _ = outputs(training, images_of(training, images(index)))
             totals[0] += (logits.argmax(dim=1) == labels).sum()
             totals[1] += cross_entropy(logits, labels).sum()
             totals[2] += len(labels)
@@ -57,13 +69,14 @@ def evaluate_test_set(training: Training) -> dict[str, float]:
 def evaluate_noisy_set(training: Training) -> dict[str, dict]:
     """How the noisy set's labels fare against the truth, in evaluation mode, without augmentation.
 
-    Returns figures of `label_figures` under ``corrector`` (where the method has one) and ``prediction`` (the main
-    model's own prediction as the corrected label); empty where the truth is unknown.
+    Returns figures of `label_figures` under ``corrector`` (where the method has one), ``given`` (the corrector against
+    the given labels in the place of the truth) and ``prediction`` (the main model's own prediction as the corrected
+    label); empty where the truth is unknown.
     """
     dataset, runtime = training.dataset, training.runtime
     if dataset.true_labels is None:
         return {}
-    meters = {name: LabelMeter(runtime.device, dataset.num_classes) for name in ("corrector", "prediction")}
+    meters = {name: LabelMeter(runtime.device, dataset.num_classes) for name in ("corrector", "given", "prediction")}
     has_corrector = False
     with evaluating(training.networks):
         for index in share_of(len(dataset.noisy_labels), runtime.rank, runtime.world_size):
@@ -75,11 +88,12 @@ def evaluate_noisy_set(training: Training) -> dict[str, dict]:
             if corrected is not None:
                 has_corrector = True
                 meters["corrector"].add(corrected.argmax(dim=1), given, truth)
+                meters["given"].add(corrected.argmax(dim=1), given, given)
     totals = {name: runtime.communicator.sum(meter.counts) for name, meter in meters.items()}
     return {
         name: label_figures(counts, dataset.num_classes)
         for name, counts in totals.items()
-        if name != "corrector" or has_corrector
+        if name == "prediction" or has_corrector
     }
 
 

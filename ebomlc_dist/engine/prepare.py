@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -106,6 +107,12 @@ def load_everywhere(config: RunConfig, runtime: Runtime) -> NoisyDataset:
     check_alike(dataset, runtime)
     check_model(config, dataset)
     return dataset
+
+
+def check_further_data(configs: Sequence[RunConfig], runtime: Runtime) -> None:
+    """Load the data of later runs that the first one does not read: what is missing is said before a run is trained."""
+    for data in list(dict.fromkeys(config.data for config in configs))[1:]:
+        load_everywhere(next(config for config in configs if config.data == data), runtime)
 
 
 def check_model(config: RunConfig, dataset: NoisyDataset) -> None:

@@ -33,6 +33,7 @@ from ebomlc_dist.reporting.record import RunRecord, SilentRecord
 
 log = logging.getLogger(__name__)
 Data = NoisyDataset | Callable[[], NoisyDataset]
+"""Data of a run, or what prepares them."""
 Steps = Generator[None, None, dict[str, Any]]
 """A run, a step at a time; it returns its summary."""
 

@@ -14,6 +14,7 @@ def summarise(training: Training, progress: Progress, folder: Path) -> dict[str,
 
     ``accuracy_last`` is the last epoch's, ``accuracy_best`` the best epoch's on the test set: a figure that was
     selected on test data, given because the literature quotes it. All three scores are of the method's last stage.
+    ``correction_matrix[true, corrected]`` and ``given_correction_matrix[given, corrected]`` count noisy images.
     """
     config, dataset = training.config, training.dataset
     labels = evaluate_noisy_set(training)
@@ -21,7 +22,8 @@ def summarise(training: Training, progress: Progress, folder: Path) -> dict[str,
     accuracies = progress.accuracies[-config.train.epochs :]
     last_ten = accuracies[-10:]
     images = progress.step * config.train.global_noisy_batch_size
-    matrix = corrector.get("correction_matrix")
+    by_true, by_given = (labels.get(name, {}).get("correction_matrix") for name in ("corrector", "given"))
+    small = dataset.num_classes <= 100
     return {
         "run": str(folder),
         "recipe": config.recipe,
@@ -50,7 +52,8 @@ def summarise(training: Training, progress: Progress, folder: Path) -> dict[str,
         "prediction_wrong_labels_corrected": prediction.get("wrong_labels_corrected"),
         "prediction_right_labels_kept": prediction.get("right_labels_kept"),
         "method_report": dict(training.method.report()),
-        "correction_matrix": matrix if dataset.num_classes <= 100 else None,
+        "correction_matrix": by_true if small else None,
+        "given_correction_matrix": by_given if small else None,
         "train_seconds": progress.train_seconds,
         "images_per_second": images / progress.train_seconds if progress.train_seconds else None,
         "finished": progress.step == training.total_steps,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.epochs import begin_epoch, resume_epoch
-from ebomlc_dist.engine.evaluate import evaluate_test_set, share_statistics
+from ebomlc_dist.engine.evaluate import evaluate_clean_set, evaluate_test_set, share_statistics
 from ebomlc_dist.engine.program import make_program
 from ebomlc_dist.engine.scores import epoch_scores
 from ebomlc_dist.engine.state import capture, restore
@@ -157,6 +157,9 @@ class Trainer:
             optimizer.end_epoch()
         share_statistics(training)
         figures: dict[str, Any] = {f"eval/{name}": value for name, value in evaluate_test_set(training).items()}
+        figures |= {f"eval/clean_{name}": value for name, value in evaluate_clean_set(training).items()}
+        if self.step_meter is not None:
+            figures |= {f"step/{name}": value for name, value in self.step_meter.latest().items()}
         if self.label_meter is not None:
             counts = training.runtime.communicator.sum(self.label_meter.counts.clone())
             if int(counts[-4:].sum()):

@@ -14,12 +14,13 @@ d_w goes through SGD with momentum, d_α through Adam. The value gap is `value_g
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult
 from ebomlc_dist.methods.mixture import MixtureConfig, MixtureCorrection
 from ebomlc_dist.methods.value_gap import ValueGapConfig, barrier_metrics, value_gap
-from ebomlc_dist.numerics.barrier import barrier_coefficient, gram
+from ebomlc_dist.numerics.barrier import barrier_coefficient, barrier_direction, gram
 from ebomlc_dist.numerics.beside import beside
 from ebomlc_dist.numerics.flat import gradients
 
@@ -78,9 +79,12 @@ class Ebomlc(MixtureCorrection):
         )
         weight = (settings.noisy_scale * beta).to(main.vector.dtype)
         return StepResult(
-            directions={"main": upper_main + weight * gap.main, "meta": upper_meta + weight * gap.meta},
-            metrics=barrier_metrics(upper_mean, upper_main, gap, beta)
-            | {"alignment": products.upper_gap_meta}
+            directions={
+                "main": barrier_direction(upper_main, gap.main, weight),
+                "meta": barrier_direction(upper_meta, gap.meta, weight),
+            },
+            metrics=barrier_metrics(upper_mean, upper_main, gap, products, beta)
+            | {"upper_meta_norm": torch.linalg.vector_norm(upper_meta), "alignment": products.upper_gap_meta}
             | self.own_metrics(),
             maxima={"barrier_coefficient": beta},
             corrected=gap.corrected,

@@ -17,7 +17,7 @@ from pydantic import Field
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult
 from ebomlc_dist.methods.label_correction import LabelCorrection
 from ebomlc_dist.methods.value_gap import ValueGapConfig, barrier_metrics, value_gap
-from ebomlc_dist.numerics.barrier import barrier_coefficient, gram
+from ebomlc_dist.numerics.barrier import barrier_coefficient, barrier_direction, gram
 from ebomlc_dist.numerics.beside import beside
 from ebomlc_dist.numerics.flat import gradients
 
@@ -49,14 +49,17 @@ class MlcD(LabelCorrection):
         gap = value_gap(self, config, networks, rules["main"].rate, batch, reducer)
         upper_main, upper_mean = upper().wait()
 
-        products = gram(upper_main, torch.zeros_like(gap.meta), gap.main, gap.meta)
+        upper_meta = torch.zeros_like(gap.meta)
+        products = gram(upper_main, upper_meta, gap.main, gap.meta)
         beta = barrier_coefficient(
             products.upper_gap_main, products.gap_gap, config.barrier_strength, config.barrier_cap
         )
-        weight = beta.to(main.vector.dtype)
         return StepResult(
-            directions={"main": upper_main + weight * gap.main, "meta": weight * gap.meta},
-            metrics=barrier_metrics(upper_mean, upper_main, gap, beta),
+            directions={
+                "main": barrier_direction(upper_main, gap.main, beta),
+                "meta": barrier_direction(upper_meta, gap.meta, beta),
+            },
+            metrics=barrier_metrics(upper_mean, upper_main, gap, products, beta),
             maxima={"barrier_coefficient": beta},
             corrected=gap.corrected,
         )

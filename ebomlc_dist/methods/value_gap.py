@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer
 from ebomlc_dist.methods.label_correction import CorrectorConfig, LabelCorrection
+from ebomlc_dist.numerics.barrier import Gram
 from ebomlc_dist.numerics.flat import gradient_at, gradients
 
 
@@ -98,8 +99,10 @@ def value_gap(
     )
 
 
-def barrier_metrics(upper_mean: Tensor, upper_main: Tensor, gap: ValueGap, beta: Tensor) -> dict[str, Tensor]:
-    """The figures of a step along ∇F + β∇Q: F's mean, ∇_wF (P,), the gap, and β."""
+def barrier_metrics(
+    upper_mean: Tensor, upper_main: Tensor, gap: ValueGap, products: Gram, beta: Tensor
+) -> dict[str, Tensor]:
+    """The figures of a step along ∇F + β∇Q: F's mean, ∇_wF (P,), the gap, inner products of the two, and β."""
     return {
         "upper": upper_mean,
         "lower": gap.lower,
@@ -109,4 +112,5 @@ def barrier_metrics(upper_mean: Tensor, upper_main: Tensor, gap: ValueGap, beta:
         "upper_main_norm": torch.linalg.vector_norm(upper_main),
         "gap_main_norm": torch.linalg.vector_norm(gap.main),
         "gap_meta_norm": torch.linalg.vector_norm(gap.meta),
+        "upper_gap_main": products.upper_gap_main,
     }

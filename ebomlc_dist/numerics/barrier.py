@@ -51,3 +51,8 @@ def barrier_coefficient(dot: Tensor, gap_gap: Tensor, strength: float | Tensor, 
     empty = gap_gap <= 0
     ratio = torch.where(empty, 0.0, dot / torch.where(empty, 1.0, gap_gap))
     return (strength - ratio).clamp(min=0.0, max=cap)
+
+
+def barrier_direction(upper: Tensor, gap: Tensor, weight: Tensor) -> Tensor:
+    """∇F + ξβ∇Q (eqs. 12–14) from gradients (P,) and the 0-dim ``weight`` ξβ, of any precision."""
+    return upper + weight.to(upper.dtype) * gap

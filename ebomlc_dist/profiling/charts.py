@@ -1,69 +1,12 @@
-"""Charts as geometry in per cent of their width: the page draws them, and they fit any screen without scaled text."""
+"""A report's charts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from ebomlc_dist.pages.charts import Bar, BarChart, Line, LineChart, Piece
 from ebomlc_dist.profiling.phases import PHASES
 from ebomlc_dist.profiling.report import Report
 from ebomlc_dist.profiling.scaling import MODES, RowScaling
 from ebomlc_dist.profiling.tables import number, ratio, spread
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A stretch of a bar. ``kind``: an index into the page's colours."""
-
-    start: float
-    width: float
-    kind: int
-    label: str
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One line of a chart: a name, a figure in words, stretches, and a whisker from ``low`` to ``high``."""
-
-    name: str
-    figure: str
-    pieces: tuple[Piece, ...]
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class BarChart:
-    """Bars one above the other. ``legend``: names of the kinds; ``mark``: where a line of reference stands."""
-
-    title: str
-    note: str
-    bars: tuple[Bar, ...]
-    legend: tuple[str, ...] = ()
-    mark: float | None = None
-
-
-@dataclass(frozen=True)
-class Line:
-    """Points (across, up) in per cent; ``measured`` is drawn as dots, the others as a line."""
-
-    name: str
-    kind: int
-    points: tuple[tuple[float, float], ...]
-    measured: tuple[tuple[float, float], ...]
-
-    @property
-    def steps(self) -> tuple[tuple[tuple[float, float], tuple[float, float]], ...]:
-        """Each point with the next one."""
-        return tuple(zip(self.points, self.points[1:], strict=False))
-
-
-@dataclass(frozen=True)
-class LineChart:
-    """Lines over named places along the bottom. The top is 100 %."""
-
-    title: str
-    note: str
-    places: tuple[tuple[float, str], ...]
-    lines: tuple[Line, ...]
 
 
 def bar_charts(report: Report) -> list[BarChart]:
@@ -127,7 +70,8 @@ def _efficiency(row: RowScaling) -> LineChart:
         lines.append(Line(mode, kind, model, measured))
     ticks: Sequence[tuple[float, str]] = [(across, str(size)) for size, across in places.items()]
     note = "Efficiency over the number of processes: dots measured, lines by the model below."
-    return LineChart(f"Scaling of {row.name}", note, tuple(ticks), tuple(lines))
+    levels = tuple((_up(per_cent / 100), f"{per_cent} %") for per_cent in (0, 25, 50, 75, 100))
+    return LineChart(f"Scaling of {row.name}", note, tuple(ticks), levels, tuple(lines))
 
 
 def _up(efficiency: float) -> float:

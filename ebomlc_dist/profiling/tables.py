@@ -1,23 +1,12 @@
 """A report as tables of text, the same on a terminal and on the page."""
 
-from dataclasses import dataclass
-
+from ebomlc_dist.pages.charts import TextTable
 from ebomlc_dist.profiling.phases import PHASES
 from ebomlc_dist.profiling.report import MIB, Report
 from ebomlc_dist.profiling.scaling import Point, Scaling
 from ebomlc_dist.profiling.spread import Ratio, Spread
 
 NONE = "–"
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A heading, what it says in a sentence, and cells."""
-
-    title: str
-    note: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def tables(report: Report) -> list[TextTable]:

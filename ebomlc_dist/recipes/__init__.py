@@ -1,6 +1,7 @@
 """Named run configurations. A recipe is one row here and a function that returns its configuration.
 
-``NAME:tiny`` is the same run cut down until it takes seconds: the way to see that everything is in place.
+``NAME:tiny`` is the same run cut down until it takes seconds: the way to see that everything is in place. The
+``figure-N`` recipes are several runs each, with small variants of their own that take minutes.
 
 The table itself imports no torch, so that ``ebomlc list recipes`` answers at once.
 """
@@ -12,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ebomlc_dist.errors import InputError, nearest
+from ebomlc_dist.recipes.paper_figures import FIGURE_RUNS, TINY_EPOCHS, Variant
 
 if TYPE_CHECKING:
     from ebomlc_dist.config import RunConfig
@@ -28,13 +30,19 @@ TINY = ":tiny"
 
 @dataclass(frozen=True)
 class RecipeInfo:
-    """One line of the table: where a recipe's function lives, its arguments, and the methods it trains."""
+    """One line of the table: where a recipe's function lives, its arguments, and the methods it trains.
+
+    ``variants``: each method is trained once for each of them. ``tiny``: the small variant of a recipe that has one of
+    its own.
+    """
 
     target: str
     summary: str
     methods: tuple[str, ...] = ("ebomlc",)
     arguments: dict[str, Any] = field(default_factory=dict)
     own_frame: bool = False
+    variants: tuple[Variant, ...] = ()
+    tiny: RecipeInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class Recipe:
         config: the complete configuration, with the first of ``methods``.
         methods: trained one after another on the same split, noise and seeds.
         own_frame: whether each method is trained as in its own paper (`MethodConfig.own_frame`).
+        variants: each method is trained once for each of them; empty for once.
     """
 
     name: str
@@ -54,6 +63,7 @@ class Recipe:
     config: RunConfig
     methods: tuple[str, ...]
     own_frame: bool = False
+    variants: tuple[Variant, ...] = ()
 
 
 RECIPES: dict[str, RecipeInfo] = {
@@ -96,6 +106,23 @@ RECIPES: dict[str, RecipeInfo] = {
         )
         for dataset, kind, percent in PAPER_SETTINGS
     },
+    **{
+        f"figure-{number}": RecipeInfo(
+            "cifar:paper",
+            f"the runs of the paper's figure {number}: {runs.shows}",
+            runs.methods,
+            {"dataset": "cifar10", "kind": "uniform", "percent": 40},
+            variants=runs.variants,
+            tiny=RecipeInfo(
+                "digits:digits",
+                f"figure {number} on the digits: minutes",
+                runs.methods,
+                {"epochs": TINY_EPOCHS},
+                variants=runs.tiny_variants,
+            ),
+        )
+        for number, runs in FIGURE_RUNS.items()
+    },
     "folder": RecipeInfo("folder:folder", "your own images: DIR/train/<class>/*, or CSV files (--data-dir DIR)"),
 }
 
@@ -107,10 +134,11 @@ def recipe(name: str) -> Recipe:
         raise InputError(
             f"unknown recipe '{name}'{nearest(base, list(RECIPES))}; `ebomlc list recipes` shows all {len(RECIPES)}"
         )
-    info = RECIPES[base]
+    whole = RECIPES[base]
+    info = whole if name == base or whole.tiny is None else whole.tiny
     module, function = info.target.split(":")
-    config = getattr(import_module(f"{__name__}.{module}"), function)(base, info.methods[0], **info.arguments)
-    if name != base:
-        config = import_module(f"{__name__}.tiny").tiny(config).model_copy(update={"recipe": name})
+    config = getattr(import_module(f"{__name__}.{module}"), function)(name, info.methods[0], **info.arguments)
+    if name != base and info is whole:
+        config = import_module(f"{__name__}.tiny").tiny(config)
     # A tiny run has a length of its own.
-    return Recipe(name, info.summary, config, info.methods, info.own_frame and name == base)
+    return Recipe(name, info.summary, config, info.methods, info.own_frame and name == base, info.variants)

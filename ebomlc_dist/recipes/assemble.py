@@ -1,11 +1,13 @@
 """From what was asked for to complete run configurations, each value with its source.
 
 Precedence, the later wins: default, recipe, configuration file, the launcher's precision where it is not its default,
-``--set``, flags. Several methods give one configuration each, alike in everything but the method.
+``--set``, flags. Several methods give one configuration each, alike in everything but the method; a recipe with
+variants gives as many for each of them.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from ebomlc_dist.methods import config_from_mapping, method_class
 from ebomlc_dist.recipes import TINY, Recipe, recipe
 from ebomlc_dist.recipes.config_file import read_config_file
 from ebomlc_dist.recipes.method_settings import own_frame, settings_of
+from ebomlc_dist.recipes.paper_figures import Variant
 from ebomlc_dist.recipes.settings import Setting, check_known, explain, flatten, keys_of, nest, plain, typed
 
 DEFAULT_RECIPE = "digits"
@@ -57,15 +60,17 @@ class Resolved:
         config: complete and checked.
         sources: dotted key → where its value comes from.
         overrides: ``key=value`` for what ``--set`` and flags changed, as typed.
+        variant: which of its recipe's variants it is; empty for a recipe without.
     """
 
     config: RunConfig
     sources: dict[str, str]
     overrides: list[str]
+    variant: str = ""
 
 
 def resolve(request: Request) -> tuple[Resolved, ...]:
-    """The runs a request stands for: for each recipe and seed one a method.
+    """The runs a request stands for: for each recipe and seed one a method and variant.
 
     Raises:
         InputError: anything that cannot be run, and recipes, seeds or methods that are asked for twice.
@@ -92,26 +97,38 @@ def _of_one_recipe(request: Request) -> tuple[Resolved, ...]:
     asked = [*file_settings, *_launcher(request.launcher_precision), *overrides]
     for setting in asked:
         check_known(setting, methods)
+    variants = base.variants if base is not None else ()
     runs = []
-    for method in methods:
+    for variant, method in product(variants or (None,), methods):
         own = [
             Setting(f"method.{key}", value, str(request.config_file))
             for key, value in file_methods.get(method, {}).items()
         ]
         for setting in own:
             check_known(setting, (method,))
-        runs.append(_run(method, chooser, base, [*own, *asked], overrides))
+        runs.append(_run(method, chooser, base, variant, [*own, *asked], overrides))
     return tuple(runs)
 
 
-def _run(method: str, chooser: str, base: Recipe | None, asked: list[Setting], overrides: list[Setting]) -> Resolved:
-    values = _defaults(method)
+def _run(
+    method: str,
+    chooser: str,
+    base: Recipe | None,
+    variant: Variant | None,
+    asked: list[Setting],
+    overrides: list[Setting],
+) -> Resolved:
+    values, fields = _defaults(method), keys_of(method)
     sources = dict.fromkeys(values, "default")
+    apart = {} if variant is None else {key: value for key, value in variant.settings.items() if key in fields}
     if base is not None:
-        for key, value in _told(base, method).items():
+        varied = base if variant is None else replace(base, config=_varied(base.config, variant))
+        for key, value in (_told(varied, method) | apart).items():
             values[key], sources[key] = value, f"recipe {base.name}"
+        for setting in asked:
+            if setting.key in apart:
+                raise InputError(f"{setting.key} ({setting.source}) is what sets the runs of {base.name} apart")
     sources["method.name"] = chooser
-    fields = keys_of(method)
     for setting in asked:
         if setting.key in fields:
             values[setting.key], sources[setting.key] = typed(setting, fields[setting.key]), setting.source
@@ -121,7 +138,13 @@ def _run(method: str, chooser: str, base: Recipe | None, asked: list[Setting], o
         config = RunConfig.model_validate(nested)
     except ValidationError as error:
         raise InputError(explain(error)) from None
-    return Resolved(config, sources, [f"{s.key}={s.value}" for s in overrides if s.key in fields])
+    changed = [f"{s.key}={s.value}" for s in overrides if s.key in fields]
+    return Resolved(config, sources, changed, variant.name if variant is not None else "")
+
+
+def _varied(config: RunConfig, variant: Variant) -> RunConfig:
+    known = plain(config)
+    return RunConfig.model_validate(nest(known | {k: v for k, v in variant.settings.items() if k in known}))
 
 
 def _defaults(method: str) -> dict[str, Any]:

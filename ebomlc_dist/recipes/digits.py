@@ -10,7 +10,7 @@ from ebomlc_dist.config import DataConfig, ModelConfig, NoiseConfig, OptimConfig
 from ebomlc_dist.methods import config_from_mapping
 
 
-def digits(name: str, method: str) -> RunConfig:
+def digits(name: str, method: str, *, epochs: int = 60) -> RunConfig:
     """The configuration of ``digits``."""
     return RunConfig(
         recipe=name,
@@ -19,5 +19,5 @@ def digits(name: str, method: str) -> RunConfig:
         noise=NoiseConfig(kind="uniform", rate=0.4),
         model=ModelConfig(name="digits-cnn"),
         optim=OptimConfig(main_lr=0.05),
-        train=TrainConfig(epochs=60, global_noisy_batch_size=100, global_clean_batch_size=100, log_interval=10),
+        train=TrainConfig(epochs=epochs, global_noisy_batch_size=100, global_clean_batch_size=100, log_interval=10),
     )

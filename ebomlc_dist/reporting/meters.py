@@ -18,12 +18,14 @@ class StepMeter:
         # sums | steps | skipped | skipped in a row | longest such row, since the run's start for the last two
         self.totals = torch.zeros(len(names) + 4, dtype=torch.float64, device=device)
         self.maxima = torch.full((len(max_names),), -torch.inf, dtype=torch.float64, device=device)
+        self._latest = torch.full((len(names),), torch.nan, dtype=torch.float64, device=device)
 
     def add(self, metrics: Mapping[str, Tensor], maxima: Mapping[str, Tensor], skipped: Tensor) -> None:
         """Add one step's 0-dim values."""
         values = torch.stack([metrics[name].double() for name in self.names])
         n = len(self.names)
         self.totals[:n] += torch.where(skipped, 0.0, values)
+        self._latest = torch.where(skipped, self._latest, values)
         self.totals[n] += ~skipped
         self.totals[n + 1] += skipped
         self.totals[n + 2] = torch.where(skipped, self.totals[n + 2] + 1, 0.0)
@@ -39,6 +41,10 @@ class StepMeter:
         means = {name: value / steps if steps else float("nan") for name, value in zip(self.names, sums, strict=True)}
         means |= {f"{name}_max": value for name, value in zip(self.max_names, maxima, strict=True)}
         return means, int(skipped), int(longest)
+
+    def latest(self) -> dict[str, float]:
+        """The values of the latest step that was not skipped: of one step, so that they belong together."""
+        return dict(zip(self.names, self._latest.tolist(), strict=True))
 
     def reset(self) -> None:
         """Begin a new interval. The row of skips goes on."""

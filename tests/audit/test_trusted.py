@@ -10,7 +10,7 @@ import torch
 from ebomlc_dist.api import fit
 from ebomlc_dist.audit.run import Options, audit
 from ebomlc_dist.audit.three_views import purity
-from ebomlc_dist.audit.trusted import FOLDS, ROUNDS, most_likely_right, trusted_from_noisy
+from ebomlc_dist.audit.trusted import FOLDS, ROUNDS, _digest, _pool, most_likely_right, trusted_from_noisy
 from ebomlc_dist.cli.output import print_results
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
@@ -110,17 +110,21 @@ def test_every_result_is_marked(run: RunFolder, capsys: pytest.CaptureFixture[st
     assert "chosen from the noisy ones" in (run.model / "README.md").read_text()
     print_results([summary], run.root, hints=False)
     assert "ebomlc-s *" in (printed := capsys.readouterr().out)
-    assert "* trusted images: 100 chosen from the noisy ones, estimated purity" in printed
+    assert "* 100 trusted images chosen from the noisy ones, estimated purity" in printed
 
 
-def test_a_choice_among_other_images_is_refused(run: RunFolder) -> None:
+def test_other_labels_images_or_seeds_make_another_choice_beside_it(run: RunFolder) -> None:
+    """Runs of one command that differ in their seed or recipe choose for themselves."""
     config = digits()
-    other = config.model_copy(update={"seeds": config.seeds.model_copy(update={"noise": 5})})
-    again = chosen(other, run.root / "trusted")
-    assert again.from_noisy  # the images are the same, their labels differ: they are taken from the data
-    smaller = config.model_copy(update={"data": config.data.model_copy(update={"noisy_size": 300})})
-    with pytest.raises(InputError, match="holds a choice among other images"):
-        chosen(smaller, run.root / "trusted")
+    dataset = load_everywhere(config, alone())
+    folders = {_digest(config, _pool(dataset), dataset.clean_labels)}
+    assert {path.name for path in (run.root / "trusted").iterdir()} == folders
+    for section, change in (("seeds", {"noise": 5}), ("seeds", {"initialisation": 5}), ("data", {"noisy_size": 300}),
+                            ("data", {"clean_size": 50}), ("train", {"epochs": 9})):  # fmt: skip
+        other = config.model_copy(update={section: getattr(config, section).model_copy(update=change)})
+        dataset = load_everywhere(other, alone())
+        folders.add(_digest(other, _pool(dataset), dataset.clean_labels))
+    assert len(folders) == 6
 
 
 def test_what_only_stands_in_for_a_choice_is_not_trained_on(tmp_path: Path) -> None:

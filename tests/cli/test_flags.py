@@ -43,6 +43,8 @@ COMMANDS = {
     "audit": HELP
     | {"--cross-fit", "--scores", "--relabel", "--confidence", "--gallery", "--export", "--device", "--num-processes"}
     | {"--quiet", "-q", "--json"},
+    "figures": HELP | {"--runs", "--output", "--output-dir", "-o"},
+    "report": HELP | {"--output", "-o"},
     "predict": HELP | {"--images", "--output", "--output-dir", "-o"},
     "status": HELP | {"--json", "--exit-code"},
     "logs": HELP | {"--rank", "--lines", "-n"},

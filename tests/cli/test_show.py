@@ -134,3 +134,12 @@ def test_it_answers_within_half_a_second(arguments: list[str], place: Path) -> N
     command = f"from ebomlc_dist.cli import main; main({arguments!r})"
     tries = [(seconds(command), seconds("import typer, pydantic.main, pydantic.types")) for _ in range(3)]
     assert min(own for own, _ in tries) < max(0.5, 2 * min(libraries for _, libraries in tries))
+
+
+def test_show_config_lists_every_run_of_a_recipe_with_variants(ebomlc: Callable[..., Ended]) -> None:
+    found = json.loads(ebomlc("show-config", "figure-9").out)
+    assert {name: config["method"]["noisy_scale"] for name, config in found.items()} == {
+        "ebomlc-xi0.1": 0.1, "ebomlc-xi0.25": 0.25, "ebomlc-xi0.5": 0.5, "ebomlc-xi1": 1.0,
+    }  # fmt: skip
+    listed = ebomlc("show-config", "figure-9", "--sources").out
+    assert "ebomlc-xi0.1   method.noisy_scale" in listed

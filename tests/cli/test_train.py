@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from ebomlc_dist.cli.validation import validate
+from ebomlc_dist.config import NoiseConfig, RunConfig
+from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.engine.run import Stopped
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.run_folder import RunFolder, read_status, write_status
+from ebomlc_dist.recipes.assemble import Request, resolve
 from tests.cli.conftest import Ended, FakeEngine
 
 
@@ -196,3 +200,34 @@ def test_packed_runs_end_each_for_itself(ebomlc: Callable[..., Ended]) -> None:
     assert len(ended.err.splitlines()) == 1
     assert [read_status(Path("mixed") / name).state for name in ("mlc", "ce")] == ["failed", "finished"]
     assert json.loads(ebomlc(*words, "--method", "ce", "-o", "one", "--json").out)[0]["finished"] is True
+
+
+def test_a_later_runs_missing_data_are_said_before_the_first_run_is_trained(
+    ebomlc: Callable[..., Ended], engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(config: RunConfig, runtime: object) -> None:
+        raise InputError(f"{config.data.dataset} is not there")
+
+    monkeypatch.setattr("ebomlc_dist.engine.prepare.load_everywhere", load)
+    assert ebomlc("train", "figure-4", "-o", "out").refused() == "ebomlc: cifar100 is not there"
+    assert engine.calls == []
+    # One data set: its own run says what is missing.
+    assert ebomlc("train", "figure-9", "-o", "other").code == 0
+    assert [call["folder"].name for call in engine.calls] == [f"xi{scale}" for scale in ("0.1", "0.25", "0.5", "1")]
+
+
+def test_runs_of_one_method_are_told_apart_in_the_table(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
+    lines = ebomlc("train", "figure-9:tiny", "-o", "out").out.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["run", "xi0.1", "xi0.25"]
+
+
+def test_every_kind_of_data_and_noise_is_validated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+
+    def load(data: object, noise: NoiseConfig, *rest: object, **options: object) -> object:
+        seen.append(noise.rate)
+        return load_dataset(data, noise, *rest, **options)
+
+    monkeypatch.setattr("ebomlc_dist.cli.validation.load_dataset", load)
+    validate([run.config for run in resolve(Request(recipe="figure-7:tiny"))], [], resume=False)
+    assert sorted(seen) == [0.2, 0.4, 0.8]

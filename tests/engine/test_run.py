@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
+from ebomlc_dist.data.augment import normalise
 from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine import prepare
 from ebomlc_dist.engine import run as engine_run
+from ebomlc_dist.engine.prepare import load_everywhere
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.checkpoints import CheckpointStore
@@ -34,7 +37,8 @@ SUMMARY_KEYS = {
 LOGGED = {
     "train/upper", "train/lower", "train/value_gap", "train/barrier_coefficient", "train/barrier_coefficient_max",
     "train/barrier_coefficient_is_zero", "train/upper_main_norm", "train/gap_main_norm", "train/gap_meta_norm",
-    "train/alignment", "train/main_lr", "train/meta_lr", "perf/images_per_second",
+    "train/alignment", "train/upper_gap_main", "train/upper_meta_norm", "train/main_lr",
+    "train/meta_lr", "perf/images_per_second",
 }  # fmt: skip
 
 
@@ -44,6 +48,8 @@ def test_a_run_leaves_everything_that_was_promised(tmp_path: Path) -> None:
     assert set(summary) >= SUMMARY_KEYS
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert summary["finished"] is True
+    for key in ("correction_matrix", "given_correction_matrix"):
+        assert sum(map(sum, summary[key])) == summary["num_noisy"]
     assert type(config).model_validate_json((tmp_path / "config.json").read_text()) == config
     for name in ("overrides.txt", "environment.json", "split.json", "classes.json", "logs/rank-0.log"):
         assert (tmp_path / name).stat().st_size > 0, name
@@ -56,6 +62,7 @@ def test_a_run_leaves_everything_that_was_promised(tmp_path: Path) -> None:
     epochs = [line for line in lines if "eval/accuracy" in line]
     assert len(epochs) == config.train.epochs
     assert {"label/wrong_labels_corrected", "label/right_labels_kept", "label/correction_matrix"} <= set(epochs[0])
+    assert {"eval/clean_accuracy", "eval/clean_loss", "step/upper_gap_main", "step/gap_main_norm"} <= set(epochs[0])
 
     model, stored = load_model(tmp_path / "model")
     checkpoint = CheckpointStore(tmp_path / "checkpoints").load()
@@ -63,6 +70,20 @@ def test_a_run_leaves_everything_that_was_promised(tmp_path: Path) -> None:
     assert same_tensors(dict(model.state_dict()), checkpoint.tensors("main"))
     assert stored["class_names"] == [str(digit) for digit in range(10)]
     load_model(tmp_path / "meta_model")
+
+
+def test_the_trusted_sets_loss_is_that_of_the_stored_model_on_trusted_images(tmp_path: Path) -> None:
+    config = tiny_config()
+    train(config, tmp_path, quiet=True, runtime=alone())
+    last = [line for line in read_records(tmp_path / "metrics.jsonl") if "eval/clean_loss" in line][-1]
+    data = load_everywhere(config, alone())
+    model, _ = load_model(tmp_path / "model")
+    model.eval()
+    with torch.no_grad():
+        logits, _ = model(normalise(data.images[data.clean_index], data.mean, data.std))
+    assert last["eval/clean_loss"] == pytest.approx(float(cross_entropy(logits, data.clean_labels)), rel=1e-4)
+    right = (logits.argmax(dim=1) == data.clean_labels).double().mean()
+    assert last["eval/clean_accuracy"] == pytest.approx(100 * float(right))
 
 
 @pytest.mark.parametrize("method", ROWS)

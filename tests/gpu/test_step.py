@@ -1,6 +1,7 @@
 """A step of every method on a GPU: it waits for nobody, agrees with the CPU's, and reduces over NCCL."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.epochs import begin_epoch
+from ebomlc_dist.engine.graph import CudaGraph
 from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine.program import RecordedProgram
 from ebomlc_dist.methods import config_from_mapping
 from tests.methods.rows import ROWS
 from tests.support.runs import alone, runtime_of, tiny_config
@@ -105,3 +108,19 @@ def test_a_reduction_over_nccl_of_one_rank_changes_no_bit(nccl: dist.ProcessGrou
         torch.use_deterministic_algorithms(False)
     assert communicator.num_collectives == 3 * 3
     assert torch.equal(reduced, plain)
+
+
+def test_reductions_over_nccl_are_part_of_a_captured_step(nccl: dist.ProcessGroup) -> None:
+    """Three of them a step in the recording, which the host starts once; the result is that of one rank alone."""
+    communicator = Collective(torch.device("cuda"), group=nccl)
+    training, first = make_training("ebomlc", runtime_of(communicator))
+    program = RecordedProgram(training, partial(CudaGraph, training.runtime.device))
+    start = training.networks["main"].vector.detach().clone()
+    program(first)
+    started = communicator.num_collectives
+    for step in range(first + 1, first + 3):
+        program(step)
+    assert communicator.num_collectives == started
+    found = (training.networks["main"].vector.detach() - start).cpu()
+    expected = run("ebomlc", alone("cuda"))
+    assert torch.linalg.vector_norm(found - expected) < 1e-3 * torch.linalg.vector_norm(expected)

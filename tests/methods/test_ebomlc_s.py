@@ -7,6 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.held_out import held_out
 from ebomlc_dist.distributed.communicator import Communicator
@@ -19,6 +20,7 @@ from ebomlc_dist.methods.contract import Batch
 from ebomlc_dist.numerics.transition import transition_by_counts, transition_by_moments
 from tests.support import problem
 from tests.support.lockstep import over_shards
+from tests.support.pool import RankPool
 from tests.support.problem import (
     NUM_CLEAN,
     NUM_NOISY,
@@ -28,7 +30,7 @@ from tests.support.problem import (
     make_learner,
     run_steps,
 )
-from tests.support.runs import alone, tiny_config
+from tests.support.runs import alone, runtime_of, tiny_config
 
 CPU = torch.device("cpu")
 IDENTITY = torch.eye(4).tolist()
@@ -197,6 +199,20 @@ def test_impossible_matrices_are_refused() -> None:
         config_from_mapping({"name": "ebomlc-s", "noise_process": "known", "transition": [[0.5, 0.4], [0.0, 1.0]]})
     with pytest.raises(InputError, match="2 rows and there are 4 classes"):
         make_learner("ebomlc-s", Communicator(CPU), noise_process="known", transition=torch.eye(2).tolist())
+
+
+def report_on_a_rank(communicator: Communicator, config: RunConfig, folder: Path) -> dict:
+    return train(config, folder, quiet=True, runtime=runtime_of(communicator))["method_report"]
+
+
+def test_what_follows_in_a_run_is_the_same_on_every_rank(two_ranks: RankPool, tmp_path: Path) -> None:
+    config = tiny_config("ebomlc-s", data={"noisy_size": 512, "clean_size": 50}, train={"epochs": 3})
+    method = config_from_mapping({"name": "ebomlc-s", "noise_process": "estimated", "settings": "follow"})
+    config = config.model_copy(update={"method": method})
+    first, second = two_ranks.run(report_on_a_rank, config, tmp_path / "run")
+    assert first == second
+    assert 0 < first["held_out_reliability"] < 1
+    assert first["noisy_scale"] != 1.0
 
 
 CASES = {

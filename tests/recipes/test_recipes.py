@@ -8,6 +8,7 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.models import MODELS
 from ebomlc_dist.recipes import PAPER_SETTINGS, RECIPES, recipe
+from ebomlc_dist.recipes.assemble import Request, resolve
 
 EVERY = [*RECIPES, *(f"{name}:tiny" for name in RECIPES)]
 
@@ -33,7 +34,7 @@ def test_the_papers_fourteen_settings_are_there_in_the_papers_frame() -> None:
         assert [round(share * 120) for share in config.optim.milestones] == [80, 100]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [name for name, info in RECIPES.items() if info.tiny is None])
 def test_a_tiny_variant_is_small_and_keeps_what_is_being_compared(name: str) -> None:
     whole, tiny = recipe(name).config, recipe(f"{name}:tiny").config
     assert tiny.train.epochs <= 2 < whole.train.epochs
@@ -56,3 +57,39 @@ def test_digits_trains_ebomlc_and_then_cross_entropy() -> None:
 def test_an_unknown_recipe_offers_the_nearest(name: str, hint: str) -> None:
     with pytest.raises(InputError, match=f"unknown recipe '{name}'.*{hint}"):
         recipe(name)
+
+
+FIGURES = [name for name in RECIPES if name.startswith("figure-")]
+
+
+def test_every_figure_has_its_runs() -> None:
+    assert [f"figure-{number}" for number in range(1, 10)] == FIGURES
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_small_figure_has_the_runs_of_the_whole_one_on_the_bundled_digits(name: str) -> None:
+    whole, tiny = (resolve(Request(recipe=one)) for one in (name, f"{name}:tiny"))
+    assert {run.config.data.dataset for run in tiny} == {"digits"}
+    assert all(run.config.train.epochs <= 20 < other.config.train.epochs for run in tiny for other in whole)
+    assert len({run.config for run in tiny}) == len(tiny)
+    methods = [run.config.method for run in whole if run.config.data.dataset == "cifar10"]
+    assert {run.config.method.name for run in tiny} == {method.name for method in methods}
+
+
+def test_a_variant_sets_its_keys_and_those_that_follow_from_them() -> None:
+    runs = {f"{run.config.method.name}-{run.variant}": run for run in resolve(Request(recipe="figure-4"))}
+    assert len(runs) == 2 * 9
+    assert runs["dividemix-cifar10"].config.method.unlabelled_weight == 25
+    assert runs["dividemix-cifar100"].config.method.unlabelled_weight == 150
+    assert runs["dividemix-cifar100"].sources["data.dataset"] == "recipe figure-4"
+
+
+def test_a_variants_key_reaches_every_method_that_has_it() -> None:
+    runs = resolve(Request(recipe="figure-7", methods=("mlc-d", "ce")))
+    steps = [run.config.method.inner_steps for run in runs if run.config.method.name == "mlc-d"]
+    assert sorted(set(steps)) == [1, 3, 5]
+
+
+def test_what_sets_the_runs_apart_is_not_set_for_all_of_them() -> None:
+    with pytest.raises(InputError, match=r"noise\.rate \(--set\) is what sets the runs of figure-7 apart"):
+        resolve(Request(recipe="figure-7", assignments=("noise.rate=0.1",)))

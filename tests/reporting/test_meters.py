@@ -33,6 +33,14 @@ def test_a_row_of_skips_is_counted_over_intervals() -> None:
     assert (skipped, longest) == (1, 3)
 
 
+def test_the_latest_values_are_of_one_step_that_was_not_skipped() -> None:
+    meter = StepMeter(CPU, ["dot", "norm"], [])
+    for dot, norm, skipped in [(1.0, 2.0, False), (3.0, 4.0, False), (math.nan, 5.0, True)]:
+        meter.add({"dot": scalar(dot), "norm": scalar(norm)}, {}, torch.tensor(skipped))
+    meter.reset()
+    assert meter.latest() == {"dot": 3.0, "norm": 4.0}
+
+
 def test_label_figures_are_those_of_plain_counting() -> None:
     generator = torch.Generator().manual_seed(0)
     believed, given, truth = (torch.randint(3, (200,), generator=generator) for _ in range(3))
