@@ -106,6 +106,7 @@ class TrainConfig(Section):
     checkpoint_steps: int | None = Field(None, ge=1, description="save every so many steps too, not only each epoch")
     epoch_scores: bool = Field(False, description="keep every epoch's label scores, for an audit that averages them")
     trackers: tuple[str, ...] = ("tensorboard",)
+    rendezvous_timeout_s: Positive = Field(60.0, description="for all processes to come")
     start_timeout_s: Positive = 600.0
     step_timeout_s: Positive = 60.0
     max_skipped_in_a_row: int = Field(10, ge=1)

@@ -9,6 +9,10 @@ class InputError(Exception):
     """
 
 
+class LoneError(InputError):
+    """An `InputError` that this rank alone may know of, so that it speaks though it is not the first one."""
+
+
 class TrainingFault(Exception):
     """Training cannot go on (exit code 1), for a reason that is known and said in one line."""
 

@@ -12,8 +12,22 @@ from typing import NoReturn
 
 import typer
 
-from ebomlc_dist.cli import audit, drawing, listing, packing, show, sweep, sweep_status, tables, training, use
-from ebomlc_dist.errors import InputError, TrainingFault
+from ebomlc_dist.cli import (
+    audit,
+    doctor,
+    drawing,
+    listing,
+    logs,
+    packing,
+    show,
+    submit,
+    sweep,
+    sweep_status,
+    tables,
+    training,
+    use,
+)
+from ebomlc_dist.errors import InputError, LoneError, TrainingFault
 
 
 def make_app() -> typer.Typer:
@@ -45,6 +59,9 @@ sweeps.command("status")(sweep_status.status)
 app.add_typer(sweeps, name="sweep", help="Run a grid of runs (`ebomlc sweep GRID`), or say where a sweep stands.")
 app.command()(tables.tables)
 app.command()(show.status)
+app.command()(logs.logs)
+app.command(context_settings={"allow_interspersed_args": False})(submit.submit)
+app.command()(doctor.doctor)
 app.command()(show.env)
 
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
@@ -66,7 +83,7 @@ def run_app(application: typer.Typer, name: str, hint: str, arguments: list[str]
         try:
             return application(args=arguments, prog_name=name, standalone_mode=False, obj=arguments) or 0
         except InputError as error:
-            _say(str(error))
+            _say(str(error), alone=isinstance(error, LoneError))
             return 2
         except TrainingFault as error:
             _say(str(error))
@@ -119,11 +136,11 @@ def _warnings_shown() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _say(line: str) -> None:
-    """One line on stderr, from the first rank alone."""
+def _say(line: str, *, alone: bool = False) -> None:
+    """One line on stderr, from the first rank, or from one that is ``alone`` in knowing it."""
     from ebomlc_dist.distributed.launcher import launched_rank
 
-    if launched_rank() == 0:
+    if alone or launched_rank() == 0:
         print(f"ebomlc: {_one_line(line)}", file=sys.stderr)
 
 

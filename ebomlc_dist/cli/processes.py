@@ -19,6 +19,7 @@ from ebomlc_dist.files.run_folder import RunFolder, read_status
 
 _FORWARDED = tuple(signal.Signals[f"SIG{name}"] for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2"))
 _PR_SET_PDEATHSIG = 1
+MEETING_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ class Processes:
                 "for --device cpu"
             )
 
+    def meet(self, limit_s: float) -> None:
+        """Wait for the other machines. Raises `InputError` for those that do not come within ``limit_s`` seconds."""
+        from ebomlc_dist.distributed.machines import meet_machines
+
+        assert self.address is not None
+        assert self.port is not None
+        meet_machines(self.address, self.port, self.machines, self.machine_rank, self.total, limit_s)
+
     def command(self, arguments: Sequence[str], module: str = "ebomlc_dist.cli") -> list[str]:
         """The launcher's command line for ``module`` with these arguments; it warns of values not given."""
         flags = {
@@ -79,6 +88,8 @@ def launch(
     device: str,
     folders: Sequence[Path],
     module: str = "ebomlc_dist.cli",
+    *,
+    limit_s: float = MEETING_S,
 ) -> int:
     """Start the processes, wait for them, and return the exit code that is true.
 
@@ -88,7 +99,13 @@ def launch(
         device: ``auto``, ``cpu`` or ``cuda``.
         folders: of the runs, in the order in which they are trained; none where there is no run to tell how it ended.
         module: what each process runs.
+        limit_s: seconds that machines wait for each other, where there are several.
+
+    Raises:
+        InputError: the machines do not come together.
     """
+    if processes.machines > 1:
+        processes.meet(limit_s)
     environment = os.environ | {"PET_SIGNALS_TO_HANDLE": ",".join(number.name for number in _FORWARDED)}
     if _gpus(device) is None:
         environment["ACCELERATE_USE_CPU"] = "true"

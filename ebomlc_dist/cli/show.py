@@ -12,6 +12,7 @@ from ebomlc_dist.cli.flags import describes_a_run
 from ebomlc_dist.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
+    from ebomlc_dist.files.run_folder import Status
     from ebomlc_dist.recipes.assemble import Request, Resolved
 
 _REPORTED = ("torch", "torchvision", "accelerate", "numpy", "pydantic", "safetensors", "typer", "ffcv", "deepspeed")
@@ -97,6 +98,9 @@ def version() -> str:
 def status(
     run: Annotated[Path, typer.Argument(help="A run folder, or the folder of several.", show_default=False)],
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Leave with the run's own exit code; 1 where it has none.")
+    ] = False,
 ) -> int:
     """Say what a run is doing, or how it ended."""
     from ebomlc_dist.files.run_folder import RunFolder, read_status
@@ -105,13 +109,20 @@ def status(
     if run.is_dir() and not RunFolder(run).status.exists():
         folders = sorted(path for path in run.iterdir() if RunFolder(path).status.exists()) or [run]
     found = {folder: read_status(folder) for folder in folders}
+    code = _worst_code(list(found.values())) if exit_code else 0
     if json:
         print_json({str(folder): asdict(value) for folder, value in found.items()})
-        return 0
+        return code
     rows = []
     for folder, value in found.items():
         age = f"{max(0.0, time.time() - value.heartbeat):.0f} s ago" if value.heartbeat else "-"
         step = "-" if value.step is None else str(value.step)
         rows.append([str(folder), value.state, step, age, value.reason or ""])
     print_table(["run", "state", "step", "last seen", "reason"], rows)
-    return 0
+    return code
+
+
+def _worst_code(found: "list[Status]") -> int:
+    """A failure before a stop, a stop before success. One that is still said to run has died, or goes on elsewhere."""
+    codes = [1 if value.state == "running" or value.code is None else value.code for value in found]
+    return next((code for code in codes if code not in (0, 75)), max(codes))

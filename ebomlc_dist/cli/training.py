@@ -106,6 +106,9 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No panel, no progress, no hints.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summaries as JSON on stdout.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and leave.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Go on after a crash of several processes; 3 times without progress.")
+    ] = False,
     audit: Annotated[bool, typer.Option("--audit", help="Keep every epoch's label scores; audit each run.")] = False,
     packed: Annotated[bool, typer.Option("--packed", help=_PACKED)] = False,
 ) -> int:
@@ -133,7 +136,8 @@ def train(
         if packed and (processes.total > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1):
             raise InputError("--packed trains all runs in one process; leave --num-processes and the launcher out")
         if processes.total > 1 and not under_launcher():
-            return _train_in_several(start, processes, context.find_root().obj, dry_run=dry_run)
+            arguments = context.find_root().obj
+            return _train_in_several(start, processes, arguments, restart=restart, dry_run=dry_run)
         return _describe(start) if dry_run else _train_here(start, quiet=quiet, as_json=json)
     except InputError as error:
         _record_refusal(output_dir, str(error))
@@ -155,9 +159,12 @@ def _check_processes(processes: "Processes", asked: int | None, device: str, out
         raise InputError("several machines need --output-dir DIR, a folder that all of them see")
 
 
-def _train_in_several(start: _Start, processes: "Processes", arguments: list[str], *, dry_run: bool) -> int:
+def _train_in_several(
+    start: _Start, processes: "Processes", arguments: list[str], *, restart: bool, dry_run: bool
+) -> int:
     """Validate here, where one line and exit code 2 still reach the person; then start the launcher."""
     from ebomlc_dist.cli.processes import launch
+    from ebomlc_dist.cli.restarts import start_until_it_ends
     from ebomlc_dist.cli.validation import validate
     from ebomlc_dist.files.run_folder import RunFolder
 
@@ -169,7 +176,14 @@ def _train_in_several(start: _Start, processes: "Processes", arguments: list[str
         start.claimable_output()
     # Right after the verb: what the person gave comes later and stands.
     watched = [*folders, *(RunFolder(folder).audit for folder in folders if start.audit)]
-    return launch(processes, [arguments[0], "--output-dir", str(output), *arguments[1:]], start.device, watched)
+    words = ["--output-dir", str(output), *arguments[1:]]
+
+    def begin(again: bool = False) -> int:
+        resume = ["--resume", "auto"] if again else []
+        limit_s = start.runs[0].config.train.rendezvous_timeout_s
+        return launch(processes, [arguments[0], *resume, *words], start.device, watched, limit_s=limit_s)
+
+    return start_until_it_ends(begin, folders) if restart and not dry_run else begin()
 
 
 def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:

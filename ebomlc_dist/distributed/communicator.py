@@ -4,12 +4,15 @@ One flat buffer a call, so one collective: [sums … | count | stop]. Dividing t
 unequal shards right; forming anything non-linear only from what comes back keeps every rank alike, bit for bit.
 """
 
+import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ebomlc_dist.distributed.pulse import Pulse
 from ebomlc_dist.methods.contract import Batch
 
 
@@ -22,7 +25,14 @@ class Communicator:
     """
 
     def __init__(
-        self, device: torch.device, *, rank: int = 0, world_size: int = 1, group: dist.ProcessGroup | None = None
+        self,
+        device: torch.device,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        group: dist.ProcessGroup | None = None,
+        pulse: Pulse | None = None,
+        limit_s: float = math.inf,
     ):
         self.device = device
         self.rank = rank
@@ -30,8 +40,14 @@ class Communicator:
         self.group = group
         self.num_collectives = 0
         self.num_bytes = 0
+        self._pulse = pulse or Pulse()
+        self._limit_s = limit_s
         self._stop = torch.zeros((), device=device)
         self._stop_sum = torch.zeros((), device=device)
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """A block in which this rank may wait for the others: the time limit of this group holds in it."""
+        return self._pulse.waiting(self._limit_s)
 
     def mean_of_sums(self, sums: list[Tensor], count: int) -> "PendingMeans":
         """Start the reduction; see `ebomlc_dist.methods.contract.Reducer`."""
@@ -47,7 +63,7 @@ class Communicator:
         """
         whole = values.new_zeros((batch.global_size, *values.shape[1:]))
         whole[batch.offset : batch.offset + batch.count] = values[: batch.count]
-        return PendingWhole(whole, self._start(whole))
+        return PendingWhole(self, whole, self._start(whole))
 
     def ask_to_stop(self) -> None:
         """Let the other ranks know, with the next reduction, that this one was told to stop."""
@@ -60,23 +76,29 @@ class Communicator:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over ranks, in place, blocking. Outside the step: evaluation, statistics, counters."""
-        handle = self._start(tensor)
-        if handle is not None:
-            handle.wait()
+        self.wait(self._start(tensor))
         return tensor
+
+    def wait(self, handle: dist.Work | None) -> None:
+        """Wait for a collective, where there is one."""
+        if handle is not None:
+            with self.waiting():
+                handle.wait()
 
     def gather(self, tensor: Tensor) -> Tensor:
         """(world_size, …): every rank's tensor of one shape, in rank order."""
         if self.world_size == 1:
             return tensor.unsqueeze(0)
         pieces = [torch.empty_like(tensor) for _ in range(self.world_size)]
-        dist.all_gather(pieces, tensor.contiguous(), group=self.group)
+        with self.waiting():
+            dist.all_gather(pieces, tensor.contiguous(), group=self.group)
         return torch.stack(pieces)
 
     def broadcast(self, tensor: Tensor) -> Tensor:
         """Rank 0's values of ``tensor`` on every rank, in place."""
         if self.world_size > 1:
-            dist.broadcast(tensor, 0, group=self.group)
+            with self.waiting():
+                dist.broadcast(tensor, 0, group=self.group)
         return tensor
 
     def broadcast_bytes(self, data: bytes | None) -> bytes:
@@ -107,14 +129,14 @@ class Communicator:
 class PendingWhole:
     """Values of a global batch on their way."""
 
-    def __init__(self, whole: Tensor, handle: dist.Work | None) -> None:
+    def __init__(self, communicator: Communicator, whole: Tensor, handle: dist.Work | None) -> None:
+        self._communicator = communicator
         self._whole = whole
         self._handle = handle
 
     def wait(self) -> list[Tensor]:
         """The values of all ranks, in the global batch's order."""
-        if self._handle is not None:
-            self._handle.wait()
+        self._communicator.wait(self._handle)
         return [self._whole]
 
 
@@ -131,8 +153,7 @@ class PendingMeans:
 
     def wait(self) -> list[Tensor]:
         """The means, in the shapes that were given."""
-        if self._handle is not None:
-            self._handle.wait()
+        self._communicator.wait(self._handle)
         self._communicator._stop_sum.copy_(self._buffer[-1])
         means = self._buffer[:-2] / self._buffer[-2]
         pieces = means.split([shape.numel() for shape in self._shapes])

@@ -26,6 +26,16 @@ def launched_rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def launched_local_rank() -> int:
+    """This process's number on its machine; 0 without a launcher."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def launched_world_size() -> int:
+    """Processes of this job on all machines."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def local_world_size() -> int:
     """Processes of this job on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
@@ -63,6 +73,12 @@ def check_place() -> None:
     if 0 < len(present) < len(_PLACE) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         missing = ", ".join(name for name in _PLACE if name not in os.environ)
         raise InputError(f"the launcher set {', '.join(present)} but not {missing}; start with `accelerate launch`")
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if tasks > 1 and "WORLD_SIZE" not in os.environ:
+        raise InputError(
+            f"srun started {tasks} tasks and each would train alone; give it one task a node and `ebomlc train` "
+            "--num-processes, --num-machines and --machine-rank, as `ebomlc submit` does"
+        )
     asked = _asked_processes(_parent_command())
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if asked is not None and asked != world:

@@ -7,8 +7,9 @@ too late for a rule that is not linear in it.
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -19,11 +20,24 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from ebomlc_dist.config import TrainConfig
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.determinism import make_deterministic
-from ebomlc_dist.distributed.launcher import check_place, die_with_launcher, local_world_size, under_launcher
-from ebomlc_dist.errors import InputError
+from ebomlc_dist.distributed.launcher import (
+    check_place,
+    die_with_launcher,
+    launched_local_rank,
+    launched_rank,
+    launched_world_size,
+    local_world_size,
+    under_launcher,
+)
+from ebomlc_dist.distributed.pulse import Pulse
+from ebomlc_dist.distributed.roll_call import Card, open_store, roll_call
+from ebomlc_dist.distributed.versions import code_versions
+from ebomlc_dist.distributed.watch import Watch
+from ebomlc_dist.errors import InputError, LoneError
 
 T = TypeVar("T")
 MESSAGE_BYTES = 2048
+WATCHED_S = 5.0
 
 
 @dataclass
@@ -36,6 +50,9 @@ class Runtime:
             data, a checkpoint, the folder.
         device: where this rank's tensors live.
         under_launcher: whether a launcher owns the exit code.
+        store: where the ranks met; None with one process.
+        pulse: how far this rank has come.
+        watch: names the rank that holds up the others; None with one process.
     """
 
     communicator: Communicator
@@ -45,6 +62,9 @@ class Runtime:
     world_size: int
     local_rank: int
     under_launcher: bool
+    store: dist.Store | None = None
+    pulse: Pulse = field(default_factory=Pulse)
+    watch: Watch | None = None
 
     @classmethod
     def start(cls, config: TrainConfig, device: str = "auto") -> "Runtime":
@@ -54,23 +74,34 @@ class Runtime:
         if config.deterministic:
             make_deterministic()
         die_with_launcher()
-        limit = InitProcessGroupKwargs(timeout=timedelta(seconds=config.start_timeout_s))
+        # Kept, as rank 0 serves it where no launcher does.
+        store, cards = _meet("" if cpu else _gpu(), config.rendezvous_timeout_s)
+        limit = InitProcessGroupKwargs(timeout=timedelta(seconds=config.start_timeout_s + WATCHED_S))
         # FlatModule enters autocast, on plain modules; Accelerate's own precision acts on prepared ones only.
         accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[limit])
         world_size = accelerator.num_processes
         group: dist.ProcessGroup | None = None
         if world_size > 1:
-            group = cast(dist.ProcessGroup, dist.new_group(timeout=timedelta(seconds=config.step_timeout_s)))
+            # The watch names who is late; the library's own limit only ends a wait that the watch itself has missed.
+            limit_s = config.step_timeout_s + WATCHED_S
+            group = cast(dist.ProcessGroup, dist.new_group(timeout=timedelta(seconds=limit_s)))
         _set_threads()
-        rank = accelerator.process_index
+        rank, pulse = accelerator.process_index, Pulse()
+        place = {"rank": rank, "world_size": world_size}
+        watch = None if store is None else Watch(open_store(rank, WATCHED_S, joined=True), cards, rank, pulse)
         return cls(
-            communicator=Communicator(accelerator.device, rank=rank, world_size=world_size, group=group),
-            patient=Communicator(accelerator.device, rank=rank, world_size=world_size),
+            communicator=Communicator(
+                accelerator.device, **place, group=group, pulse=pulse, limit_s=config.step_timeout_s
+            ),
+            patient=Communicator(accelerator.device, **place, pulse=pulse, limit_s=config.start_timeout_s),
             device=accelerator.device,
             rank=rank,
             world_size=world_size,
             local_rank=accelerator.local_process_index,
             under_launcher=under_launcher(),
+            store=store,
+            pulse=pulse,
+            watch=watch,
         )
 
     def apart(self) -> "Runtime":
@@ -105,30 +136,62 @@ class Runtime:
         try:
             result = work()
         except InputError as error:
-            message = str(error)
+            message = str(error) if self.is_main else f"rank {self.rank} on {socket.gethostname()}: {error}"
         encoded = message.encode()[:MESSAGE_BYTES].ljust(MESSAGE_BYTES)
         every = self.patient.gather(torch.frombuffer(bytearray(encoded), dtype=torch.uint8).to(self.device))
         messages = [bytes(row.tolist()).decode(errors="replace").strip() for row in every.cpu()]
-        for rank, text in enumerate(messages):
-            if text:
-                raise InputError(text if rank == 0 or self.world_size == 1 else f"rank {rank}: {text}")
+        if messages[0]:
+            raise InputError(messages[0])
+        for text in filter(None, messages):
+            raise InputError(f"{text}; rank 0 has no such trouble, so look for what differs between the machines")
         return cast(T, result)
 
-    def check_alike(self, what: str, text: str) -> None:
-        """Raise `InputError` on every rank where some rank's ``text`` differs from rank 0's, naming the first one."""
+    def check_alike(self, what: str, values: Mapping[str, Any]) -> None:
+        """Raise `InputError` on every rank where some rank's ``values``, which fit JSON, are not rank 0's.
+
+        The message names the first such rank, and the keys in which it differs.
+        """
+        text = json.dumps(values, sort_keys=True)
         digest = torch.tensor(list(hashlib.sha256(text.encode()).digest()), dtype=torch.uint8, device=self.device)
-        every = self.patient.gather(digest)
-        different = (every != every[0]).any(dim=1).nonzero().flatten().tolist()
-        if different:
-            raise InputError(
-                f"rank {different[0]} has another {what} than rank 0; start every process with the same command, "
-                "code and data"
-            )
+        if not bool((self.patient.gather(digest) != digest).any()):
+            return
+        first = json.loads(self.broadcast_text(text))
+        own = json.loads(text)
+
+        def compare() -> None:
+            different = [key for key in sorted(first.keys() | own.keys()) if first.get(key) != own.get(key)]
+            if different:
+                found = "; ".join(f"{key} is {own.get(key)!r} here and {first.get(key)!r} there" for key in different)
+                raise InputError(f"another {what} than rank 0: {found}; start all processes with the same command")
+
+        self.on_every_rank(compare)
 
     def close(self) -> None:
         """Leave the job."""
+        if self.watch is not None:
+            self.watch.close()
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _meet(gpu: str, limit_s: float) -> tuple[dist.Store | None, Sequence[Card]]:
+    """Wait for all processes of the job, before the first collective needs them."""
+    rank, world_size = launched_rank(), launched_world_size()
+    if world_size == 1:
+        return None, ()
+    store = open_store(rank, limit_s)
+    return store, roll_call(store, Card.own(rank, gpu, code_versions()), world_size, limit_s)
+
+
+def _gpu() -> str:
+    """What names this process's GPU. Raises `InputError` where the machine has none left for it."""
+    local_rank, count = launched_local_rank(), torch.cuda.device_count()
+    if local_rank >= count:
+        raise LoneError(
+            f"process {local_rank} of this machine finds {count} GPU(s); start as many processes as there are GPUs, "
+            "and look at CUDA_VISIBLE_DEVICES"
+        )
+    return str(torch.cuda.get_device_properties(local_rank).uuid)
 
 
 def _choose_cpu(device: str) -> bool:

@@ -1,9 +1,11 @@
 """What is checked and loaded before anything is built, on every rank alike."""
 
+import hashlib
 import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,17 +18,23 @@ from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import check_trackers
 from ebomlc_dist.engine.build import make_method
+from ebomlc_dist.engine.resume import flat_keys
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.outline import check_images, outline
 
 log = logging.getLogger(__name__)
 
+# A network file system may show another machine's file late.
+SEEN_S = 5.0
 
-def check(config: RunConfig, runtime: Runtime) -> None:
+
+def check(config: RunConfig, runtime: Runtime, *, resume: bool = False) -> None:
     """Raise `InputError` for what can be seen without the data."""
-    runtime.check_alike("configuration", config.model_dump_json())
+    runtime.check_alike("configuration", flat_keys(config.model_dump(mode="json")) | {"--resume": resume})
     check_trackers(config.train.trackers)
     check_device(config, runtime.device)
 
@@ -60,6 +68,25 @@ def has_bf16() -> bool:
     except OSError:
         return False
     return not words.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def check_shared(paths: RunFolder, runtime: Runtime) -> None:
+    """Raise `InputError` where a rank does not see the run folder that rank 0 has claimed."""
+    if runtime.world_size == 1:
+        return
+    signature = runtime.on_first_rank(lambda: read_json(paths.lock))
+
+    def look() -> None:
+        end = time.monotonic() + SEEN_S
+        while not paths.lock.exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        if not paths.lock.exists() or read_json(paths.lock) != signature:
+            raise InputError(
+                f"the run folder {paths.root} is not the one that rank 0 made; give a folder that all machines see "
+                "with -o"
+            )
+
+    runtime.on_every_rank(look)
 
 
 def needs_clean(config: RunConfig) -> bool:
@@ -101,4 +128,7 @@ def check_model(config: RunConfig, dataset: NoisyDataset) -> None:
 
 def check_alike(dataset: NoisyDataset, runtime: Runtime) -> None:
     """Raise `InputError` where a rank has other data, labels or another split than rank 0."""
-    runtime.check_alike("data set", dataset.fingerprint + json.dumps(split_document(dataset), sort_keys=True))
+    document = split_document(dataset)
+    counts = {key: document.pop(key) for key in ("fingerprint", "num_images", "num_classes")}
+    split = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]
+    runtime.check_alike("data set", counts | {"test images": len(dataset.test_labels), "split": split})

@@ -22,6 +22,7 @@ FREE_KEYS = {
     "data.loader",
     "data.num_workers",
     "data.pack_dir",
+    "train.rendezvous_timeout_s",
     "train.start_timeout_s",
     "train.step_timeout_s",
     "train.trackers",
@@ -35,7 +36,7 @@ def check_same_run(paths: RunFolder, config: RunConfig) -> None:
     """Raise `InputError` naming every key in which ``config`` differs from the run in the folder."""
     if not paths.config.exists():
         return
-    stored, asked = _flat(read_json(paths.config)), _flat(config.model_dump(mode="json"))
+    stored, asked = flat_keys(read_json(paths.config)), flat_keys(config.model_dump(mode="json"))
     different = [
         f"{key} was {stored.get(key)!r} and is now {asked.get(key)!r}"
         for key in sorted(stored.keys() | asked.keys())
@@ -77,11 +78,12 @@ def load_checkpoint(paths: RunFolder, dataset: NoisyDataset, runtime: Runtime) -
     return Checkpoint.unpack(runtime.patient.broadcast_bytes(packed if runtime.is_main else None))
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_keys(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A configuration's values under their whole keys, such as ``optim.main_lr``."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= flat_keys(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

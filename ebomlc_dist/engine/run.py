@@ -1,5 +1,6 @@
 """One run, from a configuration and a folder to a summary."""
 
+import faulthandler
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,10 +13,11 @@ from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import open_trackers
+from ebomlc_dist.distributed.watch import Verdict
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.export import export_models
 from ebomlc_dist.engine.plan import describe
-from ebomlc_dist.engine.prepare import check, load_everywhere
+from ebomlc_dist.engine.prepare import check, check_shared, load_everywhere
 from ebomlc_dist.engine.resume import check_same_run, load_checkpoint
 from ebomlc_dist.engine.stop import Signals, StopRequests
 from ebomlc_dist.engine.summary import summarise
@@ -122,6 +124,7 @@ def steps_of(
     claimed: list[Claim] = []
     runtime.on_first_rank(lambda: claimed.append(claim(folder, config.recipe, resume=resume)))
     try:
+        check_shared(paths, runtime)
         with rank_log(paths, runtime), truth_in_status(paths, runtime):
             checkpoint, training = _prepare(config, paths, dataset, resume, runtime)
             if runtime.is_main and not quiet:
@@ -136,7 +139,7 @@ def _prepare(
     config: RunConfig, paths: RunFolder, dataset: Data | None, resume: bool, runtime: Runtime
 ) -> tuple[Checkpoint | None, Training]:
     """Everything that can be refused is refused here."""
-    check(config, runtime)
+    check(config, runtime, resume=resume)
     if dataset is None:
         dataset = load_everywhere(config, runtime)
     elif not isinstance(dataset, NoisyDataset):
@@ -226,22 +229,33 @@ def _open_record(
 def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
     """A launcher loses exit codes: how the run ended stands in ``status.json``, with the first rank that failed."""
 
-    def note(state: Any, reason: str, code: int, step: int | None = None) -> None:
+    def note(state: Any, reason: str, code: int, step: int | None = None, rank: int | None = runtime.rank) -> None:
         log.info("%s: %s", state, reason)
         try:
-            if state == "failed" and paths.status.exists() and read_status(paths.root).state == "failed":
+            if state == "failed" and paths.status.exists() and read_status(paths.root).state in ("failed", "finished"):
                 return
-            write_status(paths.root, state=state, reason=reason, code=code, rank=runtime.rank, step=step)
+            write_status(paths.root, state=state, reason=reason, code=code, rank=rank, step=step)
         except (OSError, InputError) as error:
             log.warning("status not written: %s", error)
 
+    def tell(verdict: Verdict, found: bool) -> None:
+        with paths.log(runtime.rank).open("a") as file:
+            print(f"{verdict.reason}; the stacks of this rank:", file=file, flush=True)
+            faulthandler.dump_traceback(file)
+        if found:
+            note("failed", verdict.reason, 1, verdict.step, verdict.rank)
+
     if runtime.is_main:
         write_status(paths.root, state="running", reason="starting")
+    if runtime.watch is not None:
+        runtime.watch.listener = tell
     try:
         yield
     except Stopped as stop:
         if runtime.is_main:
             note("stopped", stop.reason, stop.code, stop.step)
+        # A launcher ends all once one has ended: none may while the first rank writes.
+        runtime.patient.barrier()
         raise
     except InputError as error:
         if runtime.is_main:
@@ -256,6 +270,8 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
         raise
     except BaseException as error:
         log.exception("failed")
+        if runtime.watch is not None and isinstance(error, RuntimeError):
+            runtime.watch.suspect()
         note("failed", f"{type(error).__name__}: {error}".splitlines()[0], 1)
         raise
 

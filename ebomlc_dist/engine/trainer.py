@@ -88,7 +88,9 @@ class Trainer:
                 communicator.ask_to_stop()
             self._step(progress.step)
             progress.step += 1
-            stop = agreed.read(communicator.stop_asked)
+            training.runtime.pulse.step = progress.step
+            with communicator.waiting():
+                stop = agreed.read(communicator.stop_asked)
             epoch_ends = progress.step % steps_per_epoch == 0
             if epoch_ends or progress.step % training.config.train.log_interval == 0:
                 self._log_interval()

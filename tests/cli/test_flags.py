@@ -35,7 +35,7 @@ COMMANDS = {
     | HELP
     | {"--output-dir", "--output", "-o", "--resume", "--device", "--quiet", "-q", "--json", "--dry-run", "--audit"}
     | {"--packed"}
-    | {"--num-processes", "--num-machines", "--machine-rank", "--main-process-ip", "--main-process-port"},
+    | {"--num-processes", "--num-machines", "--machine-rank", "--main-process-ip", "--main-process-port", "--restart"},
     "pack": RUN | HELP | {"--quiet", "-q"},
     "show-config": RUN | HELP | {"--sources"},
     "list": HELP | {"--json"},
@@ -63,7 +63,11 @@ COMMANDS = {
     "sweep status": HELP | {"--json"},
     "tables": HELP | {"--score", "--format", "--output-dir", "--output", "-o", "--json"},
     "predict": HELP | {"--images", "--output", "--output-dir", "-o"},
-    "status": HELP | {"--json"},
+    "status": HELP | {"--json", "--exit-code"},
+    "logs": HELP | {"--rank", "--lines", "-n"},
+    "submit": HELP
+    | {"--nodes", "--gpus", "--cpus", "--processes", "--time", "--name", "--array", "--requeues", "--sbatch", "--yes"},
+    "doctor": HELP | {"--dir", "--json"},
     "env": HELP | {"--json"},
 }
 PROFILE = {

@@ -18,23 +18,26 @@ with open("seen", "a") as file:
 """
 
 
-def test_all_four_are_there() -> None:
-    assert [path.name for path in CONFIGS] == ["cpu.yaml", "cpu_2_processes.yaml", "gpu.yaml", "gpu_8.yaml"]
+def test_all_are_there() -> None:
+    names = ["cpu.yaml", "cpu_2_processes.yaml", "gpu.yaml", "gpu_8.yaml", "nodes_gpu_8.yaml"]
+    assert [path.name for path in CONFIGS] == names
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_each_opens_with_its_command_and_decides_what_the_launcher_would_ask(path: Path) -> None:
     text = path.read_text()
-    assert (
-        f"accelerate launch --config_file launch_configs/accelerate/{path.name} train.py" in text.partition("\n\n")[0]
-    )
+    assert f"accelerate launch --config_file launch_configs/accelerate/{path.name} " in text.partition("\n\n")[0]
     assert text.startswith("# ")
     values = yaml.safe_load(text)
     several = values["num_processes"] > 1
     assert values["distributed_type"] == ("MULTI_GPU" if several else "NO")
     # With use_cpu the launcher counts threads itself and warns that it did.
     assert values["use_cpu"] is False
-    if several:
+    if values["num_machines"] > 1:
+        assert values["num_processes"] % values["num_machines"] == 0
+        assert values["main_process_ip"]
+        assert values["main_process_port"]
+    elif several:
         assert values["main_process_port"] == 0
 
 

@@ -42,7 +42,7 @@ def test_the_command_is_handed_on_with_the_folder(
 ) -> None:
     seen: list[Any] = []
 
-    def launch(*given: Any) -> int:
+    def launch(*given: Any, limit_s: float) -> int:
         seen.append(given)
         return 0
 

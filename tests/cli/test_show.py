@@ -24,6 +24,8 @@ QUICK = [
     ["list", "datasets"],
     ["list", "models"],
     ["status", "run"],
+    ["logs", "run"],
+    ["submit", "train", "digits"],
 ]
 
 
@@ -67,6 +69,33 @@ def test_status_of_one_run_and_of_several(ebomlc: Callable[..., Ended], place: P
     assert [status["state"] for status in states.values()] == ["finished", "running"]
 
 
+@pytest.mark.parametrize(
+    ("codes", "worst"), [([0, 0], 0), ([0, 75], 75), ([75, 2], 2), ([0, None], 1), ([130, 75], 130)]
+)
+def test_status_ends_with_the_runs_code(
+    codes: list[int | None], worst: int, ebomlc: Callable[..., Ended], place: Path
+) -> None:
+    """A running one has died, where somebody asks how it ended."""
+    for number, code in enumerate(codes):
+        (place / "out" / str(number)).mkdir(parents=True)
+        write_status(place / "out" / str(number), state="running" if code is None else "stopped", code=code)
+    assert ebomlc("status", "out", "--exit-code").code == worst
+    assert ebomlc("status", "out").code == 0
+
+
+def test_logs_of_ranks_are_shown_without_what_moves_the_cursor(ebomlc: Callable[..., Ended], place: Path) -> None:
+    logs = place / "run" / "logs"
+    logs.mkdir(parents=True)
+    for rank in (0, 1, 10):
+        (logs / f"rank-{rank}.log").write_text("".join(f"{rank} line {line}\n" for line in range(30)) + "\x1b[2Jend\n")
+    out = ebomlc("logs", "run", "-n", "2").out.splitlines()
+    ends = [(f"==> run/logs/rank-{rank}.log <==", f"{rank} line 29", "\\x1b[2Jend") for rank in (0, 1, 10)]
+    assert [tuple(out[place : place + 3]) for place in (0, 4, 8)] == ends
+    assert ebomlc("logs", "run", "--rank", "1", "-n", "0").out.splitlines()[:2] == ["1 line 0", "1 line 1"]
+    assert "no log of rank 3" in ebomlc("logs", "run", "--rank", "3").refused()
+    assert "no logs" in ebomlc("logs", "elsewhere").refused()
+
+
 def in_a_new_process(code: str, place: Path) -> subprocess.CompletedProcess[str]:
     root = str(Path(__file__).parents[2])
     return subprocess.run(
@@ -75,7 +104,8 @@ def in_a_new_process(code: str, place: Path) -> subprocess.CompletedProcess[str]
 
 
 def test_what_must_answer_at_once_does_not_import_torch(place: Path) -> None:
-    (place / "run").mkdir()
+    (place / "run" / "logs").mkdir(parents=True)
+    (place / "run" / "logs" / "rank-0.log").touch()
     write_status(place / "run", state="finished", code=0)
     code = f"""
 import sys

@@ -59,9 +59,9 @@ def outcomes(communicator: Communicator) -> list[str]:
             work(refuse)
         except InputError as error:
             told.append(str(error))
-    runtime.check_alike("thing", "same")
+    runtime.check_alike("thing", {"key": "same"})
     try:
-        runtime.check_alike("thing", f"of rank {communicator.rank}")
+        runtime.check_alike("thing", {"other": 1, "key": f"of rank {communicator.rank}"})
     except InputError as error:
         told.append(str(error))
     return [*told, runtime.broadcast_text(f"rank {communicator.rank}: ü")]
@@ -71,5 +71,6 @@ def test_every_rank_hears_the_same(two_ranks: RankPool) -> None:
     first, second = two_ranks.run(outcomes)
     assert first == second
     assert first[:2] == ["it cannot be"] * 2
-    assert "rank 1 has another thing than rank 0" in first[2]
+    assert first[2].startswith("rank 1 on ")
+    assert "another thing than rank 0: key is 'of rank 1' here and 'of rank 0' there;" in first[2]
     assert first[3] == "rank 0: ü"

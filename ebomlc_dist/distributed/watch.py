@@ -1,0 +1,183 @@
+"""Who holds up the others: a thread of each rank tells how far it is, and names the rank that died or does not go on.
+
+A launcher names the rank that noticed, which is a healthy one. Here every rank leaves its beat in the launcher's store;
+one that waits for the others longer than its limit reads them all. A rank without a beat is stopped, or its interpreter
+is held; else the one that has passed the fewest meeting places is behind. A process of this machine that is gone is
+seen at once. The first verdict in the store holds: every rank writes its stacks to its log and ends.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch.distributed as dist
+
+from ebomlc_dist.distributed.pulse import Pulse
+from ebomlc_dist.distributed.roll_call import Card
+
+BEAT_S = 0.25
+# A beat is missed when none came for this long before the limit.
+_SILENCE_S = 1.5
+_STOPPED, _GONE = "T", "gone"
+_LATE, _KILLED = "does not go on", "killed, perhaps for its memory"
+# In which a death shows that a survivor's error may come from.
+_SUSPICION_S = 1.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why the job ends: the rank at fault, where there is one, how far it was, and a line for people."""
+
+    rank: int | None
+    step: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Beat:
+    number: int
+    count: int
+    step: int | None
+
+
+class Watch:
+    """Watches over the ranks of a job until `close`.
+
+    Args:
+        store: a connection of its own to where the ranks met.
+        cards: all ranks.
+        rank: this one.
+        pulse: what the training thread tells.
+
+    Attributes:
+        listener: called with the verdict, and whether this rank found it, before the process ends.
+    """
+
+    def __init__(self, store: dist.Store, cards: Sequence[Card], rank: int, pulse: Pulse) -> None:
+        self.listener: Callable[[Verdict, bool], None] | None = None
+        self._store = store
+        self._cards = cards
+        self._own = cards[rank]
+        self._pulse = pulse
+        self._number = 0
+        self._earlier: tuple[float, list[_Beat]] | None = None
+        self._suspects = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    def suspect(self) -> None:
+        """A collective failed: where another's death is the cause, the watch ends this process within this call."""
+        self._suspects = True
+        time.sleep(_SUSPICION_S)
+
+    def close(self) -> None:
+        """Leave in order: the others do not take this process's end for a death."""
+        self._closing.set()
+        self._thread.join(2 * BEAT_S + 5.0)
+        with contextlib.suppress(dist.DistError):
+            self._store.set(f"left/{self._own.rank}", "")
+
+    def _run(self) -> None:
+        while not self._closing.wait(BEAT_S):
+            try:
+                self._look()
+            except dist.DistError:
+                self._without_store()
+
+    def _look(self) -> None:
+        self._number += 1
+        beat = _Beat(self._number, self._pulse.count, self._pulse.step)
+        self._store.set(f"beat/{self._own.rank}", json.dumps(asdict(beat)))
+        if self._store.check(["verdict"]):
+            self._end(Verdict(**json.loads(self._store.get("verdict"))), found=False)
+        if (verdict := self._death() or self._delay()) is not None:
+            text = json.dumps(asdict(verdict))
+            held = self._store.compare_set("verdict", "", text).decode()
+            self._end(Verdict(**json.loads(held)), found=held == text)
+
+    def _death(self) -> Verdict | None:
+        for card in self._cards:
+            if card.host != self._own.host or card.rank == self._own.rank or _state(card.pid) != _GONE:
+                continue
+            if not self._store.check([f"left/{card.rank}"]):
+                return _verdict(card, self._beats([card.rank])[0], "died", _KILLED)
+        return None
+
+    def _delay(self) -> Verdict | None:
+        left = self._pulse.left_s()
+        if left is None or left > _SILENCE_S:
+            self._earlier = None
+            return None
+        if self._earlier is None:
+            self._earlier = (time.monotonic(), self._beats(range(len(self._cards))))
+        return self._judged(self._earlier[1]) if left <= 0 else None
+
+    def _judged(self, earlier: list[_Beat]) -> Verdict:
+        beats = self._beats(range(len(self._cards)))
+        fewest = min(beat.count for beat in beats)
+        for card, old, new in zip(self._cards, earlier, beats, strict=True):
+            if old.number == new.number:
+                stopped = card.host == self._own.host and _state(card.pid) == _STOPPED
+                why = "its process is stopped" if stopped else "its machine or its interpreter is held"
+                return _verdict(card, new, _LATE, why)
+        for card, beat in zip(self._cards, beats, strict=True):
+            if beat.count == fewest < self._pulse.count:
+                return _verdict(card, beat, _LATE, f"what it does stands in its log, rank-{card.rank}.log")
+        step = self._pulse.step
+        return Verdict(None, step, f"all ranks wait for each other after step {step}; look at the network and the GPUs")
+
+    def _without_store(self) -> None:
+        """The store does not answer. Rank 0 serves it, where no launcher does."""
+        left, first, beat = self._pulse.left_s(), self._cards[0], _Beat(0, 0, self._pulse.step)
+        if self._own.rank == 0:
+            return
+        if (left is not None or self._suspects) and first.host == self._own.host and _state(first.pid) == _GONE:
+            self._end(_verdict(first, beat, "died", _KILLED), found=True)
+        if left is not None and left <= 0:
+            self._end(_verdict(first, beat, _LATE, "it does not answer"), found=True)
+
+    def _beats(self, ranks: Sequence[int]) -> list[_Beat]:
+        keys = [f"beat/{rank}" for rank in ranks]
+        return [
+            _Beat(**json.loads(self._store.get(key))) if self._store.check([key]) else _Beat(0, 0, None) for key in keys
+        ]
+
+    def _end(self, verdict: Verdict, *, found: bool) -> None:
+        """Tell, and end this process and, where it cannot do so itself, the one at fault."""
+        try:
+            if self.listener is not None:
+                self.listener(verdict, found)
+            if found:
+                print(f"ebomlc: {verdict.reason}", file=sys.stderr, flush=True)
+        finally:
+            if verdict.rank is not None and verdict.rank != self._own.rank:
+                card = self._cards[verdict.rank]
+                if card.host == self._own.host and _state(card.pid) == _STOPPED:
+                    with contextlib.suppress(OSError):
+                        os.kill(card.pid, signal.SIGKILL)
+            for child in multiprocessing.active_children():
+                child.kill()
+            os._exit(1)
+
+
+def _verdict(card: Card, beat: _Beat, what: str, why: str) -> Verdict:
+    where = "as it starts" if beat.step is None else f"after step {beat.step}"
+    return Verdict(card.rank, beat.step, f"rank {card.rank} on {card.host} (process {card.pid}) {what} {where}: {why}")
+
+
+def _state(pid: int) -> str:
+    """A process of this machine by the system's letter; ``gone`` for one that has ended."""
+    try:
+        letter = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return _GONE
+    return _GONE if letter in "ZX" else letter

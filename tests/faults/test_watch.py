@@ -1,0 +1,176 @@
+"""A rank that dies, stops or sleeps: the right one is named, in time, with the stacks of the others, and all end."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+
+from ebomlc_dist.config import RunConfig
+from ebomlc_dist.distributed.pulse import Pulse
+from ebomlc_dist.engine.trainer import Trainer
+from ebomlc_dist.files.run_folder import RunFolder, read_status
+from tests.faults.campaign import small_config, train_as_rank
+from tests.faults.zygote import Zygote
+from tests.support.commands import is_training, wait_for
+
+LIMIT_S = 2.0
+DEATH_S = 2.0
+END_S = 6.0
+
+
+def long_config(**data: Any) -> RunConfig:
+    config = small_config(epochs=100_000)
+    train = config.train.model_copy(update={"step_timeout_s": LIMIT_S, "start_timeout_s": 30.0, "log_interval": 50})
+    return config.model_copy(update={"train": train, "data": config.data.model_copy(update=data)})
+
+
+def train_or_sleep(folder: Path, rank: int, port: int, config: RunConfig, sleeps: bool) -> None:
+    """One of two ranks, which meet in a store that a launcher serves. One that ``sleeps`` does so in its tenth step."""
+    original = Trainer._step
+
+    def step(self: Trainer, number: int) -> None:
+        if sleeps and number == 10:
+            RunFolder(folder).root.joinpath("asleep").touch()
+            time.sleep(1000)
+        original(self, number)
+
+    Trainer._step = step  # type: ignore[method-assign]
+    # A fork of a helper that may have no children; a rank reads with some.
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+    train_as_rank(config, folder, rank, 2, port)
+
+
+class Pair:
+    """Two ranks in training."""
+
+    def __init__(self, zygote: Zygote, folder: Path, config: RunConfig, sleeper: int | None = None) -> None:
+        self.zygote, self.folder = zygote, folder
+        self.store = dist.TCPStore(
+            "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=30)
+        )
+        self.pids = [
+            zygote.start(train_or_sleep, folder, rank, self.store.port, config, rank == sleeper) for rank in (0, 1)
+        ]
+
+    def alive(self) -> list[int]:
+        return [pid for pid in self.pids if self.zygote.code(pid) is None]
+
+    def kill(self) -> None:
+        for pid in self.alive():
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def pairs() -> Iterator[list[Pair]]:
+    started: list[Pair] = []
+    yield started
+    for pair in started:
+        pair.kill()
+
+
+def ended(pair: Pair, rank: int, seconds: float) -> str:
+    """Wait for the end of both; the reason, which must name ``rank``."""
+    folder = pair.folder
+    wait_for("a verdict", lambda: read_status(folder).state == "failed", seconds)
+    wait_for("the end of all", lambda: not pair.alive(), END_S)
+    status = read_status(folder)
+    assert (status.rank, status.code) == (rank, 1), status
+    assert status.reason
+    assert status.reason.startswith(f"rank {rank} on ")
+    return status.reason
+
+
+def assert_stacks(folder: Path, rank: int, text: str) -> None:
+    log = RunFolder(folder).log(rank).read_text()
+    assert "the stacks of this rank" in log
+    assert text in log.partition("the stacks of this rank")[2]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_rank_is_named(rank: int, zygote: Zygote, tmp_path: Path, pairs: list[Pair]) -> None:
+    pairs.append(pair := Pair(zygote, tmp_path, long_config()))
+    wait_for("the first step", lambda: is_training(tmp_path))
+    os.kill(pair.pids[rank], signal.SIGKILL)
+    assert " died " in ended(pair, rank, DEATH_S)
+    assert_stacks(tmp_path, 1 - rank, "train")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_stopped_rank_is_named_and_ended(rank: int, zygote: Zygote, tmp_path: Path, pairs: list[Pair]) -> None:
+    pairs.append(pair := Pair(zygote, tmp_path, long_config()))
+    wait_for("the first step", lambda: is_training(tmp_path))
+    os.kill(pair.pids[rank], signal.SIGSTOP)
+    assert "its process is stopped" in ended(pair, rank, LIMIT_S + 1.0)
+    assert_stacks(tmp_path, 1 - rank, "wait")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_sleeping_rank_is_named_with_what_it_does(
+    rank: int, zygote: Zygote, tmp_path: Path, pairs: list[Pair]
+) -> None:
+    pairs.append(pair := Pair(zygote, tmp_path, long_config(), sleeper=rank))
+    wait_for("the sleep", (tmp_path / "asleep").exists)
+    assert f"stands in its log, rank-{rank}.log" in ended(pair, rank, LIMIT_S + 1.0)
+    assert_stacks(tmp_path, rank, "test_watch.py")
+    assert_stacks(tmp_path, 1 - rank, "wait")
+
+
+def test_a_stopped_data_worker_is_its_ranks_delay(zygote: Zygote, tmp_path: Path, pairs: list[Pair]) -> None:
+    pairs.append(pair := Pair(zygote, tmp_path, long_config(loader="dataloader", num_workers=1)))
+    wait_for("the first step", lambda: is_training(tmp_path))
+    (worker,) = Path(f"/proc/{pair.pids[1]}/task/{pair.pids[1]}/children").read_text().split()
+    os.kill(int(worker), signal.SIGSTOP)
+    assert "stands in its log, rank-1.log" in ended(pair, 1, LIMIT_S + 2.0)
+    assert_stacks(tmp_path, 1, "read")
+    wait_for("the end of the worker", lambda: not Path(f"/proc/{worker}/cmdline").exists(), END_S)
+
+
+def test_a_busy_rank_is_no_late_one(zygote: Zygote, tmp_path: Path, pairs: list[Pair]) -> None:
+    """Negative control: stopped for less than the limit, again and again."""
+    pairs.append(pair := Pair(zygote, tmp_path, long_config()))
+    wait_for("the first step", lambda: is_training(tmp_path))
+    for rank in (0, 1, 0):
+        os.kill(pair.pids[rank], signal.SIGSTOP)
+        time.sleep(LIMIT_S / 2)
+        os.kill(pair.pids[rank], signal.SIGCONT)
+        time.sleep(0.3)
+    assert len(pair.alive()) == 2
+    assert read_status(tmp_path).state == "running"
+
+
+def test_the_pulse_counts_places_and_time() -> None:
+    pulse = Pulse()
+    assert pulse.left_s() is None
+    with pulse.waiting(5.0):
+        left = pulse.left_s()
+        assert left is not None
+        assert 4.0 < left <= 5.0
+        assert pulse.count == 1
+    assert (pulse.left_s(), pulse.count) == (None, 2)
+
+
+@pytest.mark.slow
+def test_two_hundred_faults(zygote: Zygote, tmp_path: Path, pairs: list[Pair]) -> None:
+    """At random moments: the right rank in all of them, no process left."""
+    random = Random(int(os.environ.get("EBOMLC_TEST_SEED", "20")))
+    slowest = {signal.SIGKILL: 0.0, signal.SIGSTOP: 0.0}
+    for trial in range(200):
+        folder, rank = tmp_path / str(trial), random.randrange(2)
+        number = random.choice(list(slowest))
+        pairs.append(pair := Pair(zygote, folder, long_config()))
+        wait_for("the first step", lambda folder=folder: is_training(folder))  # type: ignore[misc]
+        time.sleep(random.uniform(0.0, 0.5))
+        os.kill(pair.pids[rank], number)
+        began = time.monotonic()
+        ended(pair, rank, DEATH_S if number == signal.SIGKILL else LIMIT_S + 1.0)
+        slowest[number] = max(slowest[number], time.monotonic() - began)
+    print(f"slowest end: {slowest}")
