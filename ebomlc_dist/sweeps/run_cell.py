@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ebomlc_dist.audit.trusted import FOLDER, chooser
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.packed import Begin, Ended, train_packed
 from ebomlc_dist.engine.run import steps_of, train
@@ -26,7 +27,9 @@ def run_cell(cell: Cell, folder: Path, device: str) -> tuple[dict[str, Any], dic
         InputError, TrainingFault, Stopped: as `engine.run.train` does.
     """
     with _runtime(cell, device) as runtime:
-        return train(cell.config, folder, resume=True, quiet=True, runtime=runtime), _environment(folder)
+        data = chooser(cell.config, folder / FOLDER, runtime, quiet=True)
+        summary = train(cell.config, folder, resume=True, quiet=True, dataset=data, runtime=runtime)
+        return summary, _environment(folder)
 
 
 def one_by_one(run: RunCell, cells: Sequence[tuple[Cell, Path]], told: Callable[[Cell, Outcome], None]) -> None:

@@ -19,6 +19,8 @@ from ebomlc_dist.engine.run import Stopped, train
 from ebomlc_dist.engine.trained import stored_config
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.sweeps.cells import Cell
+from ebomlc_dist.sweeps.run_cell import run_cell
 from tests.audit.support import flip, uniform
 from tests.support.runs import alone, tiny_config
 
@@ -130,6 +132,13 @@ def test_other_labels_images_or_seeds_make_another_choice_beside_it(run: RunFold
 def test_what_only_stands_in_for_a_choice_is_not_trained_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="have not been chosen"):
         train(digits(), tmp_path / "run", quiet=True, runtime=alone())
+
+
+def test_a_cell_of_a_sweep_chooses_too(tmp_path: Path) -> None:
+    config = digits(epochs=1, global_noisy_batch_size=500)
+    summary, _ = run_cell(Cell("key", "cell", config, {}), tmp_path / "run", "cpu")
+    assert summary["split_kind"] == "from_noisy"
+    assert summary["trusted_purity"]["value"] is not None
 
 
 def test_a_stopped_choice_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
