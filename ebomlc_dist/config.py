@@ -22,7 +22,7 @@ class DataConfig(Section):
 
     dataset: str = "digits"
     data_dir: Path = Path("data")
-    download: bool = True
+    download: bool = Field(True, description="fetch a data set that is not in data_dir")
     image_size: int | None = Field(None, ge=4, description="side in pixels; images of a folder are resized to it")
     noisy_csv: Path | None = Field(None, description="`path,label` of the noisy images (dataset folder)")
     clean_csv: Path | None = Field(None, description="`path,label` of the trusted images (dataset folder)")
@@ -30,9 +30,13 @@ class DataConfig(Section):
     clean_size: int = Field(1000, ge=1, description="trusted images, stratified")
     clean_from_noisy: bool = Field(False, description="choose the trusted images from the noisy ones, by cross-fitting")
     split: Path | None = Field(None, description="split.json of an earlier run, used instead of a new split")
-    split_kind: Literal["disjoint", "leaky"] = "disjoint"
+    split_kind: Literal["disjoint", "leaky"] = Field(
+        "disjoint", description="leaky: trusted images stay in the noisy set too, as in the released code"
+    )
     noisy_size: int | None = Field(None, ge=1, description="use only so many noisy images, stratified")
-    augment: Literal["pad-crop-flip", "pad-crop", "resized-crop-flip", "none"] = "pad-crop-flip"
+    augment: Literal["pad-crop-flip", "pad-crop", "resized-crop-flip", "none"] = Field(
+        "pad-crop-flip", description="random changes of training images; resized-crop-flip for large ones"
+    )
     pad: int = Field(4, ge=0, description="pixels of zero padding before the random crop")
     max_side: int = Field(384, ge=4, description="longer side that images of a folder keep under resized-crop-flip")
     loader: Literal["auto", "resident", "ffcv", "dataloader"] = "auto"
@@ -47,7 +51,9 @@ class NoiseConfig(Section):
 
     kind: Literal["none", "uniform", "flip", "matrix", "human"] = "none"
     rate: Share = 0.0
-    uniform_over: Literal["other", "any"] = "other"
+    uniform_over: Literal["other", "any"] = Field(
+        "other", description="uniform noise draws another class, or any class, the true one included"
+    )
     matrix: Path | None = Field(None, description="CSV of K rows of K numbers, row = true class, column = noisy class")
     human_file: Path | None = Field(None, description="CIFAR-N labels: the official .npz/.csv or a CSV with a header")
     human_column: str | None = Field(None, description="column of human_file, such as worse_label")
@@ -63,10 +69,10 @@ class ModelConfig(Section):
 class MetaModelConfig(Section):
     """The meta model (label corrector) of equations.md."""
 
-    embedding_dim: int = Field(128, ge=1)
-    hidden_dim: int = Field(128, ge=1)
-    dropout: Share = 0.0
-    batch_norm: bool = False
+    embedding_dim: int = Field(128, ge=1, description="width of the embedding of a noisy label")
+    hidden_dim: int = Field(128, ge=1, description="width of the hidden layers")
+    dropout: Share = Field(0.0, description="share of hidden units left out in training")
+    batch_norm: bool = Field(False, description="normalise the hidden layers over the batch")
 
 
 class OptimConfig(Section):
@@ -75,21 +81,21 @@ class OptimConfig(Section):
     A method may have defaults of its own (`MethodConfig.optim_defaults`) for what is not set.
     """
 
-    main_optimizer: Literal["sgd", "adam"] = "sgd"
-    main_lr: Positive = 0.1
-    momentum: Share = 0.9
-    weight_decay: float = Field(5e-4, ge=0.0)
-    nesterov: bool = False
+    main_optimizer: Literal["sgd", "adam"] = Field("sgd", description="of the main model")
+    main_lr: Positive = Field(0.1, description="learning rate of the main model, η")
+    momentum: Share = Field(0.9, description="of the main model's SGD")
+    weight_decay: float = Field(5e-4, ge=0.0, description="of the main model")
+    nesterov: bool = Field(False, description="Nesterov's form of momentum")
     late_beta1: Share | None = Field(None, description="μ₁ of a main Adam after the first milestone")
-    meta_lr: Positive = 3e-4
-    meta_weight_decay: float = Field(0.0, ge=0.0)
-    meta_amsgrad: bool = False
+    meta_lr: Positive = Field(3e-4, description="learning rate of the meta model's Adam")
+    meta_weight_decay: float = Field(0.0, ge=0.0, description="of the meta model")
+    meta_amsgrad: bool = Field(False, description="AMSGrad for the meta model")
     schedule: Literal["step", "cosine", "linear"] = Field(
         "step", description="×decay at milestones; to zero along a cosine; to zero in a line from the first milestone"
     )
-    milestones: tuple[Share, ...] = (80 / 120, 100 / 120)
-    decay: Positive = 0.1
-    meta_schedule: Literal["constant", "main"] = "constant"
+    milestones: tuple[Share, ...] = Field((80 / 120, 100 / 120), description="in shares of the run")
+    decay: Positive = Field(0.1, description="factor of the learning rate at a milestone")
+    meta_schedule: Literal["constant", "main"] = Field("constant", description="main: the main model's schedule")
 
 
 class TrainConfig(Section):
@@ -105,11 +111,11 @@ class TrainConfig(Section):
     log_interval: int = Field(50, ge=1, description="steps between metric lines")
     checkpoint_steps: int | None = Field(None, ge=1, description="save every so many steps too, not only each epoch")
     epoch_scores: bool = Field(False, description="keep every epoch's label scores, for an audit that averages them")
-    trackers: tuple[str, ...] = ("tensorboard",)
+    trackers: tuple[str, ...] = Field(("tensorboard",), description="Accelerate's trackers, by name")
     rendezvous_timeout_s: Positive = Field(60.0, description="for all processes to come")
-    start_timeout_s: Positive = 600.0
-    step_timeout_s: Positive = 60.0
-    max_skipped_in_a_row: int = Field(10, ge=1)
+    start_timeout_s: Positive = Field(600.0, description="seconds for which ranks wait for each other's preparations")
+    step_timeout_s: Positive = Field(60.0, description="seconds after which a rank that does not go on is named")
+    max_skipped_in_a_row: int = Field(10, ge=1, description="steps without finite values that end a run")
 
 
 class SeedConfig(Section):
@@ -121,7 +127,7 @@ class SeedConfig(Section):
     order: int | None = Field(None, ge=0)
     augmentation: int | None = Field(None, ge=0)
     initialisation: int | None = Field(None, ge=0)
-    draws: int | None = Field(None, ge=0)
+    draws: int | None = Field(None, ge=0, description="of what methods draw in a step")
 
 
 def _method(value: Any) -> Any:

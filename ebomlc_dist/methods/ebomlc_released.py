@@ -34,8 +34,10 @@ class EbomlcReleasedConfig(MixtureConfig):
     best epoch's score) belong to the recipe."""
 
     name: Literal["ebomlc-released"] = "ebomlc-released"
-    lower_objective: Literal["noisy", "with_clean"] = "with_clean"
-    mixture_kind: MixtureKind = "released"
+    lower_objective: Literal["noisy", "with_clean"] = Field(
+        "with_clean", description="G on noisy samples, or on these and half of the clean batch"
+    )
+    mixture_kind: MixtureKind = Field("released", description="what ρ mixes")
     gap_as_step: bool = Field(False, description="line 5; the released code does it except on CIFAR-10")
 
 

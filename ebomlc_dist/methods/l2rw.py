@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ebomlc_dist.methods.contract import (
@@ -38,7 +39,7 @@ class L2rwConfig(MethodConfig):
 
     own_frame: ClassVar[Mapping[str, Any]] = {"optim.weight_decay": 2e-4}
     name: Literal["l2rw"] = "l2rw"
-    hypergradient: HypergradientMode = "forward_mode"
+    hypergradient: HypergradientMode = Field("forward_mode", description="how it is computed; see the profile")
 
 
 class L2rw(Method):

@@ -28,7 +28,7 @@ from ebomlc_dist.numerics.sgd import SgdRule
 class LookAheadConfig(MethodConfig):
     """What every method with a hypergradient chooses; the default is the fastest exact one."""
 
-    hypergradient: HypergradientMode = "forward_mode"
+    hypergradient: HypergradientMode = Field("forward_mode", description="how it is computed; see the profile")
     look_ahead: Literal["plain", "sgd"] = Field("plain", description="w': a plain gradient step, or SGD's own rule")
 
 

@@ -1,0 +1,93 @@
+"""``python -m tools.options``: writes ``docs/options.md``: every key of a run, its values, default and meaning."""
+
+import sys
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from ebomlc_dist.cli.flags import FLAGS, Flag
+from ebomlc_dist.config import RunConfig, Section
+from ebomlc_dist.files.durable import write_bytes
+from ebomlc_dist.methods import METHODS, method_class
+from ebomlc_dist.recipes.settings import keys_of
+
+PAGE = Path(__file__).parents[1] / "docs" / "options.md"
+HEAD = """# Every option
+
+Keys of a run, as `ebomlc show-config` prints them. Each is set by `--set KEY=VALUE`, in a file for `--config`, or by
+its flag where it has one; a recipe sets some of them. This page is made by `python -m tools.options` from the
+configuration itself.
+"""
+
+
+def page() -> str:
+    """The page, in Markdown."""
+    parts = [HEAD]
+    flags = {flag.key: flag for flag in FLAGS}
+    known = keys_of("ebomlc")
+    for name, field in RunConfig.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            rows = {key: found for key, found in known.items() if key.startswith(f"{name}.")}
+            parts.append(_section(f"`{name}`", _first_line(field.annotation), rows, flags))
+    for method in METHODS:
+        rows = {key: field for key, field in keys_of(method).items() if key.startswith("method.")}
+        config = method_class(method).Config
+        own = ", ".join(f"`optim.{key}` = {_shown(value)}" for key, value in config.optim_defaults.items())
+        text = " ".join(filter(None, [_first_line(config), f"Defaults of its own: {own}." if own else ""]))
+        parts.append(_section(f"`--method {method}`", text, rows, {}))
+    return "\n".join(parts)
+
+
+def _section(title: str, text: str, rows: dict[str, FieldInfo], flags: dict[str, Flag]) -> str:
+    lines = [f"## {title}", "", text, ""]
+    if rows:
+        lines += ["| key | values | default | flag | |", "|---|---|---|---|---|"]
+        lines += [_row(key, field, flags.get(key)) for key, field in rows.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(key: str, field: FieldInfo, flag: Flag | None) -> str:
+    default = field.get_default(call_default_factory=True)
+    names = "" if flag is None else ", ".join(f"`{name}`" for name in flag.names)
+    meaning = field.description or ("" if flag is None else flag.help)
+    shown = "" if default is PydanticUndefined else _shown(default)
+    cells = (f"`{key}`", _values(field.annotation), shown, names, meaning.replace("<", "&lt;"))
+    return f"| {' | '.join(cells)} |".replace("  ", " ")
+
+
+def _values(kind: Any) -> str:
+    """What a key takes, in words."""
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(kind))
+    if get_origin(kind) in (Union, UnionType):
+        inner = [_values(part) for part in get_args(kind) if part is not NoneType]
+        return " or ".join([*inner, *(["none"] if NoneType in get_args(kind) else [])])
+    if get_origin(kind) is tuple:
+        return "list"
+    if hasattr(kind, "__metadata__"):
+        return _values(kind.__origin__)
+    names = {bool: "true, false", int: "whole number", float: "number", str: "text", Path: "path"}
+    return names.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(_shown(part) for part in value)}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)
+
+
+def _first_line(of: type) -> str:
+    return (of.__doc__ or "").strip().splitlines()[0]
+
+
+if __name__ == "__main__":
+    write_bytes(PAGE, page().encode())
+    sys.exit(0)
