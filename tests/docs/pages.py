@@ -39,5 +39,5 @@ def _split(words: list[str]) -> Iterator[list[str]]:
         if word not in _ENDS:
             found.append(word)
         elif found:
-            yield [Path(found[0]).name, *found[1:]]
+            yield [Path(found[0]).name or found[0], *found[1:]]
             found = []

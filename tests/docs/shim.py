@@ -11,7 +11,10 @@ from tests.docs.pages import ROOT
 
 SMALL_RUN = ["--model", "resnet8", "--epochs", "2", "--device", "cpu"]
 SMALL_SWEEP = ["--method", "ce", "--seeds", "0"]
-SMALL_PROFILE = ["--model", "resnet8", "--rounds", "3", "--set", "train.global_noisy_batch_size=4"]
+SMALL_TOOLS = {
+    "tools.profile": ["--model", "resnet8", "--rounds", "3", "--set", "train.global_noisy_batch_size=4"],
+    "tools.example_folder": ["--images", "300", "--trusted", "60", "--test", "50"],
+}
 
 
 def shortened(arguments: list[str]) -> list[str]:
@@ -37,7 +40,7 @@ def main(program: str, arguments: list[str]) -> None:
     if program == "ebomlc":
         words = ["-m", "ebomlc_dist.cli", *shortened(arguments)]
     elif program == "python" and arguments[:1] == ["-m"] and arguments[1].startswith("tools."):
-        words = [*arguments, *(SMALL_PROFILE if arguments[1] == "tools.profile" else [])]
+        words = [*arguments, *SMALL_TOOLS.get(arguments[1], [])]
     else:
         return
     os.environ["PYTHONPATH"] = str(ROOT)

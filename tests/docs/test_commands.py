@@ -14,7 +14,20 @@ from tests.data.support import write_lines, write_tree
 from tests.docs.pages import PAGES, ROOT, blocks, commands
 
 TYPED = [pytest.param(words, id=f"{page.name}: {' '.join(words)}") for page in PAGES for words in commands(page)]
-PROGRAMS = ("ebomlc", "accelerate", "python", "python3", "pip", "tensorboard", "sbatch", "squeue", "cat", "test", "cd")
+PROGRAMS = (
+    "ebomlc",
+    "accelerate",
+    "python",
+    "python3",
+    "pip",
+    "tensorboard",
+    "sbatch",
+    "squeue",
+    "cat",
+    "test",
+    "cd",
+    ".",
+)
 
 
 def objection(application: typer.Typer, arguments: list[str]) -> str:
@@ -41,7 +54,7 @@ def test_understood(words: list[str]) -> None:
         arguments = ["train", *arguments[script + 1 :]]
     if program in ("ebomlc", "accelerate"):
         assert objection(app, in_full(arguments)) == ""
-    elif program == "python" and arguments[1].startswith("tools."):
+    elif program == "python" and arguments[:1] == ["-m"] and arguments[1].startswith("tools."):
         tool = ROOT / arguments[1].replace(".", "/")
         assert (tool / "__main__.py").is_file() or tool.with_suffix(".py").is_file()
 
@@ -68,6 +81,7 @@ def place(tmp_path: Path) -> Path:
         shim.chmod(0o755)
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(bin_dir)
+    (bin_dir / "activate").touch()
     return tmp_path
 
 
