@@ -3,8 +3,7 @@
 import os
 import shlex
 import sys
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ import typer
 from ebomlc_dist.cli.audit import print_audit
 from ebomlc_dist.cli.flags import describes_runs
 from ebomlc_dist.cli.output import print_json, print_results, print_table
+from ebomlc_dist.cli.start import Start, record_refusal
 from ebomlc_dist.errors import InputError, TrainingFault
 
 if TYPE_CHECKING:
@@ -23,58 +23,6 @@ if TYPE_CHECKING:
 
 _OUTPUT = "Where the run goes; of several runs, each has a folder in it. Default: runs/<time>-<recipe>-seed<N>."
 _PACKED = "Train all runs at once in this process, a step of each in turn."
-
-
-@dataclass(frozen=True)
-class _Start:
-    """What is to be trained, and where to."""
-
-    runs: "tuple[Resolved, ...]"
-    output_dir: Path | None
-    resume: bool
-    device: str
-    audit: bool
-    packed: bool = False
-
-    def default_output(self) -> Path:
-        """A folder named by time, recipe and seed."""
-        config = self.runs[0].config
-        return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{_plain(config.recipe)}-seed{config.seeds.seed}"
-
-    def folders(self, output: Path) -> list[Path]:
-        """One run trains into the output folder itself, several into a folder each, named by what sets them apart."""
-        if len(self.runs) == 1:
-            return [output]
-        configs = [run.config for run in self.runs]
-        parts = {
-            "recipe": [_plain(config.recipe) for config in configs],
-            "method": [config.method.name for config in configs],
-            "variant": [run.variant for run in self.runs],
-            "seed": [f"seed{config.seeds.seed}" for config in configs],
-        }
-        differing = [names for names in parts.values() if len(set(names)) > 1]
-        return [output / "-".join(filter(None, words)) for words in zip(*differing, strict=True)]
-
-    def claimable_output(self) -> Path:
-        """The output folder. Raises `InputError` where one run's folder cannot be had, before the first is trained."""
-        from ebomlc_dist.files.run_folder import RunFolder, claim
-
-        output = self.output_dir or self.default_output()
-        folders = self.folders(output)
-        for folder in {output, *folders}:
-            _forget_refusal(folder)
-        if len(folders) > 1 and not self.resume and any(RunFolder(folder).config.exists() for folder in folders):
-            again = f"`--resume auto -o {shlex.quote(str(output))}`"
-            raise InputError(
-                f"{output} already holds runs; continue them with {again}, or choose another folder with -o"
-            )
-        for run, folder in zip(self.runs, folders, strict=True):
-            claim(folder, run.config.recipe, resume=self.resume).release()
-        return output
-
-
-def _plain(name: str) -> str:
-    return "".join(c if (c.isascii() and c.isalnum()) or c in "._-" else "-" for c in name)
 
 
 @describes_runs
@@ -132,7 +80,7 @@ def train(
         processes = Processes(total, num_machines, machine_rank, main_process_ip, main_process_port)
         if num_processes is not None or num_machines > 1:
             _check_processes(processes, num_processes, device, output_dir)
-        start = _Start(resolve(request), output_dir, bool(resume), device, audit, packed)
+        start = Start(resolve(request), output_dir, bool(resume), device, audit, packed)
         if packed and (processes.total > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1):
             raise InputError("--packed trains all runs in one process; leave --num-processes and the launcher out")
         if processes.total > 1 and not under_launcher():
@@ -140,7 +88,7 @@ def train(
             return _train_in_several(start, processes, arguments, restart=restart, dry_run=dry_run)
         return _describe(start) if dry_run else _train_here(start, quiet=quiet, as_json=json)
     except InputError as error:
-        _record_refusal(output_dir, str(error))
+        record_refusal(output_dir, str(error))
         raise
 
 
@@ -160,7 +108,7 @@ def _check_processes(processes: "Processes", asked: int | None, device: str, out
 
 
 def _train_in_several(
-    start: _Start, processes: "Processes", arguments: list[str], *, restart: bool, dry_run: bool
+    start: Start, processes: "Processes", arguments: list[str], *, restart: bool, dry_run: bool
 ) -> int:
     """Validate here, where one line and exit code 2 still reach the person; then start the launcher."""
     from ebomlc_dist.cli.processes import launch
@@ -186,7 +134,7 @@ def _train_in_several(
     return start_until_it_ends(begin, folders) if restart and not dry_run else begin()
 
 
-def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
+def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
     """Train in this process, which may be one of several that a launcher started."""
     from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
     from ebomlc_dist.audit.trusted import chooser
@@ -229,7 +177,7 @@ def _train_here(start: _Start, *, quiet: bool, as_json: bool) -> int:
         runtime.close()
 
 
-def _train_side_by_side(start: _Start, output: Path, runtime: "Runtime", *, quiet: bool, as_json: bool) -> int:
+def _train_side_by_side(start: Start, output: Path, runtime: "Runtime", *, quiet: bool, as_json: bool) -> int:
     """Train all runs at once. Returns the exit code of the first that did not end well."""
     from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
     from ebomlc_dist.audit.trusted import chooser
@@ -272,7 +220,7 @@ def _train_side_by_side(start: _Start, output: Path, runtime: "Runtime", *, quie
     return errors[0].code if errors and isinstance(errors[0], Stopped) else 0
 
 
-def _describe(start: _Start) -> int:
+def _describe(start: Start) -> int:
     """Say what would happen, run by run, and write nothing. What training would refuse is refused."""
     from ebomlc_dist.distributed.runtime import Runtime
     from ebomlc_dist.engine.plan import preview
@@ -312,32 +260,3 @@ def _report(
     for found in audits:
         print()
         print_audit(found, hints=not quiet)
-
-
-def _record_refusal(output_dir: Path | None, line: str) -> None:
-    """Under a launcher, which loses the exit code, leave it in ``status.json``, where no run lies there already."""
-    from ebomlc_dist.distributed.launcher import launched_rank, under_launcher
-    from ebomlc_dist.files.durable import make_folder
-    from ebomlc_dist.files.run_folder import RunFolder, write_status
-
-    if output_dir is None or not under_launcher() or launched_rank() != 0:
-        return
-    folder = RunFolder(output_dir)
-    if not (folder.config.exists() or folder.status.exists() or folder.lock.exists()):
-        make_folder(output_dir)
-        write_status(output_dir, state="failed", reason=line, code=2)
-
-
-def _forget_refusal(folder: Path) -> None:
-    """Remove what a refused start left behind: it is no run that stands in the way, or that could be continued."""
-    from ebomlc_dist.files.durable import remove_tree
-    from ebomlc_dist.files.run_folder import RunFolder, read_status
-
-    paths = RunFolder(folder)
-    if not paths.status.exists() or paths.config.exists() or paths.checkpoints.exists():
-        return
-    status = read_status(folder)
-    if status.state == "failed" and status.code == 2:
-        paths.status.unlink()
-        if paths.logs.is_dir():
-            remove_tree(paths.logs)
