@@ -1,4 +1,4 @@
-"""The checkers a contributor runs, as tests: lint, format, types, direction of imports."""
+"""The checkers a contributor runs, as tests: lint, format, types, direction of imports, the image."""
 
 import ast
 import subprocess
@@ -13,6 +13,7 @@ CHECKS = {
     "format": [sys.executable, "-m", "ruff", "format", "--check", "."],
     "types": [sys.executable, "-m", "mypy"],
     "imports": [str(Path(sys.executable).with_name("lint-imports"))],
+    "image": [str(Path(sys.executable).with_name("hadolint")), "Dockerfile"],
 }
 
 
