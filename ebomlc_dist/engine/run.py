@@ -176,6 +176,8 @@ def _train(
             if checkpoint is not None:
                 trainer.resume(checkpoint)
             if not (yield from trainer.steps(requests)):
+                if runtime.under_launcher:
+                    signals.ignore_later_ones()
                 raise Stopped(paths.root, trainer.progress.step, requests.reason or "another rank was asked")
         finally:
             training.loader.close()
@@ -232,7 +234,7 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
     def note(state: Any, reason: str, code: int, step: int | None = None, rank: int | None = runtime.rank) -> None:
         log.info("%s: %s", state, reason)
         try:
-            if state == "failed" and paths.status.exists() and read_status(paths.root).state in ("failed", "finished"):
+            if state == "failed" and paths.status.exists() and read_status(paths.root).state != "running":
                 return
             write_status(paths.root, state=state, reason=reason, code=code, rank=rank, step=step)
         except (OSError, InputError) as error:

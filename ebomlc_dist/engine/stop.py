@@ -45,6 +45,16 @@ class Signals:
         if self._outer is not None:
             self._outer.reason = self._outer.reason or self.reason
 
+    def ignore_later_ones(self) -> None:
+        """After the block too, a request to stop does nothing any more. A second Ctrl-C still interrupts.
+
+        For a process that ends because all ranks have agreed to: its launcher tells them one after another, and may
+        not have told this one yet.
+        """
+        for number in SIGNALS:
+            if number != signal.SIGINT:
+                self._previous[number] = signal.SIG_IGN
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.reason == "SIGINT":
             raise KeyboardInterrupt

@@ -1,0 +1,42 @@
+"""Signals of a process that trains: noted in a block, as before after it, and harmless once all ranks have agreed."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from ebomlc_dist.engine.stop import SIGNALS, Signals
+
+
+@pytest.fixture
+def own_handlers() -> Iterator[list[int]]:
+    """Handlers that note what arrives, put back at the end."""
+    arrived: list[int] = []
+    before = {number: signal.signal(number, lambda number, frame: arrived.append(number)) for number in SIGNALS}
+    yield arrived
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def test_noted_in_the_block_and_as_before_after_it(own_handlers: list[int]) -> None:
+    with Signals() as signals:
+        send(signal.SIGUSR2)
+    assert signals.reason == "SIGUSR2"
+    assert own_handlers == []
+    send(signal.SIGTERM)
+    assert own_handlers == [signal.SIGTERM]
+
+
+def test_a_late_request_does_not_end_a_rank_that_has_stopped(own_handlers: list[int]) -> None:
+    with Signals() as signals:
+        signals.ignore_later_ones()
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        send(number)
+    assert own_handlers == []
+    send(signal.SIGINT)
+    assert own_handlers == [signal.SIGINT]
