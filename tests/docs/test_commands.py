@@ -67,10 +67,13 @@ def test_what_is_not_understood_is_seen() -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Where a reader stands: images in ``DIR``, decisions about them, CIFAR in ``data`` where there is any."""
+    """Where a reader stands: images, decisions about them, and CIFAR in ``data`` where there is any."""
     write_tree(tmp_path / "DIR", per_class=20)
+    write_tree(tmp_path / "UNCHECKED", ["train"], per_class=120)
     paths = [path.relative_to(tmp_path / "DIR") for path in sorted((tmp_path / "DIR" / "train").rglob("*.png"))[::3]]
     write_lines(tmp_path / "decisions.csv", "path,label", *(f"{path},{path.parent.name}" for path in paths))
+    checked = (f"{path},{path.parent.name},{path.parent.name}" for path in paths)
+    write_lines(tmp_path / "checked.csv", "path,label,noisy_label", *checked)
     if (data := os.environ.get("EBOMLC_DATA_DIR")) is not None:
         (tmp_path / "data").symlink_to(data)
     bin_dir = tmp_path / "bin"
