@@ -1,6 +1,5 @@
 """``python -m tools.options``: writes ``docs/options.md``: every key of a run, its values, default and meaning."""
 
-import sys
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -90,4 +89,3 @@ def _first_line(of: type) -> str:
 
 if __name__ == "__main__":
     write_bytes(PAGE, page().encode())
-    sys.exit(0)

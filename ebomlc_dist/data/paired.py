@@ -1,8 +1,8 @@
 """The loader of a run: a noisy batch and, where the method asks, clean and selected ones beside it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Protocol, cast
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ebomlc_dist.config import DataConfig, SeedConfig, TrainConfig
 from ebomlc_dist.data.augment import Augmentation, AugmentStream
-from ebomlc_dist.data.backends import open_backend
+from ebomlc_dist.data.backends import Group, open_backend
 from ebomlc_dist.data.batches import BatchLoader
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.held_out import held_out
@@ -178,8 +178,26 @@ class _Selection:
         self._loader.close()
 
 
-class MakeStream(Protocol):
-    """Makes the loader of one stream, whatever holds the images."""
+@dataclass(frozen=True)
+class MakeStream:
+    """Makes the loaders of streams that are asked for the same steps, whatever holds the images.
+
+    Attributes:
+        pixels_of: see `Group`.
+        order, augmentation: seeds.
+        mean, std: (C,) float32, on ``device``.
+    """
+
+    dataset: NoisyDataset
+    data: DataConfig
+    pixels_of: Group
+    order: np.random.SeedSequence
+    augmentation: np.random.SeedSequence
+    mean: Tensor
+    std: Tensor
+    rank: int
+    world_size: int
+    device: torch.device
 
     def __call__(
         self,
@@ -192,7 +210,21 @@ class MakeStream(Protocol):
         part: tuple[int, int] | None = None,
         trusted_from: int | None = None,
         old_labels: Tensor | None = None,
-    ) -> StreamLoader: ...
+    ) -> StreamLoader:
+        stream = IndexStream(len(index), batch_size, child(self.order, *order_key))
+        share = Share(index, stream, rank=self.rank, world_size=self.world_size, part=part)
+        augment = _augmentation(self.dataset, self.data, child(self.augmentation, *augmentation_key))
+        return BatchLoader(
+            self.pixels_of(share),
+            labels,
+            share,
+            augment,
+            self.mean,
+            self.std,
+            device=self.device,
+            trusted_from=trusted_from,
+            old_labels=old_labels,
+        )
 
 
 def build_loader(
@@ -217,35 +249,9 @@ def build_loader(
     backend = open_backend(dataset, data, device)
 
     def group() -> MakeStream:
-        pixels_of = backend()
-
-        def make(
-            index: Tensor,
-            labels: Tensor,
-            batch_size: int,
-            order_key: tuple[int, ...],
-            augmentation_key: tuple[int, ...],
-            *,
-            part: tuple[int, int] | None = None,
-            trusted_from: int | None = None,
-            old_labels: Tensor | None = None,
-        ) -> StreamLoader:
-            stream = IndexStream(len(index), batch_size, child(order, *order_key))
-            share = Share(index, stream, rank=rank, world_size=world_size, part=part)
-            augment = _augmentation(dataset, data, child(augmentation, *augmentation_key))
-            return BatchLoader(
-                pixels_of(share),
-                labels,
-                share,
-                augment,
-                mean,
-                std,
-                device=device,
-                trusted_from=trusted_from,
-                old_labels=old_labels,
-            )
-
-        return make
+        return MakeStream(
+            dataset, data, backend(), order, augmentation, mean, std, rank=rank, world_size=world_size, device=device
+        )
 
     loader = PairedLoader(dataset, group, train, seeds, device)
     loader.serve(streams, {}, 0)

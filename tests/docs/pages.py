@@ -10,7 +10,6 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _FENCE = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEREDOC = re.compile(r"<<'(\w+)'\n.*?^\1$", re.MULTILINE | re.DOTALL)
 _ENDS = {"&&", "||", "|", ";", "&"}
-PROGRAMS = ("ebomlc", "accelerate", "python")
 
 
 def blocks(page: Path) -> list[str]:
