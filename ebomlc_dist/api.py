@@ -187,7 +187,7 @@ def fit(
     labels: ArrayLike | Tensor,
     trusted: ArrayLike | Tensor | None = None,
     *,
-    method: str = "ebomlc",
+    method: str = "ebomlc-s",
     test: tuple[ArrayLike | Tensor, ArrayLike | Tensor] | None = None,
     class_names: Sequence[str] | None = None,
     output_dir: Path | str | None = None,

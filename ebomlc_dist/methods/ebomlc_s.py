@@ -13,11 +13,11 @@ and everything else is `ebomlc`'s step, with δ = ξ = 1, since the corrected la
 - ``estimated``: y' ~ T[y_c, ·], T found before each epoch from the main model's predictions on the noisy set and on a
   held-out part of the trusted set, which is not trained on; blind in the first epoch;
 - ``known``: y' ~ T[y_c, ·], T given, for ablation;
-- ``auto``: ``observed`` where the old label of every trusted image is known, else ``estimated``.
+- ``auto``: ``counted`` where the old label of every trusted image is known, else ``estimated``.
 
-Draws depend on seed, step and place in the global batch. With ``settings`` ``follow``, ρ, δ and ξ follow from the
-corrector's reliability on the held-out part (`ebomlc_dist.numerics.trust`), from the second epoch on. Cost: 7 forward
-units, as `ebomlc`.
+Draws depend on seed, step and place in the global batch. With ``settings`` ``follow``, the default, ρ, δ and ξ follow
+from the corrector's reliability on the held-out part (`ebomlc_dist.numerics.trust`), from the second epoch on. Cost: 7
+forward units, as `ebomlc`.
 """
 
 import logging
@@ -62,7 +62,7 @@ class EbomlcSConfig(EbomlcConfig):
         None, description="T as rows, [[0.8, 0.2], [0.1, 0.9]], for noise_process known"
     )
     held_out: float = Field(0.2, gt=0.0, lt=1.0, description="share of the trusted images kept for measuring")
-    settings: Literal["fixed", "follow"] = Field("fixed", description="follow: by the corrector's measured reliability")
+    settings: Literal["fixed", "follow"] = Field("follow", description="follow: by the corrector's measured reliability")
     followed: tuple[Followed, ...] = Field(
         get_args(Followed), description="which settings follow; the others are fixed"
     )
@@ -150,7 +150,7 @@ class EbomlcS(Ebomlc):
         asked = self.config.noise_process
         known = 0 if task.old_labels is None else int(task.old_labels.sum())
         if asked == "auto":
-            return "observed" if known and known == task.num_clean else "estimated"
+            return "counted" if known and known == task.num_clean else "estimated"
         if asked in ("observed", "counted") and not known:
             raise InputError(
                 f"method.noise_process={asked} needs the labels that trusted images had in the noisy set, and none is "

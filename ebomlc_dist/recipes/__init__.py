@@ -70,7 +70,7 @@ RECIPES: dict[str, RecipeInfo] = {
     "digits": RecipeInfo(
         "digits:digits",
         "1,797 handwritten digits that come with scikit-learn, 40 % uniform noise: a minute on two cores",
-        ("ebomlc", "ce"),
+        ("ebomlc-s", "ebomlc", "ce"),
     ),
     **{
         f"{dataset}-{kind}{percent}": RecipeInfo(
@@ -123,7 +123,9 @@ RECIPES: dict[str, RecipeInfo] = {
         )
         for number, runs in FIGURE_RUNS.items()
     },
-    "folder": RecipeInfo("folder:folder", "your own images: DIR/train/<class>/*, or CSV files (--data-dir DIR)"),
+    "folder": RecipeInfo(
+        "folder:folder", "your own images: DIR/train/<class>/*, or CSV files (--data-dir DIR)", ("ebomlc-s",)
+    ),
 }
 
 
