@@ -25,6 +25,9 @@ TIME_LIMIT_S = 10.0
 # What a rank that lost its peer may take: the limit of a collective, and time for a busy machine.
 END_S = TIME_LIMIT_S + 20.0
 RUN_S = 120.0
+PHASES = frozenset({"start-up", "training", "saving"})
+# The share of kills that wait for a save: it lasts milliseconds, and a random moment may miss every one.
+AIMED_AT_SAVES = 0.25
 
 
 def small_config(epochs: int = 4) -> RunConfig:
@@ -117,13 +120,16 @@ class Campaign:
         return folder
 
     def _attempt(self, folder: Path) -> bool:
-        """One start, with one kill at a moment uniform over the whole run. False once the run has finished."""
+        """One start, killed once, at a moment uniform over the run or in a save. False once it has finished."""
         paths = RunFolder(folder)
         before = _traces(paths)
-        moment = self.random.uniform(0.0, self.duration)
+        aimed, moment = self.random.random() < AIMED_AT_SAVES, self.random.uniform(0.0, self.duration)
         victims = self.random.choice([[rank] for rank in range(self.world_size)] + [list(range(self.world_size))])
         pids = self._start(folder)
-        time.sleep(moment)
+        if aimed:
+            self._until_saving(paths, before, pids)
+        else:
+            time.sleep(moment)
         self._kill([pids[rank] for rank in victims], signal.SIGKILL)
         if _traces(paths).status == before.status:
             # Ranks that have not met yet know nothing of each other; there it is the launcher that ends the rest.
@@ -137,6 +143,13 @@ class Campaign:
         assert hit, f"not killed, and yet ended with {codes}, unfinished"
         self.kills[_phase(paths, before)] += 1
         return True
+
+    def _until_saving(self, paths: RunFolder, before: "_Traces", pids: list[int]) -> None:
+        """Wait until this attempt has a save under way, or has ended."""
+        end = time.monotonic() + RUN_S
+        while not _traces(paths).unfinished_saves - before.unfinished_saves and time.monotonic() < end:
+            if None not in [self.zygote.code(pid) for pid in pids]:
+                return
 
     def _kill(self, pids: list[int], number: signal.Signals) -> None:
         for pid in pids:
