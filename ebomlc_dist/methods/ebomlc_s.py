@@ -62,7 +62,9 @@ class EbomlcSConfig(EbomlcConfig):
         None, description="T as rows, [[0.8, 0.2], [0.1, 0.9]], for noise_process known"
     )
     held_out: float = Field(0.2, gt=0.0, lt=1.0, description="share of the trusted images kept for measuring")
-    settings: Literal["fixed", "follow"] = Field("follow", description="follow: by the corrector's measured reliability")
+    settings: Literal["fixed", "follow"] = Field(
+        "follow", description="follow: by the corrector's measured reliability"
+    )
     followed: tuple[Followed, ...] = Field(
         get_args(Followed), description="which settings follow; the others are fixed"
     )

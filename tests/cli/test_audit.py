@@ -78,10 +78,10 @@ def test_bad_input_is_one_line(words: tuple[str, ...], line: str, run: str, ebom
 def test_train_audits_every_run(asked: list, engine: FakeEngine, ebomlc: Callable[..., Ended], place: Path) -> None:
     ended = ebomlc("train", "digits", "--audit", "-o", "out")
     assert ended.code == 0
-    assert [folder for folder, _ in asked] == [Path("out/ebomlc"), Path("out/ce")]
+    assert [folder for folder, _ in asked] == [Path("out/ebomlc-s"), Path("out/ebomlc"), Path("out/ce")]
     assert all(call["config"].train.epoch_scores for call in engine.calls)
     assert all(call["sources"]["train.epoch_scores"] == "--audit" for call in engine.calls)
-    assert ended.out.count("estimated wrong") == 2
+    assert ended.out.count("estimated wrong") == 3
     summaries = json.loads(ebomlc("train", "digits", "--audit", "-o", "out2", "--json").out)
     assert [summary["audit"]["num_images"] for summary in summaries] == [7, 7]
     assert ebomlc("train", "digits", "-o", "out3").code == 0

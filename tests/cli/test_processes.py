@@ -52,7 +52,7 @@ def test_the_command_is_handed_on_with_the_folder(
     assert (processes.total, device) == (2, "cpu")
     assert arguments[:2] == ["train", "--output-dir"]
     assert arguments[3:] == ["digits", "--tiny", "--num-processes", "2", "--device", "cpu"]
-    assert folders == [Path(arguments[2]) / "ebomlc", Path(arguments[2]) / "ce"]
+    assert folders == [Path(arguments[2]) / name for name in ("ebomlc-s", "ebomlc", "ce")]
 
 
 def test_the_launcher_gets_a_cpu_and_signals_to_forward(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,13 @@ from ebomlc_dist.files.run_folder import RunFolder, read_status, write_status
 from ebomlc_dist.recipes.assemble import Request, resolve
 from tests.cli.conftest import Ended, FakeEngine
 
+METHODS = ["ebomlc-s", "ebomlc", "ce"]
+
 
 def test_several_methods_train_in_order_each_in_its_folder(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
     assert ebomlc("train", "digits", "--output", "out").code == 0
-    assert engine.methods == ["ebomlc", "ce"]
-    assert [call["folder"] for call in engine.calls] == [Path("out/ebomlc"), Path("out/ce")]
+    assert engine.methods == METHODS
+    assert [call["folder"] for call in engine.calls] == [Path("out", name) for name in METHODS]
     assert engine.closed == 1
 
 
@@ -46,14 +48,14 @@ def test_the_table_the_folders_and_commands_end_a_run(ebomlc: Callable[..., Ende
         ["ebomlc", "predict"],
         ["tensorboard", "--logdir"],
     ]
-    assert "'my out/ebomlc'" in out
+    assert "'my out/ebomlc-s'" in out
     assert "next:" not in ebomlc("train", "-o", "other", "--quiet").out
     assert engine.calls[-1]["quiet"] is True
 
 
 def test_json_is_one_document_on_stdout(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
     summaries = json.loads(ebomlc("train", "-o", "out", "--json").out)
-    assert [summary["method"] for summary in summaries] == ["ebomlc", "ce"]
+    assert [summary["method"] for summary in summaries] == METHODS
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_how_a_run_ends_is_its_exit_code(
     engine.ends[0] = end
     ended = ebomlc("train", "-o", "out")
     assert ended.code == code
-    assert engine.methods == ["ebomlc"], "the second method must not begin"
+    assert engine.methods == METHODS[:1], "the second method must not begin"
     assert engine.closed == 1
     assert len(ended.err.splitlines()) == (0 if isinstance(end, KeyboardInterrupt) else 1)
     if isinstance(end, Stopped):
@@ -93,7 +95,7 @@ def test_an_existing_run_is_refused_before_the_first_method_trains(
     assert "`--resume auto -o out`" in line
     assert engine.calls == []
     assert ebomlc("train", "digits", "-o", "out", "--resume", "auto").code == 0
-    assert [call["resume"] for call in engine.calls] == [True, True]
+    assert [call["resume"] for call in engine.calls] == [True, True, True]
 
 
 @pytest.mark.parametrize("words", [["--resume"], ["--resume", "auto"], ["--resume=auto"]])

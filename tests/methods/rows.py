@@ -47,6 +47,7 @@ ROWS = {
         variants=(
             {},
             {"epoch": 0, "value_gradient": "difference"},
+            {"settings": "fixed"},
             {"noise_process": "observed", "settings": "follow"},
             {"noise_process": "counted", "settings": "follow", "followed": ["noisy_scale"], "mixture_kind": "logit"},
             {"estimate": "mean_softmax"},

@@ -46,14 +46,14 @@ def after(method: str, **settings: object) -> torch.Tensor:
 
 def test_with_the_identity_and_the_papers_constants_it_is_ebomlc_bit_for_bit() -> None:
     plain = after("ebomlc", **PAPER)
-    assert torch.equal(after("ebomlc-s", noise_process="known", transition=IDENTITY, **PAPER), plain)
+    assert torch.equal(after("ebomlc-s", noise_process="known", settings="fixed", transition=IDENTITY, **PAPER), plain)
     noisy = [[0.6, 0.4, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
-    assert not torch.equal(after("ebomlc-s", noise_process="known", transition=noisy, **PAPER), plain)
+    assert not torch.equal(after("ebomlc-s", noise_process="known", settings="fixed", transition=noisy, **PAPER), plain)
 
 
 def test_with_old_labels_that_were_right_it_is_ebomlc_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = after("ebomlc", **PAPER)
-    observed = {"noise_process": "observed", **PAPER}
+    observed = {"noise_process": "observed", "settings": "fixed", **PAPER}
     assert not torch.equal(after("ebomlc-s", **observed), plain)
     monkeypatch.setattr(problem, "_with_old_labels", lambda clean: replace(clean, old_labels=clean.labels))
     assert torch.equal(after("ebomlc-s", **observed), plain)
@@ -79,18 +79,20 @@ def test_the_noise_process_follows_what_is_known() -> None:
     found = {name: make_learner("ebomlc-s", Communicator(CPU), old_labels=old).method for name, old in (
         ("all", complete), ("some", OLD_LABELS), ("none", None))}  # fmt: skip
     assert {name: method.report()["noise_process"] for name, method in found.items()} == {
-        "all": "observed", "some": "estimated", "none": "estimated"
+        "all": "counted", "some": "estimated", "none": "estimated"
     }  # fmt: skip
     assert torch.equal(found["all"].memory["transition"], transition_by_counts(complete))
+    assert [method.streams.held_out for method in found.values()] == [0.2, 0.2, 0.2]
     # Nothing is held out where nothing is measured.
-    assert [method.streams.held_out for method in found.values()] == [0.0, 0.2, 0.2]
+    fixed = make_learner("ebomlc-s", Communicator(CPU), old_labels=complete, settings="fixed")
+    assert fixed.method.streams.held_out == 0.0
     for process in ("observed", "counted"):
         with pytest.raises(InputError, match="needs the labels that trusted images had"):
             make_learner("ebomlc-s", Communicator(CPU), noise_process=process, old_labels=None)
 
 
 def test_settings_follow_from_the_second_epoch_on_and_stand_still_within_one() -> None:
-    fixed = {"noise_process": "observed", "mixture": 0.3, **PAPER}
+    fixed = {"noise_process": "observed", "mixture": 0.3, "settings": "fixed", **PAPER}
     follow = {**fixed, "settings": "follow"}
     # The held-out share changes the data, not this problem's batches.
     assert torch.equal(after("ebomlc-s", epoch=0, **follow), after("ebomlc-s", epoch=0, **fixed))
@@ -155,10 +157,10 @@ def test_what_is_estimated_comes_from_predictions_down_and_given_labels_across()
 def test_with_nothing_held_out_the_fixed_values_stand(tmp_path: Path) -> None:
     """Two trusted images a class are too few to keep one back."""
     config = tiny_config("ebomlc-s")
-    method = config_from_mapping({"name": "ebomlc-s", "settings": "follow"})
+    method = config_from_mapping({"name": "ebomlc-s"})
     summary = train(config.model_copy(update={"method": method}), tmp_path / "run", quiet=True, runtime=alone())
     report = summary["method_report"]
-    assert report["noise_process"] == "observed"
+    assert report["noise_process"] == "counted"
     assert (report["mixture"], report["barrier_strength"], report["noisy_scale"]) == (0.2, 1.0, 1.0)
 
 

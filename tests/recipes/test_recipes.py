@@ -47,8 +47,8 @@ def test_a_tiny_variant_is_small_and_keeps_what_is_being_compared(name: str) -> 
         assert tiny.data.clean_size >= num_classes
 
 
-def test_digits_trains_ebomlc_and_then_cross_entropy() -> None:
-    assert recipe("digits").methods == ("ebomlc", "ce")
+def test_digits_trains_what_proved_best_and_the_papers_rule_beside_it() -> None:
+    assert recipe("digits").methods == ("ebomlc-s", "ebomlc", "ce")
 
 
 @pytest.mark.parametrize(
