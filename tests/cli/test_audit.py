@@ -83,7 +83,7 @@ def test_train_audits_every_run(asked: list, engine: FakeEngine, ebomlc: Callabl
     assert all(call["sources"]["train.epoch_scores"] == "--audit" for call in engine.calls)
     assert ended.out.count("estimated wrong") == 3
     summaries = json.loads(ebomlc("train", "digits", "--audit", "-o", "out2", "--json").out)
-    assert [summary["audit"]["num_images"] for summary in summaries] == [7, 7]
+    assert [summary["audit"]["num_images"] for summary in summaries] == [7, 7, 7]
     assert ebomlc("train", "digits", "-o", "out3").code == 0
-    assert len(asked) == 4
+    assert len(asked) == 6
     assert not engine.calls[-1]["config"].train.epoch_scores

@@ -92,6 +92,10 @@ def test_a_run_in_half_precision_ends_with_finite_weights(tmp_path: Path, precis
     assert summary["skipped_steps"] == 0
 
 
+# It trains on the images with the smallest losses: where rounding swaps two at the border, the step is of other images.
+BF16_LEAST = {"coteaching-plus": 0.95}
+
+
 @pytest.mark.parametrize("method", ROWS)
 def test_every_methods_steps_in_half_precision_are_near_those_in_float32(method: str) -> None:
     """Three steps from the same start; where an fp16 step overflows, the scale has halved and the next ones go on."""
@@ -110,7 +114,7 @@ def test_every_methods_steps_in_half_precision_are_near_those_in_float32(method:
     expected, _ = moved("no")
     found, skipped = moved("bf16")
     assert skipped == 0
-    assert torch.cosine_similarity(found, expected, dim=0) > 0.99
+    assert torch.cosine_similarity(found, expected, dim=0) > BF16_LEAST.get(method, 0.99)
     assert not torch.equal(found, expected)
     found, skipped = moved("fp16")
     assert skipped <= 1

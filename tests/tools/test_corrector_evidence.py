@@ -42,14 +42,14 @@ def cell(method: str, seed: int, score: float, recipe: str = "cifar10-quick-flip
 def test_pairs_are_runs_of_one_setting_and_seed() -> None:
     base, better = [40.0, 42.0, 41.0], [45.0, 46.0, 48.0]
     cells = [cell("ebomlc", seed, score) for seed, score in enumerate(base)]
-    cells += [cell("ebomlc-s", seed, score, settings="follow") for seed, score in enumerate(better)]
+    cells += [cell("ebomlc-s", seed, score, settings="fixed") for seed, score in enumerate(better)]
     cells += [cell("ebomlc-s", 7, 30.0)]  # no pair
     scores = scores_of(cells)
-    assert set(scores) == {"ebomlc", "ebomlc-s", "ebomlc-s settings=follow"}
+    assert set(scores) == {"ebomlc", "ebomlc-s", "ebomlc-s settings=fixed"}
     text = report(scores, "ebomlc")
     p = float(stats.ttest_rel(better, base).pvalue)
-    row = next(line for line in text.splitlines() if "settings=follow" in line)
-    assert row == f"| `ebomlc-s settings=follow` | 3 | 46.33 | 1.53 | 3 | +5.33 | 1.53 | {p:.3f} |"
+    row = next(line for line in text.splitlines() if "settings=fixed" in line)
+    assert row == f"| `ebomlc-s settings=fixed` | 3 | 46.33 | 1.53 | 3 | +5.33 | 1.53 | {p:.3f} |"
     assert "| `ebomlc-s` | 1 | 30.00 | – | 0 | – | – | – |" in text
     with pytest.raises(SystemExit, match="no run of 'mlc'"):
         report(scores, "mlc")
