@@ -55,7 +55,7 @@ class TrainStep:
         rules = {name: optimizer.rule() for name, optimizer in self.optimizers.items()}
         result = self.method.step(self.networks, rules, batch, self.reducer)
         norms = [self.networks[name].norm(direction) for name, direction in result.directions.items()]
-        skipped = ~torch.stack([norm.isfinite() for norm in norms]).all()
+        skipped = ~torch.stack(norms).isfinite().all()
         with torch.no_grad():
             for name, origin in result.origins.items():
                 vector = self.networks[name].vector

@@ -89,7 +89,8 @@ class Mlc(LabelCorrection):
         if upper_here is None:
             return result
         along, norm = main.dots((ahead.upper_main, upper_here), (upper_here, upper_here))
-        carry = (1 - rule.rate) * (along / torch.where(norm > 0, norm, 1.0)).to(rule.rate.dtype)
+        along, norm = along.to(upper_here.dtype), norm.to(upper_here.dtype)
+        carry = (1 - rule.rate) * along / torch.where(norm > 0, norm, 1.0)
         return self._carried(result, carry)
 
     def _carried(self, result: StepResult, carry: Tensor) -> StepResult:

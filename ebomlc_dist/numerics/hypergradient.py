@@ -88,7 +88,7 @@ class Hypergradient:
             vector: v (P,), the same on every rank.
         """
         # The slopes are linear in v: a unit vector keeps half precision within its range.
-        length = self.main.norm(vector).to(vector.dtype)
+        length = self.main.norm(vector)
         unit = vector / torch.where(length > 0, length, 1.0)
         if self._gradient is not None:
             (slopes,) = torch.autograd.grad(torch.dot(self._gradient, unit), self.coefficients, retain_graph=self._keep)

@@ -1,8 +1,8 @@
 """A network as the rules see it: parameters as one vector, passes at it or elsewhere, gradients, inner products.
 
 Where the parameters are spread over ranks, a vector holds this rank's part of them. Sums, scalings and differences of
-such parts are the parts of sums, scalings and differences; everything that asks for the whole vector, inner products and
-norms, goes through the network.
+such parts are the parts of sums, scalings and differences; what asks for the whole vector, inner products and norms,
+goes through the network.
 """
 
 from abc import ABC, abstractmethod
@@ -33,7 +33,7 @@ Dots = Callable[..., tuple[Tensor, ...]]
 
 def whole_dots(*pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
     """The inner product of each pair of whole (P,) vectors, 0-dim float64."""
-    return tuple(torch.dot(first, second).double() for first, second in pairs)
+    return torch.stack([torch.dot(first, second) for first, second in pairs]).double().unbind()
 
 
 class Network(ABC):
@@ -78,7 +78,7 @@ class Network(ABC):
 
     @abstractmethod
     def norm(self, vector: Tensor) -> Tensor:
-        """The 2-norm of a (P,) vector, over all of the parameters. 0-dim."""
+        """The 2-norm of a (P,) vector, over all of the parameters. 0-dim, of the vector's dtype."""
 
     @abstractmethod
     def named(self, vector: Tensor) -> dict[str, Tensor]:
