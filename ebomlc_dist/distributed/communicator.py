@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ebomlc_dist.distributed.pulse import Pulse
 from ebomlc_dist.methods.contract import Batch
+from ebomlc_dist.numerics.network import Gradient, Summed
 
 
 class Communicator:
@@ -49,12 +50,13 @@ class Communicator:
         """A block in which this rank may wait for the others: the time limit of this group holds in it."""
         return self._pulse.waiting(self._limit_s)
 
-    def mean_of_sums(self, sums: list[Tensor], count: int) -> "PendingMeans":
+    def mean_of_sums(self, sums: Sequence[Gradient], count: int) -> "PendingMeans":
         """Start the reduction; see `ebomlc_dist.methods.contract.Reducer`."""
-        dtype = sums[0].dtype
+        own = [s for s in sums if not isinstance(s, Summed)]
+        dtype = own[0].dtype if own else torch.get_default_dtype()
         tail = [torch.full((1,), float(count), dtype=dtype, device=self.device), self._stop.to(dtype).view(1)]
-        buffer = torch.cat([s.reshape(-1).to(dtype) for s in sums] + tail)
-        return PendingMeans(self, buffer, [s.shape for s in sums], self._start(buffer))
+        buffer = torch.cat([s.reshape(-1).to(dtype) for s in own] + tail)
+        return PendingMeans(self, buffer, sums, self._start(buffer))
 
     def assemble(self, values: Tensor, batch: Batch) -> "PendingWhole":
         """Start putting the global batch together; see `ebomlc_dist.methods.contract.Reducer`.
@@ -144,17 +146,20 @@ class PendingMeans:
     """A reduction in flight."""
 
     def __init__(
-        self, communicator: Communicator, buffer: Tensor, shapes: Sequence[torch.Size], handle: dist.Work | None
+        self, communicator: Communicator, buffer: Tensor, sums: Sequence[Gradient], handle: dist.Work | None
     ) -> None:
         self._communicator = communicator
         self._buffer = buffer
-        self._shapes = shapes
+        self._shapes = [None if isinstance(s, Summed) else s.shape for s in sums]
+        self._parts = [s.part for s in sums if isinstance(s, Summed)]
         self._handle = handle
 
     def wait(self) -> list[Tensor]:
         """The means, in the shapes that were given."""
         self._communicator.wait(self._handle)
         self._communicator._stop_sum.copy_(self._buffer[-1])
-        means = self._buffer[:-2] / self._buffer[-2]
-        pieces = means.split([shape.numel() for shape in self._shapes])
-        return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
+        count = self._buffer[-2]
+        means = self._buffer[:-2] / count
+        pieces = iter(means.split([shape.numel() for shape in self._shapes if shape is not None]))
+        parts = iter(self._parts)
+        return [next(parts) / count if shape is None else next(pieces).view(shape) for shape in self._shapes]

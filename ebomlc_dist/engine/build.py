@@ -27,6 +27,7 @@ from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.models.norm import check_norm
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.loss_scale import LossScale
+from ebomlc_dist.numerics.network import Network
 
 AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -39,7 +40,7 @@ class Training:
     runtime: Runtime
     dataset: NoisyDataset
     method: Method
-    networks: dict[str, FlatModule]
+    networks: dict[str, Network]
     optimizers: dict[str, FlatOptimizer]
     loss_scale: LossScale | None
     loader: PairedLoader
@@ -71,15 +72,14 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> Trainin
     method = make_method(config)
     check_norm(config.model.norm, runtime.device)
     loss_scale = LossScale(runtime.device) if config.train.precision == "fp16" else None
-    networks: dict[str, FlatModule] = {}
+    networks: dict[str, Network] = {}
     for name in method.networks:
         module = _fresh_module(name, config, method, dataset, networks).to(runtime.device)
         # The meta model is small and steers: it stays in full precision.
         autocast = None if name == "meta" else AUTOCAST[config.train.precision]
         compiled = config.train.compile and name in ("main", "peer")
         networks[name] = FlatModule(module, autocast=autocast, loss_scale=loss_scale, compiled=compiled)
-        runtime.communicator.broadcast(networks[name].vector.detach())
-        runtime.communicator.broadcast(networks[name].statistics)
+        _agree(networks[name], runtime)
     # Dropout draws differ by rank, everything else that is random is a function of seed and step.
     torch.manual_seed(int(_initial_seeds(config, method)[-1]) + runtime.rank)
     optimizers = {
@@ -109,11 +109,15 @@ def initialise(training: Training, name: str) -> None:
     network, config = training.networks[name], training.config
     with torch.random.fork_rng(devices=[training.runtime.device] if training.runtime.device.type == "cuda" else []):
         fresh = _fresh_module(name, config, training.method, training.dataset, training.networks)
-    with torch.no_grad():
-        for own, first in zip(network.module.state_dict().values(), fresh.state_dict().values(), strict=True):
-            own.copy_(first)
-        training.runtime.communicator.broadcast(network.vector.detach())
-        training.runtime.communicator.broadcast(network.statistics)
+    network.load(fresh.state_dict())
+    _agree(network, training.runtime)
+
+
+def _agree(network: Network, runtime: Runtime) -> None:
+    """Rank 0's first bits on every rank; parts of a sharded network are of modules that the ranks agreed on before."""
+    if network.whole:
+        runtime.communicator.broadcast(network.vector.detach())
+    runtime.communicator.broadcast(network.statistics)
 
 
 def _initial_seeds(config: RunConfig, method: Method) -> NDArray[np.unsignedinteger]:
@@ -121,7 +125,7 @@ def _initial_seeds(config: RunConfig, method: Method) -> NDArray[np.unsignedinte
 
 
 def _fresh_module(
-    name: str, config: RunConfig, method: Method, dataset: NoisyDataset, built: Mapping[str, FlatModule]
+    name: str, config: RunConfig, method: Method, dataset: NoisyDataset, built: Mapping[str, Network]
 ) -> nn.Module:
     """A network on the CPU in its mode for training, a function of configuration and data."""
     torch.manual_seed(int(_initial_seeds(config, method)[method.networks.index(name)]))
@@ -129,7 +133,7 @@ def _fresh_module(
 
 
 def _make_module(
-    name: str, config: RunConfig, method: Method, dataset: NoisyDataset, built: Mapping[str, FlatModule]
+    name: str, config: RunConfig, method: Method, dataset: NoisyDataset, built: Mapping[str, Network]
 ) -> nn.Module:
     if name in ("main", "peer"):
         return build_main_model(

@@ -1,6 +1,6 @@
 """Evaluation outside the clock: spread over the ranks, every image counted once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -8,15 +8,15 @@ from torch import Tensor
 
 from ebomlc_dist.data.augment import normalise
 from ebomlc_dist.engine.build import Training
-from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.losses import cross_entropy
+from ebomlc_dist.numerics.network import Network
 from ebomlc_dist.reporting.meters import LabelMeter, label_figures
 
 BATCH = 512
 
 
 @contextmanager
-def evaluating(networks: dict[str, FlatModule]) -> Iterator[None]:
+def evaluating(networks: Mapping[str, Network]) -> Iterator[None]:
     """Evaluation mode without gradients; the modes are put back afterwards."""
     modes = {name: network.module.training for name, network in networks.items()}
     for network in networks.values():
@@ -121,5 +121,10 @@ def images_of(training: Training, images: Tensor) -> Tensor:
 
 
 def share_of(total: int, rank: int, world_size: int) -> Iterator[Tensor]:
-    """This rank's rows of 0…total−1, in blocks of at most `BATCH`."""
-    yield from torch.arange(rank, total, world_size).split(BATCH) if total > rank else ()
+    """This rank's rows of 0…total−1, in blocks of at most `BATCH`: as many on every rank, the last one may be empty.
+
+    A pass through a sharded network is one that all ranks make together.
+    """
+    own = torch.arange(min(rank, total), total, world_size)
+    for start in range(0, -(-total // world_size), BATCH):
+        yield own[start : start + BATCH]

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, M
 
 from ebomlc_dist.config import OptimConfig
 from ebomlc_dist.numerics.adam import AdamRule
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.network import Network
 from ebomlc_dist.numerics.sgd import SgdRule
 
 
@@ -28,7 +28,7 @@ class FlatOptimizer:
 
     def __init__(
         self,
-        network: FlatModule,
+        network: Network,
         optimizer: Optimizer,
         schedule: LRScheduler,
         late_beta1: float | None = None,
@@ -127,7 +127,7 @@ class FlatOptimizer:
             self._group["betas"] = (self._late_beta1 if late else self._first_betas[0], self._first_betas[1])
 
 
-def make_main_optimizer(network: FlatModule, config: OptimConfig, epochs: int) -> FlatOptimizer:
+def make_main_optimizer(network: Network, config: OptimConfig, epochs: int) -> FlatOptimizer:
     """The optimiser of a main model: SGD with momentum, or Adam; weight decay on every parameter."""
     if config.main_optimizer == "adam":
         adam = _adam(network, config.main_lr, config.weight_decay, amsgrad=False)
@@ -146,7 +146,7 @@ def make_main_optimizer(network: FlatModule, config: OptimConfig, epochs: int) -
     return FlatOptimizer(network, sgd, _schedule(sgd, config, epochs))
 
 
-def make_meta_optimizer(network: FlatModule, config: OptimConfig, epochs: int) -> FlatOptimizer:
+def make_meta_optimizer(network: Network, config: OptimConfig, epochs: int) -> FlatOptimizer:
     """Adam for a meta model; its rate is constant unless ``meta_schedule`` is ``main``."""
     adam = _adam(network, config.meta_lr, config.meta_weight_decay, config.meta_amsgrad)
     schedule = _schedule(adam, config, epochs) if config.meta_schedule == "main" else MultiStepLR(adam, [])
@@ -157,7 +157,7 @@ MAKERS = {"main": make_main_optimizer, "peer": make_main_optimizer, "meta": make
 """Network name → its optimiser; a network that is not here is not trained."""
 
 
-def _adam(network: FlatModule, rate: float, weight_decay: float, amsgrad: bool) -> Adam:
+def _adam(network: Network, rate: float, weight_decay: float, amsgrad: bool) -> Adam:
     optimizer = Adam([network.vector], lr=_rate(rate, network), weight_decay=weight_decay, amsgrad=amsgrad, fused=True)
     names = ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if amsgrad else [])
     optimizer.state[network.vector].update(
@@ -178,5 +178,5 @@ def _schedule(optimizer: Optimizer, config: OptimConfig, epochs: int) -> LRSched
     return MultiStepLR(optimizer, milestones, gamma=config.decay)
 
 
-def _rate(value: float, network: FlatModule) -> Tensor:
+def _rate(value: float, network: Network) -> Tensor:
     return torch.tensor(value, dtype=torch.float32, device=network.vector.device)

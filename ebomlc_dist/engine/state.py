@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.network import Network
 from ebomlc_dist.reporting.meters import LabelMeter, StepMeter
 
 Groups = dict[str, dict[str, Tensor]]
@@ -23,7 +23,7 @@ def capture(training: Training, step_meter: StepMeter | None, label_meter: Label
     gather = training.runtime.communicator.gather
     groups: Groups = {}
     for name, network in training.networks.items():
-        groups[name] = named_state(network)
+        groups[name] = network.state()
         groups[f"ranks-{name}"] = {"statistics": gather(network.statistics)}
     for name, optimizer in training.optimizers.items():
         groups[f"optimizer-{name}"] = _named(training.networks[name], optimizer.state())
@@ -52,7 +52,7 @@ def restore(
     _check(training, groups)
     runtime = training.runtime
     for name, network in training.networks.items():
-        load_named_state(network, groups[name])
+        network.load(groups[name])
         if network.statistics.numel():
             network.statistics.copy_(_own(groups[f"ranks-{name}"]["statistics"], training, torch.mean))
     for name, optimizer in training.optimizers.items():
@@ -75,37 +75,25 @@ def restore(
         training.loss_scale.good_steps.copy_(groups["engine"]["good_steps"])
 
 
-def named_state(network: FlatModule) -> dict[str, Tensor]:
-    """Parameters and buffers under the module's own names."""
-    return {name: tensor.detach() for name, tensor in network.module.state_dict().items()}
-
-
-def load_named_state(network: FlatModule, state: Mapping[str, Tensor]) -> None:
-    """Copy `named_state` into the flat vectors, which the module's tensors are views of."""
-    with torch.no_grad():
-        for name, tensor in network.module.state_dict().items():
-            tensor.copy_(state[name])
-
-
-def _named(network: FlatModule, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _named(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Optimiser state with vectors split under parameter names: ``momentum_buffer/stem.weight``."""
     named: dict[str, Tensor] = {}
     for key, tensor in state.items():
         if tensor.shape == network.vector.shape:
-            named |= {f"{key}/{name}": piece for name, piece in network.split(tensor).items()}
+            named |= {f"{key}/{name}": piece for name, piece in network.named(tensor).items()}
         else:
             named[key] = tensor
     return named
 
 
-def _flattened(network: FlatModule, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _flattened(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     keys = dict.fromkeys(name.split("/", 1)[0] for name in state)
     flat = {}
     for key in keys:
         if key in state:
             flat[key] = state[key]
         else:
-            flat[key] = torch.cat([state[f"{key}/{name}"].reshape(-1) for name in network.names])
+            flat[key] = network.flattened({name: state[f"{key}/{name}"] for name in network.shapes})
     return flat
 
 
@@ -116,7 +104,7 @@ def _own(rows: Tensor, training: Training, combine: Callable[..., Tensor]) -> Te
 
 
 def _check(training: Training, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
-    expected: dict[str, dict[str, Tensor]] = {n: named_state(network) for n, network in training.networks.items()}
+    expected: dict[str, dict[str, Tensor]] = {n: network.state() for n, network in training.networks.items()}
     for name, optimizer in training.optimizers.items():
         expected[f"optimizer-{name}"] = _named(training.networks[name], optimizer.state())
     if training.method.memory:

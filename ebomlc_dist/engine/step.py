@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ebomlc_dist.engine.optimizers import FlatOptimizer
 from ebomlc_dist.methods.contract import Method, PairedBatch, Reducer
-from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.loss_scale import LossScale
+from ebomlc_dist.numerics.network import Network
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TrainStep:
     def __init__(
         self,
         method: Method,
-        networks: Mapping[str, FlatModule],
+        networks: Mapping[str, Network],
         optimizers: Mapping[str, FlatOptimizer],
         reducer: Reducer,
         loss_scale: LossScale | None,
@@ -54,7 +54,8 @@ class TrainStep:
         before = {name: network.statistics.clone() for name, network in self.networks.items()}
         rules = {name: optimizer.rule() for name, optimizer in self.optimizers.items()}
         result = self.method.step(self.networks, rules, batch, self.reducer)
-        skipped = ~torch.stack([torch.linalg.vector_norm(d).isfinite() for d in result.directions.values()]).all()
+        norms = [self.networks[name].norm(direction) for name, direction in result.directions.items()]
+        skipped = ~torch.stack(norms).isfinite().all()
         with torch.no_grad():
             for name, origin in result.origins.items():
                 vector = self.networks[name].vector

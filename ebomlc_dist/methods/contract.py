@@ -5,7 +5,7 @@ non-linear afterwards, on means that are the same on every rank. It never names 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from ebomlc_dist.numerics.adam import AdamRule
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.network import Gradient, Network
 from ebomlc_dist.numerics.sgd import SgdRule
 
-Networks = Mapping[str, FlatModule]
+Networks = Mapping[str, Network]
 Rules = Mapping[str, SgdRule | AdamRule]
 
 
@@ -152,10 +152,11 @@ class Pending(Protocol):
 class Reducer(Protocol):
     """Turns sums over this rank's samples into means over the global batch, alike on every rank."""
 
-    def mean_of_sums(self, sums: list[Tensor], count: int) -> Pending:
+    def mean_of_sums(self, sums: Sequence[Gradient], count: int) -> Pending:
         """Start the reduction of ``sums`` (any shapes, one dtype) and of ``count``, as one flat collective.
 
-        Returns a handle whose ``wait()`` gives the tensors divided by the global count, in the given shapes.
+        Returns a handle whose ``wait()`` gives the tensors divided by the global count, in the given shapes. What is
+        `Summed` already is divided alone.
         """
         ...
 

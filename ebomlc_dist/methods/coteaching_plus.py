@@ -101,7 +101,7 @@ class CoteachingPlus(TwoNetworks):
             metrics={
                 "lower": main_loss * scale,
                 "peer_lower": peer_loss * scale,
-                "lower_main_norm": torch.linalg.vector_norm(directions["main"]),
+                "lower_main_norm": networks["main"].norm(directions["main"]),
                 "disagreement": whole[:, 2].mean(),
                 "kept_share": num_kept / noisy.global_size,
             },

@@ -9,8 +9,6 @@ Cost: 3 forward units.
 
 from typing import ClassVar, Literal
 
-import torch
-
 from ebomlc_dist.methods.contract import (
     CleanImages,
     Method,
@@ -23,8 +21,8 @@ from ebomlc_dist.methods.contract import (
     Streams,
     joined_streams,
 )
-from ebomlc_dist.numerics.flat import gradients
 from ebomlc_dist.numerics.losses import cross_entropy
+from ebomlc_dist.numerics.network import gradients
 
 
 class CrossEntropyConfig(MethodConfig):
@@ -67,7 +65,7 @@ class CrossEntropy(Method):
         direction, loss = reducer.mean_of_sums(sums, noisy.count).wait()
         return StepResult(
             directions={"main": direction},
-            metrics={"lower": loss, "lower_main_norm": torch.linalg.vector_norm(direction)},
+            metrics={"lower": loss, "lower_main_norm": main.norm(direction)},
         )
 
 

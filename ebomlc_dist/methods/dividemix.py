@@ -40,8 +40,8 @@ from ebomlc_dist.methods.contract import (
 )
 from ebomlc_dist.methods.two_networks import MODELS, TwoNetworks, both_directions
 from ebomlc_dist.numerics.draws import beta, permutation
-from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.losses import cross_entropy, soft_cross_entropy
+from ebomlc_dist.numerics.network import Network
 from ebomlc_dist.numerics.two_groups import small_loss_probability, unit_range
 
 
@@ -170,7 +170,7 @@ class DivideMix(TwoNetworks):
             labelled_sums.append(place.sum(labelled.detach()))
             unlabelled_sums.append(place.sum(unlabelled.detach()))
         figures = [*labelled_sums, unlabelled_sums[0]]
-        return _result(*both_directions(networks, loss_sums, figures, place.count, reducer))
+        return _result(networks, *both_directions(networks, loss_sums, figures, place.count, reducer))
 
     def _warm_up(self, networks: Networks, noisy: Batch, reducer: Reducer) -> StepResult:
         loss_sums = []
@@ -181,7 +181,7 @@ class DivideMix(TwoNetworks):
                 losses = losses + (logits.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1)
             loss_sums.append(noisy.sum(losses))
         figures = [*(loss.detach() for loss in loss_sums), torch.zeros_like(loss_sums[0])]
-        return _result(*both_directions(networks, loss_sums, figures, noisy.count, reducer))
+        return _result(networks, *both_directions(networks, loss_sums, figures, noisy.count, reducer))
 
     @torch.no_grad()
     def _targets(self, networks: Networks, index: int, half: "_Half") -> Tensor:
@@ -241,7 +241,7 @@ class _Half:
         return torch.stack([view.images for view in views], dim=1)
 
 
-def _predictions(network: FlatModule, batch: Batch) -> Tensor:
+def _predictions(network: Network, batch: Batch) -> Tensor:
     """Softmax with batch statistics, (n, K); running statistics stay."""
     return network.at(network.vector.detach(), batch.images)[0].softmax(dim=1)
 
@@ -259,7 +259,7 @@ def _losses(logits: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Ten
     return labelled, unlabelled, penalty
 
 
-def _result(directions: dict[str, Tensor], means: list[Tensor]) -> StepResult:
+def _result(networks: Networks, directions: dict[str, Tensor], means: list[Tensor]) -> StepResult:
     """``means``: of the labelled loss of main and peer, and of main's unlabelled loss."""
     lower, peer_lower, unlabelled = means
     return StepResult(
@@ -268,6 +268,6 @@ def _result(directions: dict[str, Tensor], means: list[Tensor]) -> StepResult:
             "lower": lower,
             "peer_lower": peer_lower,
             "unlabelled": unlabelled,
-            "lower_main_norm": torch.linalg.vector_norm(directions["main"]),
+            "lower_main_norm": networks["main"].norm(directions["main"]),
         },
     )

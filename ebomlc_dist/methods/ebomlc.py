@@ -22,7 +22,7 @@ from ebomlc_dist.methods.mixture import MixtureConfig, MixtureCorrection
 from ebomlc_dist.methods.value_gap import ValueGapConfig, barrier_metrics, value_gap
 from ebomlc_dist.numerics.barrier import barrier_coefficient, barrier_direction, gram
 from ebomlc_dist.numerics.beside import beside
-from ebomlc_dist.numerics.flat import gradients
+from ebomlc_dist.numerics.network import gradients
 
 
 class EbomlcConfig(MixtureConfig, ValueGapConfig):
@@ -73,7 +73,7 @@ class Ebomlc(MixtureCorrection):
         gap = value_gap(self, config, networks, rules["main"].rate, batch, reducer)
         upper_main, upper_meta, upper_mean = upper().wait()
 
-        products = gram(upper_main, upper_meta, gap.main, gap.meta)
+        products = gram(upper_main, upper_meta, gap.main, gap.meta, main.dots)
         beta = barrier_coefficient(
             products.upper_gap_main, products.gap_gap, settings.barrier_strength, config.barrier_cap
         )
@@ -83,7 +83,7 @@ class Ebomlc(MixtureCorrection):
                 "main": barrier_direction(upper_main, gap.main, weight),
                 "meta": barrier_direction(upper_meta, gap.meta, weight),
             },
-            metrics=barrier_metrics(upper_mean, upper_main, gap, products, beta)
+            metrics=barrier_metrics(upper_mean, gap, products, beta)
             | {"upper_meta_norm": torch.linalg.vector_norm(upper_meta), "alignment": products.upper_gap_meta}
             | self.own_metrics(),
             maxima={"barrier_coefficient": beta},

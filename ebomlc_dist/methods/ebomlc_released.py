@@ -25,8 +25,8 @@ from ebomlc_dist.methods.label_correction import Forward
 from ebomlc_dist.methods.mixture import MixtureConfig, MixtureCorrection
 from ebomlc_dist.numerics.barrier import gram
 from ebomlc_dist.numerics.beside import beside
-from ebomlc_dist.numerics.flat import gradient_at, gradients
 from ebomlc_dist.numerics.losses import MixtureKind, soft_cross_entropy
+from ebomlc_dist.numerics.network import gradients
 
 
 class EbomlcReleasedConfig(MixtureConfig):
@@ -69,7 +69,7 @@ class EbomlcReleased(MixtureCorrection):
         ahead_sum, soft_ahead, _ = self._lower(networks, partial(main.at, ahead), batch)
         ahead_gap, ahead_mean, *gap_meta = reducer.mean_of_sums(
             [
-                gradient_at(ahead_sum, ahead, main),
+                main.gradient_at(ahead_sum, ahead),
                 ahead_sum.detach(),
                 *gradients(soft_here - soft_ahead, [meta]),
             ],
@@ -79,7 +79,7 @@ class EbomlcReleased(MixtureCorrection):
         gap_main = lower_main - ahead_gap
 
         entered = -rule.step(upper_main, origin)
-        products = gram(entered, upper_meta, gap_main, gap_meta[0])
+        products = gram(entered, upper_meta, gap_main, gap_meta[0], main.dots)
         gap_gap = products.gap_gap
         excess = config.barrier_strength * gap_gap - products.upper_gap_main
         beta = excess.clamp(min=0.0) / (gap_gap + 1e-8)
@@ -94,8 +94,8 @@ class EbomlcReleased(MixtureCorrection):
                 "value_gap": lower_mean - ahead_mean,
                 "barrier_coefficient": beta,
                 "barrier_coefficient_is_zero": (beta == 0).double(),
-                "upper_main_norm": torch.linalg.vector_norm(upper_main),
-                "gap_main_norm": torch.linalg.vector_norm(gap_main),
+                "upper_main_norm": main.norm(upper_main),
+                "gap_main_norm": products.gap_gap_main.sqrt(),
                 "gap_meta_norm": torch.linalg.vector_norm(gap_meta[0]),
                 "alignment": products.upper_gap_meta,
             },

@@ -34,8 +34,8 @@ from ebomlc_dist.methods.contract import (
     Streams,
     Task,
 )
-from ebomlc_dist.numerics.flat import gradients
 from ebomlc_dist.numerics.losses import cross_entropy, forward_corrected
+from ebomlc_dist.numerics.network import gradients
 
 
 class GlcConfig(MethodConfig):
@@ -102,7 +102,7 @@ class Glc(Method):
         direction, loss = reducer.mean_of_sums([*gradients(loss_sum, [main]), loss_sum.detach()], noisy.count).wait()
         return StepResult(
             directions={"main": direction},
-            metrics={"lower": loss, "lower_main_norm": torch.linalg.vector_norm(direction)},
+            metrics={"lower": loss, "lower_main_norm": main.norm(direction)},
             corrected=corrected,
         )
 

@@ -29,9 +29,9 @@ from ebomlc_dist.methods.contract import (
     Streams,
 )
 from ebomlc_dist.methods.look_ahead import upper_gradient
-from ebomlc_dist.numerics.flat import gradients
 from ebomlc_dist.numerics.hypergradient import Hypergradient, HypergradientMode, in_layout
 from ebomlc_dist.numerics.losses import cross_entropy
+from ebomlc_dist.numerics.network import gradients
 
 
 class L2rwConfig(MethodConfig):
@@ -74,8 +74,8 @@ class L2rw(Method):
             metrics={
                 "upper": upper_mean,
                 "lower": loss,
-                "upper_main_norm": torch.linalg.vector_norm(upper_main),
-                "lower_main_norm": torch.linalg.vector_norm(direction),
+                "upper_main_norm": main.norm(upper_main),
+                "lower_main_norm": main.norm(direction),
                 "no_agreement": nothing.double(),
             },
             waits={"main": nothing},

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from ebomlc_dist.methods.contract import Batch, MethodConfig, Networks, PairedBatch, Reducer
 from ebomlc_dist.numerics.adam import AdamRule
-from ebomlc_dist.numerics.flat import FlatModule, gradient_at, gradients
 from ebomlc_dist.numerics.hypergradient import Hypergradient, HypergradientMode, Terms
 from ebomlc_dist.numerics.losses import cross_entropy
+from ebomlc_dist.numerics.network import Network, gradients
 from ebomlc_dist.numerics.sgd import SgdRule
 
 
@@ -104,22 +104,22 @@ def look_ahead(
     return LookAhead(lower_main, lower_mean, upper_main, upper_mean, hypergradient, seen_mean)
 
 
-def upper_gradient(main: FlatModule, point: Tensor, clean: Batch, reducer: Reducer) -> tuple[Tensor, Tensor]:
+def upper_gradient(main: Network, point: Tensor, clean: Batch, reducer: Reducer) -> tuple[Tensor, Tensor]:
     """∇_wF (P,) and F at ``point`` (P,), reduced; running statistics stay. 3 forward units."""
     point = point.detach().requires_grad_()
     logits, _ = main.at(point, clean.images)
     upper_sum = clean.sum(cross_entropy(logits, clean.labels))
-    sums = [gradient_at(upper_sum, point, main), upper_sum.detach()]
+    sums = [main.gradient_at(upper_sum, point), upper_sum.detach()]
     gradient, mean = reducer.mean_of_sums(sums, clean.count).wait()
     return gradient, mean
 
 
-def look_ahead_metrics(ahead: LookAhead) -> dict[str, Tensor]:
-    """The figures of a step with a look-ahead."""
+def look_ahead_metrics(main: Network, ahead: LookAhead) -> dict[str, Tensor]:
+    """The figures of a step with a look-ahead of ``main``."""
     return {
         "upper": ahead.upper_mean,
         "lower": ahead.lower_mean,
-        "upper_main_norm": torch.linalg.vector_norm(ahead.upper_main),
-        "lower_main_norm": torch.linalg.vector_norm(ahead.lower_main),
+        "upper_main_norm": main.norm(ahead.upper_main),
+        "lower_main_norm": main.norm(ahead.lower_main),
         "hypergradient_norm": torch.linalg.vector_norm(ahead.hypergradient),
     }

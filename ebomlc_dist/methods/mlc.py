@@ -83,15 +83,18 @@ class Mlc(LabelCorrection):
         )
         result = StepResult(
             directions={"main": ahead.lower_main, "meta": ahead.hypergradient},
-            metrics=look_ahead_metrics(ahead),
+            metrics=look_ahead_metrics(main, ahead),
             corrected=soft_labels.detach().argmax(dim=1),
         )
-        return result if upper_here is None else self._carried(result, rule.rate, ahead.upper_main, upper_here)
+        if upper_here is None:
+            return result
+        along, norm = main.dots((ahead.upper_main, upper_here), (upper_here, upper_here))
+        along, norm = along.to(upper_here.dtype), norm.to(upper_here.dtype)
+        carry = (1 - rule.rate) * along / torch.where(norm > 0, norm, 1.0)
+        return self._carried(result, carry)
 
-    def _carried(self, result: StepResult, rate: Tensor, upper_ahead: Tensor, upper_here: Tensor) -> StepResult:
-        """The same step as one of K: D_{t−1} joins, and α waits unless this is the K-th."""
-        norm = torch.dot(upper_here, upper_here)
-        carry = (1 - rate) * torch.dot(upper_ahead, upper_here) / torch.where(norm > 0, norm, 1.0)
+    def _carried(self, result: StepResult, carry: Tensor) -> StepResult:
+        """The same step as one of K: D_{t−1} joins times γ = ``carry``, and α waits unless this is the K-th."""
         hypergradient = result.directions["meta"] + carry * self.memory["hypergradient"]
         steps = self.memory["steps"] + 1
         due = steps >= self.config.look_ahead_steps

@@ -19,7 +19,7 @@ from ebomlc_dist.methods.label_correction import LabelCorrection
 from ebomlc_dist.methods.value_gap import ValueGapConfig, barrier_metrics, value_gap
 from ebomlc_dist.numerics.barrier import barrier_coefficient, barrier_direction, gram
 from ebomlc_dist.numerics.beside import beside
-from ebomlc_dist.numerics.flat import gradients
+from ebomlc_dist.numerics.network import gradients
 
 
 class MlcDConfig(ValueGapConfig):
@@ -50,7 +50,7 @@ class MlcD(LabelCorrection):
         upper_main, upper_mean = upper().wait()
 
         upper_meta = torch.zeros_like(gap.meta)
-        products = gram(upper_main, upper_meta, gap.main, gap.meta)
+        products = gram(upper_main, upper_meta, gap.main, gap.meta, main.dots)
         beta = barrier_coefficient(
             products.upper_gap_main, products.gap_gap, config.barrier_strength, config.barrier_cap
         )
@@ -59,7 +59,7 @@ class MlcD(LabelCorrection):
                 "main": barrier_direction(upper_main, gap.main, beta),
                 "meta": barrier_direction(upper_meta, gap.meta, beta),
             },
-            metrics=barrier_metrics(upper_mean, upper_main, gap, products, beta),
+            metrics=barrier_metrics(upper_mean, gap, products, beta),
             maxima={"barrier_coefficient": beta},
             corrected=gap.corrected,
         )

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ebomlc_dist.methods.contract import Method, Networks, PairedBatch, Reducer, Rules, StepResult, Streams
 from ebomlc_dist.methods.look_ahead import LookAheadConfig, look_ahead, look_ahead_metrics
-from ebomlc_dist.numerics.flat import gradients
 from ebomlc_dist.numerics.hypergradient import in_layout
 from ebomlc_dist.numerics.losses import cross_entropy
+from ebomlc_dist.numerics.network import gradients
 
 Net = Callable[[Tensor], Any]
 """The meta model at some parameters: losses (n,) → what it says of them."""
@@ -92,6 +92,6 @@ class SampleWeights(Method):
             (direction,) = reducer.mean_of_sums(gradients(noisy.sum(applied * losses), [main]), noisy.count).wait()
         return StepResult(
             directions={"main": direction, "meta": ahead.hypergradient},
-            metrics=look_ahead_metrics(ahead),
+            metrics=look_ahead_metrics(main, ahead),
             memory={} if observed is None else self.remember(ahead.observed),
         )

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from ebomlc_dist.methods.contract import Method, Reducer, joined_streams
-from ebomlc_dist.numerics.flat import FlatModule, gradients
+from ebomlc_dist.numerics.network import Network, gradients
 
 MODELS = ("main", "peer")
 
@@ -23,7 +23,7 @@ class TwoNetworks(Method):
 
 
 def both_directions(
-    networks: Mapping[str, FlatModule],
+    networks: Mapping[str, Network],
     loss_sums: Sequence[Tensor],
     figures: Sequence[Tensor],
     count: int,

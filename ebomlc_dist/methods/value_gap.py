@@ -21,7 +21,7 @@ from torch import Tensor
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer
 from ebomlc_dist.methods.label_correction import CorrectorConfig, LabelCorrection
 from ebomlc_dist.numerics.barrier import Gram
-from ebomlc_dist.numerics.flat import gradient_at, gradients
+from ebomlc_dist.numerics.network import gradients
 
 
 class ValueGapConfig(CorrectorConfig):
@@ -76,7 +76,7 @@ def value_gap(
         ahead.requires_grad_()
         inner_logits, _ = main.at(ahead, noisy.images)
         inner_sum = objectives.lower_sum(partial(main.at, ahead), batch, inner_logits, targets)
-        (gradient,) = reducer.mean_of_sums([gradient_at(inner_sum, ahead, main)], count).wait()
+        (gradient,) = reducer.mean_of_sums([main.gradient_at(inner_sum, ahead)], count).wait()
         ahead = ahead.detach() - rate * gradient
 
     # The lower objective there; its gradient only where ∇_wQ is read as a difference.
@@ -88,7 +88,7 @@ def value_gap(
     log_ratio = (ahead_logits.log_softmax(dim=1) - logits.log_softmax(dim=1)).detach()
     gap_sums = [*gradients(noisy.sum((log_ratio * soft_labels).sum(dim=1)), [meta]), (lower_sum - ahead_sum).detach()]
     if difference:
-        gap_sums.append(gradient_at(ahead_sum, ahead, main))
+        gap_sums.append(main.gradient_at(ahead_sum, ahead))
     gap_meta, value, *ahead_main = reducer.mean_of_sums(gap_sums, count).wait()
     return ValueGap(
         value=value,
@@ -99,18 +99,16 @@ def value_gap(
     )
 
 
-def barrier_metrics(
-    upper_mean: Tensor, upper_main: Tensor, gap: ValueGap, products: Gram, beta: Tensor
-) -> dict[str, Tensor]:
-    """The figures of a step along ∇F + β∇Q: F's mean, ∇_wF (P,), the gap, inner products of the two, and β."""
+def barrier_metrics(upper_mean: Tensor, gap: ValueGap, products: Gram, beta: Tensor) -> dict[str, Tensor]:
+    """The figures of a step along ∇F + β∇Q: F's mean, the gap, inner products of ∇F and ∇Q, and β."""
     return {
         "upper": upper_mean,
         "lower": gap.lower,
         "value_gap": gap.value,
         "barrier_coefficient": beta,
         "barrier_coefficient_is_zero": (beta == 0).double(),
-        "upper_main_norm": torch.linalg.vector_norm(upper_main),
-        "gap_main_norm": torch.linalg.vector_norm(gap.main),
+        "upper_main_norm": products.upper_upper_main.sqrt(),
+        "gap_main_norm": products.gap_gap_main.sqrt(),
         "gap_meta_norm": torch.linalg.vector_norm(gap.meta),
         "upper_gap_main": products.upper_gap_main,
     }

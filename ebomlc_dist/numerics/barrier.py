@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ebomlc_dist.numerics.network import Dots, whole_dots
+
 
 @dataclass(frozen=True)
 class Gram:
@@ -18,21 +20,35 @@ class Gram:
 
     Attributes:
         upper_gap_main: ⟨∇_wF, ∇_wQ⟩.
+        upper_upper_main: ‖∇_wF‖².
+        gap_gap_main: ‖∇_wQ‖².
         upper_gap_meta: ⟨∇_αF, ∇_αQ⟩, the alignment of eq. (10).
         gap_gap: ‖∇Q‖² = ‖∇_wQ‖² + ‖∇_αQ‖².
     """
 
     upper_gap_main: Tensor
+    upper_upper_main: Tensor
+    gap_gap_main: Tensor
     upper_gap_meta: Tensor
     gap_gap: Tensor
 
 
-def gram(upper_main: Tensor, upper_meta: Tensor, gap_main: Tensor, gap_meta: Tensor) -> Gram:
-    """The Gram entries of vectors ∇_wF, ∇_αF, ∇_wQ, ∇_αQ, each (P,)."""
+def gram(
+    upper_main: Tensor, upper_meta: Tensor, gap_main: Tensor, gap_meta: Tensor, main_dots: Dots = whole_dots
+) -> Gram:
+    """The Gram entries of vectors ∇_wF, ∇_αF, ∇_wQ, ∇_αQ, each (P,).
+
+    Args:
+        main_dots: inner products of w's vectors, `Network.dots` where they may be spread over ranks.
+    """
+    upper_gap, gap_gap, upper_upper = main_dots((upper_main, gap_main), (gap_main, gap_main), (upper_main, upper_main))
+    upper_gap_meta, gap_gap_meta = whole_dots((upper_meta, gap_meta), (gap_meta, gap_meta))
     return Gram(
-        upper_gap_main=torch.dot(upper_main, gap_main).double(),
-        upper_gap_meta=torch.dot(upper_meta, gap_meta).double(),
-        gap_gap=torch.dot(gap_main, gap_main).double() + torch.dot(gap_meta, gap_meta).double(),
+        upper_gap_main=upper_gap,
+        upper_upper_main=upper_upper,
+        gap_gap_main=gap_gap,
+        upper_gap_meta=upper_gap_meta,
+        gap_gap=gap_gap + gap_gap_meta,
     )
 
 

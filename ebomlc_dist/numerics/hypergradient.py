@@ -19,7 +19,7 @@ slopes:
   (s(w + εv) − s(w))/ε, with an error of first order in ε. In half precision s(w) is rounded too coarsely for that, and
   the two sides (s(w + εv) − s(w − εv))/2ε with a longer ε are taken, with an error of second order.
 
-Forward units, with a backward at 2: 4, 3, 1 (2 in half precision). All passes go through `FlatModule.at`: running
+Forward units, with a backward at 2: 4, 3, 1 (2 in half precision). All passes go through `Network.at`: running
 statistics do not move. A difference is taken between two passes, so it wants a main model that draws nothing at random.
 """
 
@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.network import Gradient, Network, gradients
 
 HypergradientMode = Literal["double_backward", "forward_mode", "finite_difference"]
 Terms = Callable[[Tensor], Tensor]
@@ -62,28 +62,22 @@ class Hypergradient:
         coefficients: their values, with which the lower objective is to be formed.
     """
 
-    def __init__(self, mode: HypergradientMode, main: FlatModule, coefficients: Tensor) -> None:
+    def __init__(self, mode: HypergradientMode, main: Network, coefficients: Tensor) -> None:
         self.mode = mode
         self.main = main
         self.coefficients = coefficients.detach().requires_grad_(mode == "double_backward")
         self._gradient: Tensor | None = None
         self._keep = False
 
-    def lower_gradient(self, lower_sum: Tensor, keep_graph: bool = False) -> Tensor:
+    def lower_gradient(self, lower_sum: Tensor, keep_graph: bool = False) -> Gradient:
         """∇_w of this rank's lower sum, (P,), by one backward pass; ``keep_graph``: its graph is used once more."""
-        keep = self.mode == "double_backward"
+        if self.mode != "double_backward":
+            return gradients(lower_sum, [self.main], retain_graph=keep_graph)[0]
         scale = 1.0 if self.main.loss_scale is None else self.main.loss_scale.value
-        pieces = torch.autograd.grad(
-            lower_sum * scale,
-            self.main.parameters,
-            create_graph=keep,
-            retain_graph=keep or keep_graph,
-            materialize_grads=True,
-        )
+        pieces = torch.autograd.grad(lower_sum * scale, self.main.leaves(), create_graph=True, materialize_grads=True)
         self._keep = keep_graph
-        gradient = torch.cat([piece.reshape(-1) for piece in pieces]) / scale
-        self._gradient = gradient if keep else None
-        return gradient.detach()
+        self._gradient = torch.cat([piece.reshape(-1) for piece in pieces]) / scale
+        return self._gradient.detach()
 
     def slopes(self, terms: Terms, here: Tensor, vector: Tensor) -> Tensor:
         """ṡ, (n, …), without a gradient.
@@ -94,7 +88,7 @@ class Hypergradient:
             vector: v (P,), the same on every rank.
         """
         # The slopes are linear in v: a unit vector keeps half precision within its range.
-        length = torch.linalg.vector_norm(vector)
+        length = self.main.norm(vector)
         unit = vector / torch.where(length > 0, length, 1.0)
         if self._gradient is not None:
             (slopes,) = torch.autograd.grad(torch.dot(self._gradient, unit), self.coefficients, retain_graph=self._keep)

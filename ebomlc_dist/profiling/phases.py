@@ -27,6 +27,7 @@ from torch.profiler import record_function
 from ebomlc_dist.methods.contract import Method, PairedBatch, Pending, Reducer
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.hypergradient import Hypergradient
+from ebomlc_dist.numerics.network import Network
 from ebomlc_dist.profiling.clock import DeviceClock
 
 PHASES = ("data", "upper", "lower", "look-ahead", "meta", "communication", "direction", "optimiser")
@@ -38,7 +39,7 @@ class Step(Protocol):
     """What is watched: the engine's step."""
 
     method: Method
-    networks: Mapping[str, FlatModule]
+    networks: Mapping[str, Network]
     optimizers: Mapping[str, Any]
     reducer: Reducer
 
@@ -122,16 +123,16 @@ class _Watch:
         self._record = record
         self._batch: PairedBatch | None = None
         beside = (network for name, network in step.networks.items() if name not in MAIN_MODELS)
-        self._beside = {id(parameter) for network in beside for parameter in network.parameters}
+        self._beside = {id(parameter) for network in beside for parameter in network.leaves()}
 
     def step(self, networks: Any, rules: Any, batch: PairedBatch, reducer: Reducer) -> None:
         self._batch = batch
         self._record.begin("direction")
 
-    def forward_here(self, module: FlatModule, *inputs: Tensor) -> None:
+    def forward_here(self, module: Network, *inputs: Tensor) -> None:
         self._forward("lower", inputs[0])
 
-    def forward_elsewhere(self, module: FlatModule, vector: Tensor, *inputs: Tensor) -> None:
+    def forward_elsewhere(self, module: Network, vector: Tensor, *inputs: Tensor) -> None:
         self._forward("look-ahead", inputs[0])
 
     def slopes(self, *_: Any) -> None:

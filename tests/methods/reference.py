@@ -119,7 +119,7 @@ def mlc_directions(learner: Learner, batch: PairedBatch, left: Tensor | None = N
     weights = dict(main.named_parameters())
     lower = lower_objective(main, batch, soft)
     lower_w = torch.autograd.grad(lower, list(weights.values()), create_graph=True)
-    pieces = learner.networks["main"].split(rule.velocity).values()
+    pieces = learner.networks["main"].named(rule.velocity).values()
     ahead = {}
     for (name, weight), gradient, velocity in zip(weights.items(), lower_w, pieces, strict=True):
         step = gradient

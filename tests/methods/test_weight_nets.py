@@ -31,7 +31,7 @@ def upper_after_a_step(learner, batch, meta_vector: Tensor) -> Tensor:
     main = copy.deepcopy(learner.networks["main"].module)
     net = copy.deepcopy(learner.networks["meta"].module)
     rate = float(learner.optimizers["main"].rate)
-    pieces = learner.networks["meta"].split(meta_vector)
+    pieces = learner.networks["meta"].named(meta_vector)
     losses = functional.cross_entropy(main(batch.noisy.images)[0], batch.noisy.labels, reduction="none")
     told = functional_call(net, pieces, (losses.detach(),))
     weights, extra = told, torch.zeros(())

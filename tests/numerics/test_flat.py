@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from ebomlc_dist.numerics.flat import FlatModule, gradient_at, gradients
+from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.loss_scale import LossScale
+from ebomlc_dist.numerics.network import gradients
 from tests.support.problem import SmallNet
 
 
@@ -24,7 +25,7 @@ def test_flattening_keeps_the_function_and_the_round_trip() -> None:
     flat = net()
     assert torch.equal(plain(images())[0], flat(images())[0])
     named = dict(plain.named_parameters())
-    for name, view in flat.split(flat.vector).items():
+    for name, view in flat.named(flat.vector).items():
         assert torch.equal(view, named[name])
 
 
@@ -32,7 +33,7 @@ def test_moving_the_vector_moves_the_module() -> None:
     flat = net()
     with torch.no_grad():
         flat.vector.mul_(2.0)
-    assert torch.equal(flat.module.head.weight, flat.split(flat.vector)["head.weight"])
+    assert torch.equal(flat.module.head.weight, flat.named(flat.vector)["head.weight"])
     assert torch.equal(flat.module.head.weight, 2 * net().module.head.weight)
 
 
@@ -61,7 +62,7 @@ def test_look_ahead_reads_other_parameters_and_leaves_no_trace() -> None:
 def test_gradient_at_another_point() -> None:
     flat = net()
     point = (flat.vector.detach() + 0.1).requires_grad_()
-    got = gradient_at(flat.at(point, images())[0].square().sum(), point, flat)
+    got = flat.gradient_at(flat.at(point, images())[0].square().sum(), point)
     with torch.no_grad():
         flat.vector.copy_(point)
     (expected,) = gradients(flat(images())[0].square().sum(), [flat])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ebomlc_dist.models.label_corrector import LabelCorrector
-from ebomlc_dist.numerics.flat import FlatModule, gradient_at, gradients
+from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.hypergradient import (
     ONE_SIDED_LENGTH,
     Hypergradient,
@@ -17,6 +17,7 @@ from ebomlc_dist.numerics.hypergradient import (
     in_layout,
     one_sided_slopes,
 )
+from ebomlc_dist.numerics.network import gradients
 from tests.support.problem import NUM_CLASSES, SmallNet
 
 RATE = 0.05
@@ -75,7 +76,7 @@ class Problem:
         terms = self.terms_of(self.main(self.images)[0])
         lower = through.lower_gradient((through.coefficients * terms).sum()) / 9
         ahead = (self.main.vector.detach() - RATE * lower * looking_ahead).requires_grad_()
-        direction = gradient_at(self.upper(ahead), ahead, self.main)
+        direction = self.main.gradient_at(self.upper(ahead), ahead)
         slopes = through.slopes(self.terms, terms.detach(), direction)
         return -RATE * gradients((slopes * coefficients).sum(), [self.meta])[0] / 9
 

@@ -1,0 +1,150 @@
+"""A network as the rules see it: parameters as one vector, passes at it or elsewhere, gradients, inner products.
+
+Where the parameters are spread over ranks, a vector holds this rank's part of them. Sums, scalings and differences of
+such parts are the parts of sums, scalings and differences; what asks for the whole vector, inner products and norms,
+goes through the network.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ebomlc_dist.numerics.loss_scale import LossScale
+
+
+@dataclass(frozen=True)
+class Summed:
+    """This rank's part of a gradient that is summed over the ranks already: a reducer divides it and no more."""
+
+    part: Tensor
+
+
+Gradient = Tensor | Summed
+"""A gradient as a backward pass leaves it: this rank's sum, or its part of all ranks' sum."""
+
+
+Dots = Callable[..., tuple[Tensor, ...]]
+"""Pairs of (P,) vectors → the inner product of each, 0-dim float64."""
+
+
+def whole_dots(*pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """The inner product of each pair of whole (P,) vectors, 0-dim float64."""
+    return torch.stack([torch.dot(first, second) for first, second in pairs]).double().unbind()
+
+
+class Network(ABC):
+    """A network held as one parameter vector and one vector of running statistics.
+
+    Attributes:
+        module: the network itself.
+        vector: (P,) the parameters, or this rank's part of them.
+        statistics: (B,) its floating-point buffers, this rank's own.
+        shapes: name of a trainable parameter → its whole shape, in the vector's order.
+        autocast: dtype of the forward passes, or None for the parameters' own.
+        loss_scale: multiplies an objective before its backward pass and is divided out of the float32 gradients.
+        whole: whether ``vector`` is all of the parameters on every rank.
+    """
+
+    module: nn.Module
+    vector: nn.Parameter
+    statistics: Tensor
+    shapes: Mapping[str, torch.Size]
+    autocast: torch.dtype | None
+    loss_scale: LossScale | None
+    whole: bool
+
+    @abstractmethod
+    def __call__(self, *inputs: Tensor) -> Any:
+        """The module's output under autocast. Tensors it returns have the parameters' dtype."""
+
+    @abstractmethod
+    def at(self, vector: Tensor, *inputs: Tensor) -> Any:
+        """The output with ``vector`` (P,) in place of the parameters.
+
+        Running statistics are read by nobody and written to a copy, so that a look-ahead leaves no trace.
+        """
+
+    @abstractmethod
+    def gradient_at(self, objective_sum: Tensor, vector: Tensor) -> Gradient:
+        """The gradient (P,) of a scalar with respect to the ``vector`` that the last `at` passes were given."""
+
+    @abstractmethod
+    def dots(self, *pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        """The inner product of each pair of (P,) vectors, over all of the parameters. 0-dim float64."""
+
+    @abstractmethod
+    def norm(self, vector: Tensor) -> Tensor:
+        """The 2-norm of a (P,) vector, over all of the parameters. 0-dim, of the vector's dtype."""
+
+    @abstractmethod
+    def named(self, vector: Tensor) -> dict[str, Tensor]:
+        """A (P,) vector as whole tensors under the parameters' names. Collective where the network is not whole."""
+
+    @abstractmethod
+    def flattened(self, named: Mapping[str, Tensor]) -> Tensor:
+        """(P,), the inverse of `named`: what of whole tensors belongs into this rank's vector."""
+
+    @abstractmethod
+    def leaves(self) -> Sequence[Tensor]:
+        """What autograd differentiates with respect to, where `whole`."""
+
+    @abstractmethod
+    def collect(self, pieces: Sequence[Tensor | None]) -> Gradient:
+        """One gradient (P,) of what a backward pass left: a piece for each leaf, None for a zero."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Whole parameters and buffers under the module's own names. Collective where the network is not whole."""
+        parameters = self.named(self.vector.detach())
+        own = self.module.state_dict()
+        return {name: parameters[name] if name in parameters else tensor.detach() for name, tensor in own.items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Copy `state` in."""
+        with torch.no_grad():
+            self.vector.copy_(self.flattened(state))
+            for name, tensor in self.module.state_dict().items():
+                if name not in self.shapes:
+                    tensor.copy_(state[name])
+
+
+def gradients(objective_sum: Tensor, networks: Sequence[Network], *, retain_graph: bool = False) -> list[Gradient]:
+    """The gradient of a scalar with respect to each network's parameters, as (P,) vectors, by one backward pass.
+
+    A parameter the objective does not depend on gets zeros.
+    """
+    scale = next((n.loss_scale for n in networks if n.loss_scale is not None), None)
+    total = objective_sum if scale is None else objective_sum * scale.value
+    leaves = [leaf for network in networks for leaf in network.leaves()]
+    if all(network.whole for network in networks):
+        pieces: list[Tensor | None] = list(
+            torch.autograd.grad(total, leaves, retain_graph=retain_graph, allow_unused=True)
+        )
+    else:
+        pieces = _by_hooks(total, leaves, retain_graph)
+    found, start = [], 0
+    for network in networks:
+        size = len(network.leaves())
+        found.append(_unscaled(network.collect(pieces[start : start + size]), scale))
+        start += size
+    return found
+
+
+def _by_hooks(total: Tensor, leaves: Sequence[Tensor], retain_graph: bool) -> list[Tensor | None]:
+    """Gradients of leaves whose parts are put together, and whose gradients are spread, by hooks of a backward pass."""
+    for leaf in leaves:
+        leaf.grad = None
+    total.backward(retain_graph=retain_graph)
+    pieces = [leaf.grad for leaf in leaves]
+    for leaf in leaves:
+        leaf.grad = None
+    return pieces
+
+
+def _unscaled(gradient: Gradient, scale: LossScale | None) -> Gradient:
+    if scale is None:
+        return gradient
+    return Summed(gradient.part / scale.value) if isinstance(gradient, Summed) else gradient / scale.value
