@@ -141,7 +141,7 @@ RECIPES: dict[str, RecipeInfo] = {
         ("ebomlc-s",),
         {
             "model": "torchvision/vit_b_16",
-            "optim": {"main_optimizer": "adam", "main_lr": 1e-4, "weight_decay": 0.0, "schedule": "cosine"},
+            "optim": {"main_lr": 0.03, "weight_decay": 1e-4, "schedule": "cosine"},
         },
     ),
 }

@@ -9,8 +9,8 @@
     ebomlc train folder-resnet50 --data-dir DIR
     ebomlc train folder-vit-b16 --data-dir DIR
 
-train a large model at 224×224 in bf16. Their settings of SGD and Adam are those usual for these models from random
-initialisation, at a batch of 256; they were not tuned with noisy labels.
+train a large model at 224×224 in bf16, with SGD, which EBOMLC's step needs. Rates and lengths are common choices for a
+batch of 256; they were not tuned with noisy labels.
 """
 
 from typing import Any

@@ -54,6 +54,7 @@ def test_a_large_model_is_a_classifier_of_torchvision_at_224_in_half_precision(n
     whole, tiny = recipe(name).config, recipe(f"{name}:tiny").config
     assert (whole.data.image_size, whole.train.precision) == (224, "bf16")
     assert whole.model.name.removeprefix("torchvision/") in classifier_names()
+    assert whole.optim.main_optimizer == "sgd", "the step of EBOMLC needs it"
     assert (tiny.data.image_size, tiny.data.loader) == (32, whole.data.loader)
 
 
