@@ -17,7 +17,7 @@ from ebomlc_dist.errors import InputError
 
 MODELS = {"resnet32": 10, "torchvision/resnet50": 1000, "torchvision/vit_b_16": 1000}
 GPUS = (8, 64, 512)
-HIDDEN = EMBEDDING = 128
+WIDTH = 128  # of the label corrector's embedding and hidden layers, as by default
 
 app = make_app()
 
@@ -31,6 +31,7 @@ def forecast(
 ) -> int:
     """Print the forecast."""
     from ebomlc_dist.models import build_main_model
+    from ebomlc_dist.models.meta import build_meta_model
     from ebomlc_dist.models.outline import outline
     from ebomlc_dist.profiling.forecast import all_reduce_ms, efficiency, message_bytes
     from ebomlc_dist.profiling.scaling import Link
@@ -49,8 +50,9 @@ def forecast(
             lambda name=name, k=num_classes: build_main_model(name, num_classes=k, in_channels=3, norm="batch")
         )
         size = sum(parameter.numel() for parameter in model.parameters())
-        # The corrector on paper: label embedding, one hidden layer over features and embedding, K outputs.
-        meta = num_classes * EMBEDDING + (model.head.in_features + EMBEDDING + 1) * HIDDEN + (HIDDEN + 1) * num_classes
+        widths = {"feature_dim": model.head.in_features, "embedding_dim": WIDTH, "hidden_dim": WIDTH}
+        corrector = build_meta_model("label-corrector", num_classes=num_classes, **widths)
+        meta = sum(parameter.numel() for parameter in corrector.parameters())
         messages = message_bytes(size, meta)
         rest = all_reduce_ms(GPUS[-1], 0, inner, outer, 8) * len(messages)
         whole = sum(all_reduce_ms(GPUS[-1], one, inner, outer, 8) for one in messages)
