@@ -137,6 +137,8 @@ def submit(
     if not job.arguments:
         raise InputError(f"`{job.verb}` needs something to run: `ebomlc submit {job.verb} NAME …`")
     script = job.script()
+    if job.verb == "train":
+        _check_names(job.arguments)
     if not yes:
         print(script, end="")
         return 0
@@ -144,6 +146,26 @@ def submit(
         raise InputError("sbatch is not on this machine's path; print the script without --yes and submit it elsewhere")
     ended = subprocess.run(["sbatch"], input=script, text=True, check=False)
     return 1 if ended.returncode else 0
+
+
+def _check_names(arguments: tuple[str, ...]) -> None:
+    """Refuse what `train` would refuse only when the job starts: unknown flags, recipes and methods."""
+    from ebomlc_dist.cli import make_app
+    from ebomlc_dist.cli.training import train
+    from ebomlc_dist.methods import METHODS
+    from ebomlc_dist.recipes import RECIPES, TINY
+
+    reader = make_app()
+    reader.command()(train)
+    given = typer.main.get_command(reader).make_context("train", list(arguments)).params
+    for name in given["recipe"] or ():
+        base = name.removesuffix(TINY)
+        if base not in RECIPES:
+            raise InputError(f"unknown recipe '{name}'{nearest(base, list(RECIPES))}; see `ebomlc list recipes`")
+    for word in given["method"] or ():
+        for name in map(str.strip, word.split(",")):
+            if name not in METHODS:
+                raise InputError(f"unknown method '{name}'{nearest(name, list(METHODS))}; see `ebomlc list methods`")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -126,6 +126,24 @@ RECIPES: dict[str, RecipeInfo] = {
     "folder": RecipeInfo(
         "folder:folder", "your own images: DIR/train/<class>/*, or CSV files (--data-dir DIR)", ("ebomlc-s",)
     ),
+    "folder-resnet50": RecipeInfo(
+        "folder:large",
+        "your own images at 224×224 with torchvision's ResNet-50, bf16: for GPUs",
+        ("ebomlc-s",),
+        {
+            "model": "torchvision/resnet50",
+            "optim": {"main_lr": 0.1, "weight_decay": 1e-4, "milestones": (30 / 90, 60 / 90, 80 / 90)},
+        },
+    ),
+    "folder-vit-b16": RecipeInfo(
+        "folder:large",
+        "your own images at 224×224 with torchvision's ViT-B/16, bf16: for GPUs",
+        ("ebomlc-s",),
+        {
+            "model": "torchvision/vit_b_16",
+            "optim": {"main_lr": 0.03, "weight_decay": 1e-4, "schedule": "cosine"},
+        },
+    ),
 }
 
 

@@ -110,6 +110,10 @@ def test_all_shipped_scripts_are_known() -> None:
         (["--array", "0-3", "train", "digits"], "--array is for `sweep`"),
         (["--name", "a\n#SBATCH --x", "train", "digits"], "cannot stand in a batch script"),
         (["--sbatch", "partition", "train", "digits"], "KEY=VALUE"),
+        (["train", "digts"], "unknown recipe 'digts' (did you mean 'digits'?)"),
+        (["train", "digits:tny"], "unknown recipe 'digits:tny'"),
+        (["train", "digits", "--method", "ce,ebmlc"], "unknown method 'ebmlc' (did you mean 'ebomlc'?)"),
+        (["train", "digits", "--epoch-count", "3"], "--epoch-count"),
         (["--yes", "train", "digits"], "sbatch is not on this machine's path"),
     ],
 )

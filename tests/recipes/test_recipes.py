@@ -7,9 +7,11 @@ from ebomlc_dist.data.datasets import DATASETS
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.models import MODELS
+from ebomlc_dist.models.torchvision_classifier import classifier_names
 from ebomlc_dist.recipes import PAPER_SETTINGS, RECIPES, recipe
 from ebomlc_dist.recipes.assemble import Request, resolve
 
+LARGE = ("torchvision/resnet50", "torchvision/vit_b_16")
 EVERY = [*RECIPES, *(f"{name}:tiny" for name in RECIPES)]
 
 
@@ -19,7 +21,7 @@ def test_every_recipe_is_a_complete_configuration(name: str) -> None:
     assert RunConfig.model_validate_json(found.config.model_dump_json()) == found.config
     assert found.config.recipe == found.name == name
     assert found.config.data.dataset in DATASETS
-    assert found.config.model.name in MODELS
+    assert found.config.model.name in MODELS or found.config.model.name in LARGE
     assert set(found.methods) <= set(METHODS)
     assert found.config.method.name == found.methods[0]
 
@@ -45,6 +47,15 @@ def test_a_tiny_variant_is_small_and_keeps_what_is_being_compared(name: str) -> 
         assert tiny.data.noisy_size is not None
         assert tiny.data.noisy_size <= 256
         assert tiny.data.clean_size >= num_classes
+
+
+@pytest.mark.parametrize("name", ["folder-resnet50", "folder-vit-b16"])
+def test_a_large_model_is_a_classifier_of_torchvision_at_224_in_half_precision(name: str) -> None:
+    whole, tiny = recipe(name).config, recipe(f"{name}:tiny").config
+    assert (whole.data.image_size, whole.train.precision) == (224, "bf16")
+    assert whole.model.name.removeprefix("torchvision/") in classifier_names()
+    assert whole.optim.main_optimizer == "sgd", "the step of EBOMLC needs it"
+    assert (tiny.data.image_size, tiny.data.loader) == (32, whole.data.loader)
 
 
 def test_digits_trains_what_proved_best_and_the_papers_rule_beside_it() -> None:
