@@ -110,6 +110,9 @@ class TrainConfig(Section):
     deterministic: bool = Field(False, description="bitwise repeatable kernels on a GPU, slower")
     log_interval: int = Field(50, ge=1, description="steps between metric lines")
     checkpoint_steps: int | None = Field(None, ge=1, description="save every so many steps too, not only each epoch")
+    replica_check_steps: int = Field(
+        100, ge=0, description="steps between comparisons of the ranks' bits, made before a checkpoint too; 0 is never"
+    )
     epoch_scores: bool = Field(False, description="keep every epoch's label scores, for an audit that averages them")
     trackers: tuple[str, ...] = Field(("tensorboard",), description="Accelerate's trackers, by name")
     rendezvous_timeout_s: Positive = Field(60.0, description="for all processes to come")

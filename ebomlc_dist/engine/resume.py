@@ -28,6 +28,7 @@ FREE_KEYS = {
     "train.trackers",
     "train.cuda_graph",
     "train.checkpoint_steps",
+    "train.replica_check_steps",
     "train.epoch_scores",
 }
 

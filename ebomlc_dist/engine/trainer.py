@@ -12,6 +12,7 @@ from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.epochs import begin_epoch, resume_epoch
 from ebomlc_dist.engine.evaluate import evaluate_clean_set, evaluate_test_set, share_statistics
 from ebomlc_dist.engine.program import make_program
+from ebomlc_dist.engine.replicas import check_replicas
 from ebomlc_dist.engine.scores import epoch_scores
 from ebomlc_dist.engine.state import capture, restore
 from ebomlc_dist.engine.step import StepOutcome
@@ -78,6 +79,7 @@ class Trainer:
         agreed = AgreedFlag(training.runtime.device)
         steps_per_epoch, total = training.loader.steps_per_epoch, training.total_steps
         checkpoint_steps = training.config.train.checkpoint_steps
+        check_steps = training.config.train.replica_check_steps
         self._watch.start()
         if progress.step % steps_per_epoch:
             resume_epoch(training, progress.step // steps_per_epoch)
@@ -100,6 +102,8 @@ class Trainer:
             elif stop or (checkpoint_steps is not None and progress.step % checkpoint_steps == 0):
                 with self._watch.paused():
                     self._save()
+            elif check_steps and progress.step % check_steps == 0:
+                check_replicas(training, progress.step)
             self.record.step(progress.step)
             if stop and progress.step < total:
                 return False
@@ -177,6 +181,9 @@ class Trainer:
         self._save(best=best)
 
     def _save(self, best: bool = False) -> None:
+        if self.training.config.train.replica_check_steps:
+            # So that no checkpoint holds what one rank alone believes.
+            check_replicas(self.training, self.progress.step)
         self.progress.train_seconds = self._watch.read()
         groups = capture(self.training, self.step_meter, self.label_meter)
         self.record.checkpoint(self.progress.step, groups, vars(self.progress), best=best)

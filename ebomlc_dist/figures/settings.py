@@ -14,7 +14,15 @@ _OPERATION = {
     "recipe": None,
     "seeds": None,
     "data": ("data_dir", "download", "split", "loader", "num_workers", "pack_dir"),
-    "train": ("log_interval", "checkpoint_steps", "epoch_scores", "trackers", "start_timeout_s", "step_timeout_s"),
+    "train": (
+        "log_interval",
+        "checkpoint_steps",
+        "replica_check_steps",
+        "epoch_scores",
+        "trackers",
+        "start_timeout_s",
+        "step_timeout_s",
+    ),
 }
 _FRAME = {"train": ("epochs", "global_noisy_batch_size", "global_clean_batch_size")}
 
