@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 STOP_FILE = "STOP file"
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
 
 class Signals:
@@ -33,7 +33,9 @@ class Signals:
 
     def __enter__(self) -> "Signals":
         for number in SIGNALS:
-            self._previous[number] = signal.signal(number, self._note)
+            # Ignored under `nohup`, which is to go on when its terminal closes.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._note)
         owner = getattr(self._previous[SIGNALS[0]], "__self__", None)
         if isinstance(owner, Signals):
             self._outer, self.reason = owner, self.reason or owner.reason

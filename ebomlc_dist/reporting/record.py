@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import safetensors.torch
 from torch import Tensor
 
+from ebomlc_dist.errors import TrainingFault
 from ebomlc_dist.files.checkpoints import CheckpointStore
-from ebomlc_dist.files.durable import make_folder, write_bytes
+from ebomlc_dist.files.durable import NoSpace, make_folder, write_bytes
 from ebomlc_dist.files.journal import Journal
 from ebomlc_dist.files.run_folder import RunFolder, write_status
 from ebomlc_dist.reporting.progress import ProgressReport
@@ -98,9 +99,9 @@ class RunRecord:
         except OSError as error:
             self._missed += 1
             log.warning("checkpoint of step %d not written: %s", step, error)
-            if self._missed >= MAX_MISSED_CHECKPOINTS:
-                raise
-            return
+            if self._missed < MAX_MISSED_CHECKPOINTS:
+                return
+            raise _fault(f"{self._missed} checkpoints in a row were not written", error) from None
         self._missed = 0
 
     def epoch_scores(self, epoch: int, scores: Mapping[str, Tensor]) -> None:
@@ -124,8 +125,18 @@ class RunRecord:
         try:
             self._write_metrics()
             self._journal.sync()
+        except OSError as error:
+            # Where the same disk has just ended the run, that error is on its way and tells more.
+            if self._missed < MAX_MISSED_CHECKPOINTS:
+                raise _fault("the last metric lines were not written", error) from None
+            log.warning("the last metric lines were not written: %s", error)
         finally:
             self._journal.close()
+
+
+def _fault(what: str, error: OSError) -> Exception:
+    """One line for people: a full disk says for itself what to do."""
+    return error if isinstance(error, NoSpace) else TrainingFault(f"{what} ({error}); the last good checkpoint is kept")
 
 
 class SilentRecord:

@@ -141,7 +141,7 @@ def test_ten_bad_steps_in_a_row_end_the_run_and_keep_the_last_good_checkpoint(
     assert all(torch.isfinite(t).all() for t in checkpoint.tensors("main").values())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
 def test_signals_ask_for_one_checkpoint_and_an_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:

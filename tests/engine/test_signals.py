@@ -40,3 +40,14 @@ def test_a_late_request_does_not_end_a_rank_that_has_stopped(own_handlers: list[
     assert own_handlers == []
     send(signal.SIGINT)
     assert own_handlers == [signal.SIGINT]
+
+
+def test_a_closed_terminal_does_not_stop_what_runs_under_nohup(own_handlers: list[int]) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Signals() as signals:
+        send(signal.SIGHUP)
+    assert signals.reason is None
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    with Signals() as signals:
+        send(signal.SIGTERM)
+    assert signals.reason == "SIGTERM"
