@@ -29,7 +29,7 @@ def check_replicas(training: Training, step: int) -> None:
     names = [name for name, column in zip(replicated, zip(*rows, strict=True), strict=True) if len(set(column)) > 1]
     raise TrainingFault(
         f"{_who(rows, counts)}: other bits in {', '.join(names)} at step {step}; memory or a link is at fault. "
-        "The last checkpoint was written while all were equal: continue from it with `--resume auto`, "
+        "no checkpoint was written of it: continue from the last one with `--resume auto`, "
         "without that machine if it happens again"
     )
 
