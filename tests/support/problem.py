@@ -16,6 +16,7 @@ from ebomlc_dist.methods import method_class
 from ebomlc_dist.methods.contract import Batch, Method, PairedBatch, Reducer, StepResult, Task
 from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.network import Network
 
 NUM_CLASSES = 4
 NUM_NOISY = 40
@@ -57,7 +58,7 @@ class Learner:
     """One process's networks, optimisers and step."""
 
     method: Method
-    networks: dict[str, FlatModule]
+    networks: dict[str, Network]
     optimizers: dict[str, FlatOptimizer]
     step: TrainStep
 
@@ -74,7 +75,7 @@ class Learner:
 class WholeInterlude:
     """An `Interlude` of a process that holds all NUM_NOISY noisy and NUM_CLEAN clean images itself."""
 
-    def __init__(self, networks: dict[str, FlatModule]) -> None:
+    def __init__(self, networks: dict[str, Network]) -> None:
         self._networks = networks
         self.restarted: list[str] = []
         generator = torch.Generator().manual_seed(99)
@@ -118,12 +119,13 @@ def make_learner(
     dtype: torch.dtype = torch.float64,
     epoch: int = 0,
     old_labels: Tensor | None = OLD_LABELS,
+    wrap: Callable[[str, nn.Module], Network] = lambda name, module: FlatModule(module),
     **settings: object,
 ) -> Learner:
     """A learner at the beginning of ``epoch``, whose bits depend on nothing but the arguments."""
     method_type = method_class(method_name)
     method = method_type(method_type.Config.model_validate({"name": method_name, **settings}))
-    networks = {}
+    networks: dict[str, Network] = {}
     with _SEEDING:
         for seed, name in enumerate(method.networks):
             torch.manual_seed(seed)
@@ -131,7 +133,7 @@ def make_learner(
                 module = build_meta_model(method.meta_model, num_classes=NUM_CLASSES, feature_dim=SmallNet.feature_dim)
             else:
                 module = SmallNet(batch_norm)
-            networks[name] = FlatModule(module.to(dtype).train(name != "extractor"))
+            networks[name] = wrap(name, module.to(dtype).train(name != "extractor"))
     config = OptimConfig(main_lr=0.05, meta_lr=1e-2)
     optimizers = {name: MAKERS[name](networks[name], config, 10) for name in method.networks if name in MAKERS}
     method.allocate(networks, Task(NUM_CLASSES, NUM_NOISY, NUM_CLEAN, old_labels))
