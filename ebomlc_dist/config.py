@@ -107,6 +107,9 @@ class TrainConfig(Section):
     precision: Precision = "no"
     compile: bool = Field(False, description="torch.compile of the main models' forward and backward passes")
     cuda_graph: bool = Field(False, description="one CUDA graph holds a step, from the gather to the optimisers")
+    strategy: Literal["replicated", "fsdp"] = Field(
+        "replicated", description="fsdp: parameters, gradients and optimiser of the main models spread over processes"
+    )
     deterministic: bool = Field(False, description="bitwise repeatable kernels on a GPU, slower")
     log_interval: int = Field(50, ge=1, description="steps between metric lines")
     checkpoint_steps: int | None = Field(None, ge=1, description="save every so many steps too, not only each epoch")

@@ -1,12 +1,10 @@
 """A main model whose parameters, gradients and optimiser state are spread over the ranks by torch's ``fully_shard``.
 
 A (P,) vector is this rank's shard, so an optimiser over it holds this rank's part of its state. FSDP gathers a block's
-parameters for its pass alone and sums its gradients into shards on the way back (reduce-scatter, summed and not
-averaged: the reducer divides by the count of samples). Look-ahead points are placed into the shards and the parameters
-put back from their vector, by copies of bits.
-
-FSDP gathers again for a backward pass, so a pass at one point must have gone backward before the next is placed. All
-methods whose hypergradient is not taken through a graph do so.
+parameters for its pass alone, again for the way back, and sums its gradients into shards (reduce-scatter, summed and
+not averaged: the reducer divides by the count of samples). Before each pass, and before each way back through one, the
+point it belongs to is copied into the shards: the parameters themselves stay in their vector, and no look-ahead moves a
+bit of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +19,7 @@ from torch.distributed.tensor import DTensor, Shard
 from ebomlc_dist.models.blocks import blocks
 from ebomlc_dist.numerics.flat import as_one, flatten, statistics_of, widen
 from ebomlc_dist.numerics.loss_scale import LossScale
-from ebomlc_dist.numerics.network import Gradient, Network, Summed, gradients
+from ebomlc_dist.numerics.network import Gradient, Network, Summed, by_hooks, unscaled
 
 
 class ShardedModule(Network):
@@ -63,19 +61,21 @@ class ShardedModule(Network):
         self.vector = nn.Parameter(flatten([_local(p) for p in self._shards]))
 
     def __call__(self, *inputs: Tensor) -> Any:
-        self._place(self.vector)
+        self.place(self.vector)
         return self._pass(*inputs)
 
     def at(self, vector: Tensor, *inputs: Tensor) -> Any:
-        self._place(vector)
+        self.place(vector)
         before = self.statistics.clone()
         outputs = self._pass(*inputs)
         self.statistics.copy_(before)
         return outputs
 
     def gradient_at(self, objective_sum: Tensor, vector: Tensor) -> Gradient:
-        """See `Network`; the last pass left ``vector`` in the shards."""
-        return gradients(objective_sum, [self])[0]
+        self.place(vector)
+        scale = self.loss_scale
+        total = objective_sum if scale is None else objective_sum * scale.value
+        return unscaled(self.collect(by_hooks(total, self._shards)), scale)
 
     def dots(self, *pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         parts = [torch.dot(first.double(), second.double()) for first, second in pairs]
@@ -108,7 +108,7 @@ class ShardedModule(Network):
         filled = zip(pieces, self._shards, strict=True)
         return Summed(flatten([torch.zeros_like(_local(s)) if p is None else _local(p) for p, s in filled]))
 
-    def _place(self, vector: Tensor) -> None:
+    def place(self, vector: Tensor) -> None:
         locals_ = [_local(shard) for shard in self._shards]
         pieces = vector.detach().split([local.numel() for local in locals_])
         with torch.no_grad():

@@ -17,6 +17,7 @@ from ebomlc_dist.data.seeds import seed_sequence
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.optimizers import MAKERS, FlatOptimizer
 from ebomlc_dist.engine.step import TrainStep
+from ebomlc_dist.engine.strategies import MAIN_MODELS, agree, hold
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import method_class
 from ebomlc_dist.methods.contract import Method, Task
@@ -25,7 +26,6 @@ from ebomlc_dist.models.hub import load_model
 from ebomlc_dist.models.main_model import MainModel
 from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.models.norm import check_norm
-from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Network
 
@@ -77,9 +77,7 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> Trainin
         module = _fresh_module(name, config, method, dataset, networks).to(runtime.device)
         # The meta model is small and steers: it stays in full precision.
         autocast = None if name == "meta" else AUTOCAST[config.train.precision]
-        compiled = config.train.compile and name in ("main", "peer")
-        networks[name] = FlatModule(module, autocast=autocast, loss_scale=loss_scale, compiled=compiled)
-        _agree(networks[name], runtime)
+        networks[name] = hold(name, module, config, runtime, autocast=autocast, loss_scale=loss_scale)
     # Dropout draws differ by rank, everything else that is random is a function of seed and step.
     torch.manual_seed(int(_initial_seeds(config, method)[-1]) + runtime.rank)
     optimizers = {
@@ -106,18 +104,16 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> Trainin
 
 def initialise(training: Training, name: str) -> None:
     """Put a network back to its first bits. Generators are left as they are."""
-    network, config = training.networks[name], training.config
-    with torch.random.fork_rng(devices=[training.runtime.device] if training.runtime.device.type == "cuda" else []):
-        fresh = _fresh_module(name, config, training.method, training.dataset, training.networks)
-    network.load(fresh.state_dict())
-    _agree(network, training.runtime)
+    network = training.networks[name]
+    network.load(fresh_module(training, name).state_dict())
+    agree(network, training.runtime)
 
 
-def _agree(network: Network, runtime: Runtime) -> None:
-    """Rank 0's first bits on every rank; parts of a sharded network are of modules that the ranks agreed on before."""
-    if network.whole:
-        runtime.communicator.broadcast(network.vector.detach())
-    runtime.communicator.broadcast(network.statistics)
+def fresh_module(training: Training, name: str) -> nn.Module:
+    """A network of a run as it was first, on the CPU. Generators are left as they are."""
+    device = training.runtime.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        return _fresh_module(name, training.config, training.method, training.dataset, training.networks)
 
 
 def _initial_seeds(config: RunConfig, method: Method) -> NDArray[np.unsignedinteger]:
@@ -135,7 +131,7 @@ def _fresh_module(
 def _make_module(
     name: str, config: RunConfig, method: Method, dataset: NoisyDataset, built: Mapping[str, Network]
 ) -> nn.Module:
-    if name in ("main", "peer"):
+    if name in MAIN_MODELS:
         return build_main_model(
             config.model.name,
             num_classes=dataset.num_classes,

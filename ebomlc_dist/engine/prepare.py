@@ -19,6 +19,7 @@ from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import check_trackers
 from ebomlc_dist.engine.build import make_method
 from ebomlc_dist.engine.resume import flat_keys
+from ebomlc_dist.engine.strategies import check_strategy
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
@@ -37,6 +38,7 @@ def check(config: RunConfig, runtime: Runtime, *, resume: bool = False) -> None:
     runtime.check_alike("configuration", flat_keys(config.model_dump(mode="json")) | {"--resume": resume})
     check_trackers(config.train.trackers)
     check_device(config, runtime.device)
+    check_strategy(config, runtime.world_size)
 
 
 def check_device(config: RunConfig, device: torch.device) -> None:

@@ -46,10 +46,11 @@ def bit_hash(tensor: Tensor) -> Tensor:
 
 
 def _replicated(training: Training) -> Iterator[tuple[str, Tensor]]:
-    for name, network in training.networks.items():
+    alike = {name: network for name, network in training.networks.items() if network.whole}
+    for name, network in alike.items():
         yield f"the {name} network", network.vector
     for name, optimizer in training.optimizers.items():
-        for key, tensor in optimizer.state().items():
+        for key, tensor in optimizer.state().items() if name in alike else ():
             yield f"the {name} optimiser's {key}", tensor
     for name, tensor in training.method.memory.items():
         yield f"the method's {name}", tensor

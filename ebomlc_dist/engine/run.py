@@ -183,8 +183,8 @@ def _train(
             training.loader.close()
             record.close()
     summary = summarise(training, trainer.progress, paths.root)
+    export_models(training, paths, summary)
     if runtime.is_main:
-        export_models(training, paths, summary)
         write_json(paths.summary, summary)
         write_status(paths.root, state="finished", code=0, step=trainer.progress.step)
     runtime.patient.barrier()

@@ -18,6 +18,7 @@ _OPERATION = {
         "log_interval",
         "checkpoint_steps",
         "replica_check_steps",
+        "strategy",
         "epoch_scores",
         "trackers",
         "start_timeout_s",

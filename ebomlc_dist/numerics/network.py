@@ -92,6 +92,9 @@ class Network(ABC):
     def leaves(self) -> Sequence[Tensor]:
         """What autograd differentiates with respect to, where `whole`."""
 
+    def place(self, vector: Tensor) -> None:  # noqa: B027  # a whole network's graph holds the parameters itself
+        """Make ready to go back through a pass that was made at ``vector`` (P,)."""
+
     @abstractmethod
     def collect(self, pieces: Sequence[Tensor | None]) -> Gradient:
         """One gradient (P,) of what a backward pass left: a piece for each leaf, None for a zero."""
@@ -124,16 +127,18 @@ def gradients(objective_sum: Tensor, networks: Sequence[Network], *, retain_grap
             torch.autograd.grad(total, leaves, retain_graph=retain_graph, allow_unused=True)
         )
     else:
-        pieces = _by_hooks(total, leaves, retain_graph)
+        for network in networks:
+            network.place(network.vector)
+        pieces = by_hooks(total, leaves, retain_graph)
     found, start = [], 0
     for network in networks:
         size = len(network.leaves())
-        found.append(_unscaled(network.collect(pieces[start : start + size]), scale))
+        found.append(unscaled(network.collect(pieces[start : start + size]), scale))
         start += size
     return found
 
 
-def _by_hooks(total: Tensor, leaves: Sequence[Tensor], retain_graph: bool) -> list[Tensor | None]:
+def by_hooks(total: Tensor, leaves: Sequence[Tensor], retain_graph: bool = False) -> list[Tensor | None]:
     """Gradients of leaves whose parts are put together, and whose gradients are spread, by hooks of a backward pass."""
     for leaf in leaves:
         leaf.grad = None
@@ -144,7 +149,8 @@ def _by_hooks(total: Tensor, leaves: Sequence[Tensor], retain_graph: bool) -> li
     return pieces
 
 
-def _unscaled(gradient: Gradient, scale: LossScale | None) -> Gradient:
+def unscaled(gradient: Gradient, scale: LossScale | None) -> Gradient:
+    """The gradient of an objective that was multiplied by ``scale``, without it."""
     if scale is None:
         return gradient
     return Summed(gradient.part / scale.value) if isinstance(gradient, Summed) else gradient / scale.value
