@@ -1,0 +1,91 @@
+"""Whole runs on spread main models: as replicated ones, and each continues what the other began."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.engine.strategies import check_strategy
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.methods import config_from_mapping
+from ebomlc_dist.models.hub import load_model
+from tests.support.pool import RankPool
+from tests.support.runs import outcome, runtime_of, same_tensors, tiny_config, train_until
+
+# Two epochs of five steps in float32; sums of squares and of gradients are formed in another order.
+BOUND = 1e-5
+STOP_AFTER = 7
+
+
+def run(communicator: Communicator, folder: Path, strategy: str, stop_after: int | None = None) -> None:
+    train = {"global_noisy_batch_size": 60, "epochs": 2, "strategy": strategy}
+    train_until(tiny_config("ebomlc-s", train=train), folder, runtime_of(communicator), stop_after)
+
+
+def furthest(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """The largest difference in parameters and momentum."""
+    assert found.keys() == expected.keys()
+    names = [name for name in expected if name.startswith(("main/", "meta/", "optimizer-main/"))]
+    return max(float((found[n] - expected[n]).abs().max()) for n in names if expected[n].is_floating_point())
+
+
+@pytest.fixture
+def replicated(tmp_path: Path, two_ranks: RankPool) -> Path:
+    two_ranks.run(run, tmp_path / "replicated", "replicated")
+    return tmp_path / "replicated"
+
+
+def test_a_spread_run_ends_where_the_replicated_one_does(tmp_path: Path, two_ranks: RankPool, replicated: Path) -> None:
+    two_ranks.run(run, tmp_path / "fsdp", "fsdp")
+    assert 0 < furthest(outcome(tmp_path / "fsdp")[0], outcome(replicated)[0]) < BOUND
+    spread, whole = (load_model(RunFolder(folder).model)[0].state_dict() for folder in (tmp_path / "fsdp", replicated))
+    assert spread.keys() == whole.keys()
+    assert all(torch.allclose(spread[name], whole[name], atol=BOUND) for name in whole)
+
+
+def test_a_spread_run_continues_bit_for_bit(tmp_path: Path, two_ranks: RankPool) -> None:
+    two_ranks.run(run, tmp_path / "control", "fsdp")
+    two_ranks.run(run, tmp_path / "stopped", "fsdp", STOP_AFTER)
+    two_ranks.run(run, tmp_path / "stopped", "fsdp")
+    assert same_tensors(outcome(tmp_path / "stopped")[0], outcome(tmp_path / "control")[0])
+
+
+@pytest.mark.parametrize(("first", "second"), [("replicated", "fsdp"), ("fsdp", "replicated")])
+def test_one_strategy_continues_what_the_other_began(
+    tmp_path: Path, two_ranks: RankPool, replicated: Path, first: str, second: str
+) -> None:
+    folder = tmp_path / "changed"
+    two_ranks.run(run, folder, first, STOP_AFTER)
+    half = outcome(folder)[0]
+    two_ranks.run(run, folder, second)
+    tensors, _, summary = outcome(folder)
+    assert summary["finished"] is True
+    expected = outcome(replicated)[0]
+    assert furthest(tensors, expected) < BOUND < furthest(half, expected)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "train", "world_size", "line"),
+    [
+        ("ebomlc", {}, {}, 1, "--num-processes"),
+        ("ebomlc", {}, {"compile": True}, 2, "--compile"),
+        ("ebomlc", {}, {"cuda_graph": True}, 2, "--cuda-graph"),
+        ("mlc", {}, {}, 2, "hypergradient=finite_difference"),
+        ("l2rw", {"hypergradient": "double_backward"}, {}, 2, "hypergradient=finite_difference"),
+    ],
+)
+def test_what_cannot_be_spread_is_refused_with_what_can(
+    method: str, settings: dict, train: dict, world_size: int, line: str
+) -> None:
+    config = tiny_config(method, train=train | {"strategy": "fsdp"})
+    config = config.model_copy(update={"method": config_from_mapping({"name": method, **settings})})
+    with pytest.raises(InputError, match=line):
+        check_strategy(config, world_size)
+
+
+@pytest.mark.parametrize("method", ["ebomlc", "ebomlc-s", "mlc-d", "glc", "ce", "dividemix", "coteaching-plus"])
+def test_methods_without_a_hypergradient_are_not(method: str) -> None:
+    check_strategy(tiny_config(method, train={"strategy": "fsdp"}), 2)
