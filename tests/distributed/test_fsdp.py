@@ -46,12 +46,17 @@ def sharded_too(settings: dict) -> bool:
 
 HYPERGRADIENT = ("mlc", "l2rw", "mw-net", "pmw-net")
 RUN = [(m, s) for m, s in CASES if m not in HYPERGRADIENT or sharded_too(s)]
+QUICK = ("ebomlc", "mlc-d", "ce", "dividemix", "l2rw")
 # A difference of two passes, divided by a length of 1e-2 at most, carries rounding that much further.
 DIFFERENCE = {"rtol": 1e-6, "atol": 1e-8}
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
 
 
-@pytest.mark.parametrize(("method", "settings"), RUN, ids=str)
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [pytest.param(m, s, marks=() if m in QUICK else pytest.mark.slow) for m, s in RUN],
+    ids=str,
+)
 def test_five_steps_are_those_of_the_replicated_model(two_ranks: RankPool, method: str, settings: dict) -> None:
     whole = two_ranks.run(on_a_rank, method, settings, "replicated")
     spread = two_ranks.run(on_a_rank, method, settings, "fsdp")
