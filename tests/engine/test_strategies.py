@@ -67,6 +67,18 @@ def test_one_strategy_continues_what_the_other_began(
     assert furthest(tensors, expected) < BOUND < furthest(half, expected)
 
 
+def test_one_process_continues_what_two_began_spread(tmp_path: Path, two_ranks: RankPool) -> None:
+    two_ranks.run(run, tmp_path, "fsdp", STOP_AFTER)
+    begun = outcome(tmp_path)[0]
+    run(Communicator(torch.device("cpu")), tmp_path, "replicated")
+    tensors, _, summary = outcome(tmp_path)
+    assert summary["finished"] is True
+    assert summary["world_size"] == 1
+    assert {n: t.shape for n, t in tensors.items() if n.startswith("main/")} == {
+        n: t.shape for n, t in begun.items() if n.startswith("main/")
+    }
+
+
 @pytest.mark.parametrize(
     ("method", "settings", "train", "world_size", "line"),
     [
