@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
+from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.models.blocks import blocks
 from ebomlc_dist.numerics.flat import as_one, flatten, statistics_of, widen
 from ebomlc_dist.numerics.loss_scale import LossScale
@@ -124,6 +126,13 @@ class ShardedModule(Network):
         return DTensor.from_local(
             local, self._mesh, [Shard(0)], run_check=False, shape=shape, stride=stride
         ).full_tensor()
+
+
+def mesh_of(communicator: Communicator) -> DeviceMesh:
+    """The ranks that ``communicator`` joins, in one dimension."""
+    group = communicator.group or dist.group.WORLD
+    assert group is not None
+    return DeviceMesh.from_group(group, communicator.device.type)
 
 
 def _local(tensor: Tensor) -> Tensor:

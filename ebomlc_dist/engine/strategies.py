@@ -1,12 +1,10 @@
 """How a network is held: whole on every rank, or spread over them."""
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.distributed.device_mesh import DeviceMesh
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.distributed.fsdp import ShardedModule
+from ebomlc_dist.distributed.fsdp import ShardedModule, mesh_of
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.numerics.flat import FlatModule
@@ -52,8 +50,8 @@ def hold(
     if config.train.strategy == "fsdp" and name in MAIN_MODELS:
         for tensor in module.state_dict().values():
             runtime.communicator.broadcast(tensor)
-        mesh = DeviceMesh.from_group(runtime.communicator.group or _every_rank(), runtime.device.type)
-        return ShardedModule(module, mesh, runtime.communicator.sum, autocast=autocast, loss_scale=loss_scale)
+        mesh, total = mesh_of(runtime.communicator), runtime.communicator.sum
+        return ShardedModule(module, mesh, total, autocast=autocast, loss_scale=loss_scale)
     compiled = config.train.compile and name in MAIN_MODELS
     network = FlatModule(module, autocast=autocast, loss_scale=loss_scale, compiled=compiled)
     agree(network, runtime)
@@ -65,9 +63,3 @@ def agree(network: Network, runtime: Runtime) -> None:
     if network.whole:
         runtime.communicator.broadcast(network.vector.detach())
     runtime.communicator.broadcast(network.statistics)
-
-
-def _every_rank() -> dist.ProcessGroup:
-    group = dist.group.WORLD
-    assert group is not None
-    return group

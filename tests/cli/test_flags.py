@@ -27,7 +27,8 @@ RUN = {
     ),
     *("--global-noisy-batch-size", "--global-clean-batch-size", "--precision", "--mixed-precision"),
     *("--seed", "--split-seed", "--noise-seed", "--order-seed", "--augmentation-seed", "--initialisation-seed"),
-    *("--skip-unreadable", "--clean-from-noisy", "--compile", "--cuda-graph", "--tiny", "--config", "--set"),
+    *("--skip-unreadable", "--clean-from-noisy", "--compile", "--cuda-graph", "--strategy", "--tiny"),
+    *("--config", "--set"),
 }
 HELP = {"--help", "-h"}
 COMMANDS = {
@@ -116,7 +117,8 @@ def test_every_flag_stands_for_a_key_that_exists() -> None:
 def test_every_flag_reaches_its_key(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
     """A wrong row in the table would send a value to another key."""
     values = {"noise.kind": "flip", "noise.rate": "0.25", "model.norm": "group", "train.precision": "bf16"} | {
-        "data.loader": "resident"
+        "data.loader": "resident",
+        "train.strategy": "fsdp",
     }
     for flag in FLAGS:
         value = values.get(flag.key, "17") if flag.metavar else "true"

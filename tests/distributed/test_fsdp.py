@@ -4,12 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
 
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.distributed.fsdp import ShardedModule
+from ebomlc_dist.distributed.fsdp import ShardedModule, mesh_of
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.network import Network, Summed
 from tests.methods.rows import CASES
@@ -22,8 +20,7 @@ State = dict[str, Tensor]
 
 
 def sharded(module: nn.Module, communicator: Communicator, kind: type[ShardedModule]) -> ShardedModule:
-    mesh = DeviceMesh.from_group(dist.group.WORLD, "cpu")
-    return kind(module, mesh, communicator.sum)
+    return kind(module, mesh_of(communicator), communicator.sum)
 
 
 def state_of(networks: dict[str, Network]) -> State:
