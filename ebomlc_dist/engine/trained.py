@@ -25,9 +25,13 @@ def finished(folder: Path) -> RunFolder:
 
 
 def stored_config(paths: RunFolder) -> RunConfig:
-    """A run's configuration, with its stored split in the place of the one it began with, which may have gone since."""
+    """A run's configuration, with its stored split in the place of the one it began with, which may have gone since.
+
+    What it trained is held whole: it may be asked by one process.
+    """
     config = RunConfig.model_validate(read_json(paths.config))
-    return config.model_copy(update={"data": config.data.model_copy(update={"split": paths.split})})
+    data = config.data.model_copy(update={"split": paths.split})
+    return config.model_copy(update={"data": data, "train": config.train.model_copy(update={"strategy": "replicated"})})
 
 
 def check_stored_data(config: RunConfig, folder: Path) -> None:

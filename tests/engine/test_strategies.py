@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.engine.prepare import load_everywhere
 from ebomlc_dist.engine.strategies import check_strategy
+from ebomlc_dist.engine.trained import load_trained, stored_config
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.models.hub import load_model
 from tests.support.pool import RankPool
-from tests.support.runs import outcome, runtime_of, same_tensors, tiny_config, train_until
+from tests.support.runs import alone, outcome, runtime_of, same_tensors, tiny_config, train_until
 
 # Two epochs of five steps in float32; sums of squares and of gradients are formed in another order.
 BOUND = 1e-5
@@ -65,6 +67,15 @@ def test_one_strategy_continues_what_the_other_began(
     assert summary["finished"] is True
     expected = outcome(replicated)[0]
     assert furthest(tensors, expected) < BOUND < furthest(half, expected)
+
+
+def test_one_process_opens_what_was_trained_spread(tmp_path: Path, two_ranks: RankPool) -> None:
+    two_ranks.run(run, tmp_path, "fsdp")
+    config = stored_config(RunFolder(tmp_path))
+    opened = load_trained(config, RunFolder(tmp_path), load_everywhere(config, alone()), alone()).networks["main"]
+    trained = load_model(RunFolder(tmp_path).model)[0].state_dict()
+    assert opened.whole
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in opened.state().items())
 
 
 def test_one_process_continues_what_two_began_spread(tmp_path: Path, two_ranks: RankPool) -> None:
