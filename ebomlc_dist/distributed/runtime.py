@@ -117,6 +117,12 @@ class Runtime:
         """Rank 0's text on every rank."""
         return self.patient.broadcast_bytes(text.encode() if self.is_main else None).decode()
 
+    def gather_texts(self, text: str) -> list[str]:
+        """Every rank's text of at most `MESSAGE_BYTES`, in rank order."""
+        encoded = text.encode()[:MESSAGE_BYTES].ljust(MESSAGE_BYTES)
+        every = self.patient.gather(torch.frombuffer(bytearray(encoded), dtype=torch.uint8).to(self.device))
+        return [bytes(row.tolist()).decode(errors="replace").strip() for row in every.cpu()]
+
     def on_first_rank(self, work: Callable[[], Any]) -> Any:
         """The JSON value that ``work`` gives on rank 0, on every rank. An `InputError` there is raised everywhere."""
         answer = ""
@@ -137,9 +143,7 @@ class Runtime:
             result = work()
         except InputError as error:
             message = str(error) if self.is_main else f"rank {self.rank} on {socket.gethostname()}: {error}"
-        encoded = message.encode()[:MESSAGE_BYTES].ljust(MESSAGE_BYTES)
-        every = self.patient.gather(torch.frombuffer(bytearray(encoded), dtype=torch.uint8).to(self.device))
-        messages = [bytes(row.tolist()).decode(errors="replace").strip() for row in every.cpu()]
+        messages = self.gather_texts(message)
         if messages[0]:
             raise InputError(messages[0])
         for text in filter(None, messages):

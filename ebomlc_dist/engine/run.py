@@ -178,7 +178,9 @@ def _train(
             if not (yield from trainer.steps(requests)):
                 if runtime.under_launcher:
                     signals.ignore_later_ones()
-                raise Stopped(paths.root, trainer.progress.step, requests.reason or "another rank was asked")
+                # A signal may reach another rank a step earlier than this one.
+                reasons = runtime.gather_texts(requests.reason or "")
+                raise Stopped(paths.root, trainer.progress.step, next(filter(None, reasons)))
         finally:
             training.loader.close()
             record.close()

@@ -1,5 +1,7 @@
 """A run that was stopped and continued is the run that was not."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,29 @@ def test_two_ranks_agree_on_one_stop_and_continue_bit_for_bit(tmp_path: Path, tw
     assert two_ranks.run(on_ranks, config, tmp_path / "stopped", stop) == [False, False]
     assert two_ranks.run(on_ranks, config, tmp_path / "stopped", None) == [True, True]
     assert_same(tmp_path / "stopped", tmp_path / "straight")
+
+
+def asked_on(communicator: Communicator, config: RunConfig, folder: Path, asked: int) -> bool:
+    """Whether it finished; rank ``asked`` alone gets a signal, in its third step."""
+    original = trainer.Trainer._step
+
+    def step(self: trainer.Trainer, done: int) -> None:
+        original(self, done)
+        if done == 2 and communicator.rank == asked:
+            os.kill(os.getpid(), signal.SIGUSR2)
+
+    trainer.Trainer._step = step  # type: ignore[method-assign]
+    try:
+        return on_ranks(communicator, config, folder, None)
+    finally:
+        trainer.Trainer._step = original  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_the_request_is_named_whichever_rank_it_reached(tmp_path: Path, two_ranks: RankPool, asked: int) -> None:
+    assert two_ranks.run(asked_on, four_epochs(), tmp_path, asked) == [False, False]
+    status = read_status(tmp_path)
+    assert (status.state, status.reason) == ("stopped", "SIGUSR2")
 
 
 def test_a_run_goes_on_at_another_world_size(tmp_path: Path, two_ranks: RankPool) -> None:
