@@ -11,6 +11,7 @@ from ebomlc_dist.methods.contract import MethodConfig
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Precision = Literal["no", "bf16", "fp16"]
+Strategy = Literal["replicated", "fsdp", "zero1", "zero2", "zero3"]
 
 
 class Section(BaseModel):
@@ -107,8 +108,8 @@ class TrainConfig(Section):
     precision: Precision = "no"
     compile: bool = Field(False, description="torch.compile of the main models' forward and backward passes")
     cuda_graph: bool = Field(False, description="one CUDA graph holds a step, from the gather to the optimisers")
-    strategy: Literal["replicated", "fsdp"] = Field(
-        "replicated", description="fsdp: parameters, gradients and optimiser of the main models spread over processes"
+    strategy: Strategy = Field(
+        "replicated", description="fsdp or zero1, zero2, zero3 (DeepSpeed): main models spread over processes"
     )
     deterministic: bool = Field(False, description="bitwise repeatable kernels on a GPU, slower")
     log_interval: int = Field(50, ge=1, description="steps between metric lines")

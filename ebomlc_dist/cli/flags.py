@@ -64,7 +64,7 @@ FLAGS = (
     Flag("seeds.initialisation", "N", "Seed of the initial weights alone.", ("--initialisation-seed",)),
     Flag("train.compile", "", "Compile the main models' passes.", ("--compile",)),
     Flag("train.cuda_graph", "", "Hold a whole step in one CUDA graph.", ("--cuda-graph",)),
-    Flag("train.strategy", "WORD", "replicated, or fsdp: main models spread over processes.", ("--strategy",)),
+    Flag("train.strategy", "WORD", "replicated, or fsdp, zero1, zero2, zero3: main models spread.", ("--strategy",)),
     Flag("data.skip_unreadable", "", "Train without the images that cannot be read.", ("--skip-unreadable",)),
     Flag(
         "data.clean_from_noisy",

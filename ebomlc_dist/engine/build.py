@@ -17,10 +17,10 @@ from ebomlc_dist.data.seeds import seed_sequence
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.optimizers import MAKERS, FlatOptimizer
 from ebomlc_dist.engine.step import TrainStep
-from ebomlc_dist.engine.strategies import MAIN_MODELS, agree, hold
+from ebomlc_dist.engine.strategies import agree, hold
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import method_class
-from ebomlc_dist.methods.contract import Method, Task
+from ebomlc_dist.methods.contract import MAIN_MODELS, Method, Task
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.hub import load_model
 from ebomlc_dist.models.main_model import MainModel

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, MultiStepLR
 
@@ -55,6 +56,8 @@ class FlatOptimizer:
         self.network.vector.grad = direction
         self.optimizer.found_inf = skip  # type: ignore[attr-defined]  # read by torch's fused kernels
         self.optimizer.step()
+        # A spread network asks the version whether its vector moved; the fused kernels do not count.
+        increment_version(self.network.vector)
 
     @property
     def constants(self) -> Hashable:

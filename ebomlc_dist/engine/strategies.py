@@ -4,15 +4,17 @@ import torch
 from torch import nn
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.distributed.fsdp import ShardedModule, mesh_of
+from ebomlc_dist.distributed import zero
+from ebomlc_dist.distributed.fsdp import ShardedModule
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.methods.contract import MAIN_MODELS
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Network
 
-MAIN_MODELS = ("main", "peer")
-"""The networks that a strategy spreads; the others are small, and steer."""
+STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
+"""Strategy → DeepSpeed's stage."""
 
 
 def check_strategy(config: RunConfig, world_size: int) -> None:
@@ -20,6 +22,11 @@ def check_strategy(config: RunConfig, world_size: int) -> None:
     if config.train.strategy == "replicated":
         return
     asked = f"--strategy {config.train.strategy}"
+    if config.train.strategy in STAGES and not zero.installed():
+        raise InputError(
+            f"{asked} needs DeepSpeed, which is not installed; pip install 'ebomlc_dist[deepspeed]', or take "
+            "--strategy fsdp"
+        )
     if world_size == 1:
         raise InputError(
             f"{asked} spreads a model over processes and there is one; give --num-processes, or leave it out"
@@ -47,15 +54,18 @@ def hold(
     loss_scale: LossScale | None,
 ) -> Network:
     """``module`` as the network ``name`` of a run, with rank 0's bits. Collective."""
-    if config.train.strategy == "fsdp" and name in MAIN_MODELS:
-        for tensor in module.state_dict().values():
-            runtime.communicator.broadcast(tensor)
-        mesh, total = mesh_of(runtime.communicator), runtime.communicator.sum
-        return ShardedModule(module, mesh, total, autocast=autocast, loss_scale=loss_scale)
-    compiled = config.train.compile and name in MAIN_MODELS
-    network = FlatModule(module, autocast=autocast, loss_scale=loss_scale, compiled=compiled)
-    agree(network, runtime)
-    return network
+    strategy = config.train.strategy
+    if strategy == "replicated" or name not in MAIN_MODELS:
+        compiled = config.train.compile and name in MAIN_MODELS
+        network = FlatModule(module, autocast=autocast, loss_scale=loss_scale, compiled=compiled)
+        agree(network, runtime)
+        return network
+    for tensor in module.state_dict().values():
+        runtime.communicator.broadcast(tensor)
+    if strategy == "fsdp":
+        return ShardedModule(module, runtime.communicator, autocast=autocast, loss_scale=loss_scale)
+    stage = STAGES[strategy]
+    return zero.ZeroModule(module, runtime.communicator, stage, autocast=autocast, loss_scale=loss_scale)
 
 
 def agree(network: Network, runtime: Runtime) -> None:

@@ -19,6 +19,9 @@ from ebomlc_dist.numerics.sgd import SgdRule
 Networks = Mapping[str, Network]
 Rules = Mapping[str, SgdRule | AdamRule]
 
+MAIN_MODELS = ("main", "peer")
+"""The networks that learn to classify; the others are small, and steer."""
+
 
 class MethodConfig(BaseModel):
     """Settings of one method, with its paper's defaults; ``name`` is the method's name in the registry.

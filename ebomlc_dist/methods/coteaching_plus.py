@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ebomlc_dist.methods.contract import (
+    MAIN_MODELS,
     CleanImages,
     Interlude,
     MethodConfig,
@@ -30,7 +31,7 @@ from ebomlc_dist.methods.contract import (
     StepResult,
     Task,
 )
-from ebomlc_dist.methods.two_networks import MODELS, TwoNetworks, both_directions
+from ebomlc_dist.methods.two_networks import TwoNetworks, both_directions
 from ebomlc_dist.numerics.losses import cross_entropy
 
 
@@ -77,7 +78,7 @@ class CoteachingPlus(TwoNetworks):
 
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         noisy = batch.noisy
-        logits = [networks[name](noisy.images)[0] for name in MODELS]
+        logits = [networks[name](noisy.images)[0] for name in MAIN_MODELS]
         losses = [cross_entropy(output, noisy.labels) for output in logits]
         first, second = (output.detach().argmax(dim=1) for output in logits)
         told = torch.stack([*(loss.detach() for loss in losses), (first != second).to(losses[0].dtype)], dim=1)
@@ -105,7 +106,7 @@ class CoteachingPlus(TwoNetworks):
                 "disagreement": whole[:, 2].mean(),
                 "kept_share": num_kept / noisy.global_size,
             },
-            waits=dict.fromkeys(MODELS, num_kept < 1),
+            waits=dict.fromkeys(MAIN_MODELS, num_kept < 1),
         )
 
 

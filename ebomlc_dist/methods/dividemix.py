@@ -27,6 +27,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ebomlc_dist.methods.contract import (
+    MAIN_MODELS,
     Batch,
     CleanImages,
     Interlude,
@@ -38,7 +39,7 @@ from ebomlc_dist.methods.contract import (
     StepResult,
     Task,
 )
-from ebomlc_dist.methods.two_networks import MODELS, TwoNetworks, both_directions
+from ebomlc_dist.methods.two_networks import TwoNetworks, both_directions
 from ebomlc_dist.numerics.draws import beta, permutation
 from ebomlc_dist.numerics.losses import cross_entropy, soft_cross_entropy
 from ebomlc_dist.numerics.network import Network
@@ -78,7 +79,7 @@ class DivideMix(TwoNetworks):
 
     Config: ClassVar = DivideMixConfig
     config: DivideMixConfig
-    ensemble = MODELS
+    ensemble = MAIN_MODELS
 
     def __init__(self, config: DivideMixConfig) -> None:
         super().__init__(config)
@@ -110,7 +111,7 @@ class DivideMix(TwoNetworks):
         config, memory = self.config, self.memory
 
         def both(images: Tensor, labels: Tensor) -> Tensor:
-            return torch.stack([cross_entropy(networks[name](images)[0], labels) for name in MODELS], dim=1)
+            return torch.stack([cross_entropy(networks[name](images)[0], labels) for name in MAIN_MODELS], dim=1)
 
         new = torch.stack([unit_range(column) for column in interlude.gather_noisy(both).t()])
         memory["losses"].copy_(torch.cat([new[None], memory["losses"][:-1]]))
@@ -130,7 +131,7 @@ class DivideMix(TwoNetworks):
         if self.warming_up:
             return {}
         found = {}
-        for name, probability in zip(MODELS, self.memory["clean_probability"], strict=True):
+        for name, probability in zip(MAIN_MODELS, self.memory["clean_probability"], strict=True):
             kept = probability > self.config.threshold
             # A group that is empty is lent the sample that is nearest to it.
             nearest = torch.arange(len(kept), device=kept.device)
@@ -144,7 +145,8 @@ class DivideMix(TwoNetworks):
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         if self.warming_up:
             return self._warm_up(networks, batch.noisy, reducer)
-        halves = [_Half(*batch.selected[f"{name}_labelled"], *batch.selected[f"{name}_unlabelled"]) for name in MODELS]
+        chosen = batch.selected
+        halves = [_Half(*chosen[f"{name}_labelled"], *chosen[f"{name}_unlabelled"]) for name in MAIN_MODELS]
         place = halves[0].place
         images = reducer.assemble(torch.stack([half.inputs for half in halves], dim=1), place)
         targets = [self._targets(networks, index, half) for index, half in enumerate(halves)]
@@ -155,7 +157,7 @@ class DivideMix(TwoNetworks):
         outputs, mixed_targets = [], []
         for index, half in enumerate(halves):
             mixed, target = self._mix(batch.key, index, half, targets[index], whole_images, whole_labels)
-            logits, _ = networks[MODELS[index]](mixed.flatten(0, 1))
+            logits, _ = networks[MAIN_MODELS[index]](mixed.flatten(0, 1))
             outputs.append(logits.view(len(mixed), 4, -1))
             mixed_targets.append(target)
 
@@ -174,7 +176,7 @@ class DivideMix(TwoNetworks):
 
     def _warm_up(self, networks: Networks, noisy: Batch, reducer: Reducer) -> StepResult:
         loss_sums = []
-        for name in MODELS:
+        for name in MAIN_MODELS:
             logits, _ = networks[name](noisy.images)
             losses = cross_entropy(logits, noisy.labels)
             if self.config.warm_up_penalty == "negative_entropy":
@@ -186,7 +188,7 @@ class DivideMix(TwoNetworks):
     @torch.no_grad()
     def _targets(self, networks: Networks, index: int, half: "_Half") -> Tensor:
         """y' of this rank's samples, (n, 2, K): labelled, unlabelled."""
-        own, other = networks[MODELS[index]], networks[MODELS[1 - index]]
+        own, other = networks[MAIN_MODELS[index]], networks[MAIN_MODELS[1 - index]]
         refined = (_predictions(own, half.labelled) + _predictions(own, half.labelled_again)) / 2
         assert half.labelled.positions is not None
         weights = torch.cat([self.memory["clean_probability"][index], refined.new_ones(self._num_clean)])

@@ -5,16 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ebomlc_dist.methods.contract import Method, Reducer, joined_streams
+from ebomlc_dist.methods.contract import MAIN_MODELS, Method, Reducer, joined_streams
 from ebomlc_dist.numerics.network import Network, gradients
-
-MODELS = ("main", "peer")
 
 
 class TwoNetworks(Method):
     """Two main models of one architecture, each from its own initial values, on the same stream of batches."""
 
-    networks = MODELS
+    networks = MAIN_MODELS
     main_optimizers = ("sgd", "adam")
 
     def __init__(self, config: Any) -> None:
@@ -36,6 +34,6 @@ def both_directions(
         figures: further sums, without a graph.
         count: how many samples they run over.
     """
-    sums = [gradients(loss, [networks[name]])[0] for name, loss in zip(MODELS, loss_sums, strict=True)]
+    sums = [gradients(loss, [networks[name]])[0] for name, loss in zip(MAIN_MODELS, loss_sums, strict=True)]
     main, peer, *means = reducer.mean_of_sums([*sums, *figures], count).wait()
     return {"main": main, "peer": peer}, means

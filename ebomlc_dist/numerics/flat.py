@@ -65,18 +65,16 @@ class FlatModule(Network):
             self.parameters = [self.vector]
 
     def __call__(self, *inputs: Tensor) -> Any:
-        with self._autocast(inputs[0]):
-            if self._compiled is not None and self.module.training:
-                return widen(self._compiled(self.vector, self.statistics, *inputs), self.vector.dtype)
-            return widen(self.module(*inputs), self.vector.dtype)
+        if self._compiled is not None and self.module.training:
+            return self.run(self._compiled, self.vector, self.statistics, *inputs)
+        return self.run(self.module, *inputs)
 
     def at(self, vector: Tensor, *inputs: Tensor) -> Any:
         """See `Network`; differentiable in ``vector`` where that requires a gradient."""
         eager = self._compiled is None or not self.module.training or forward_ad.unpack_dual(vector).tangent is not None
-        run = self._pass if eager else self._compiled
-        assert run is not None
-        with self._autocast(inputs[0]):
-            return widen(run(vector, self.statistics.clone(), *inputs), self.vector.dtype)
+        forward = self._pass if eager else self._compiled
+        assert forward is not None
+        return self.run(forward, vector, self.statistics.clone(), *inputs)
 
     def gradient_at(self, objective_sum: Tensor, vector: Tensor) -> Tensor:
         scale = self.loss_scale
@@ -106,16 +104,6 @@ class FlatModule(Network):
     def _pass(self, vector: Tensor, statistics: Tensor, *inputs: Tensor) -> Any:
         state = self.named(vector) | _split(statistics, self._buffer_shapes)
         return functional_call(self.module, state, inputs)
-
-    def _autocast(self, example: Tensor) -> torch.autocast:
-        return torch.autocast(example.device.type, dtype=self.autocast, enabled=self.autocast is not None)
-
-
-def widen(outputs: Any, dtype: torch.dtype) -> Any:
-    """A tensor, or a tuple of them, in ``dtype``."""
-    if isinstance(outputs, Tensor):
-        return outputs.to(dtype)
-    return tuple(output.to(dtype) for output in outputs)
 
 
 def statistics_of(module: nn.Module) -> dict[str, Tensor]:

@@ -57,6 +57,12 @@ class Network(ABC):
     loss_scale: LossScale | None
     whole: bool
 
+    def run(self, forward: Callable[..., Any], *inputs: Tensor) -> Any:
+        """What ``forward`` gives under autocast, its tensors in the parameters' dtype; the last input says where."""
+        device = inputs[-1].device.type
+        with torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None):
+            return widen(forward(*inputs), self.vector.dtype)
+
     @abstractmethod
     def __call__(self, *inputs: Tensor) -> Any:
         """The module's output under autocast. Tensors it returns have the parameters' dtype."""
@@ -95,6 +101,10 @@ class Network(ABC):
     def place(self, vector: Tensor) -> None:  # noqa: B027  # a whole network's graph holds the parameters itself
         """Make ready to go back through a pass that was made at ``vector`` (P,)."""
 
+    def backward(self, total: Tensor, retain_graph: bool) -> None:
+        """One backward pass whose hooks leave gradients of a network that is not whole."""
+        total.backward(retain_graph=retain_graph)
+
     @abstractmethod
     def collect(self, pieces: Sequence[Tensor | None]) -> Gradient:
         """One gradient (P,) of what a backward pass left: a piece for each leaf, None for a zero."""
@@ -114,6 +124,13 @@ class Network(ABC):
                     tensor.copy_(state[name])
 
 
+def widen(outputs: Any, dtype: torch.dtype) -> Any:
+    """A tensor, or a tuple of them, in ``dtype``."""
+    if isinstance(outputs, Tensor):
+        return outputs.to(dtype)
+    return tuple(output.to(dtype) for output in outputs)
+
+
 def gradients(objective_sum: Tensor, networks: Sequence[Network], *, retain_graph: bool = False) -> list[Gradient]:
     """The gradient of a scalar with respect to each network's parameters, as (P,) vectors, by one backward pass.
 
@@ -129,7 +146,8 @@ def gradients(objective_sum: Tensor, networks: Sequence[Network], *, retain_grap
     else:
         for network in networks:
             network.place(network.vector)
-        pieces = by_hooks(total, leaves, retain_graph)
+        spread = next(network for network in networks if not network.whole)
+        pieces = by_hooks(total, leaves, spread.backward, retain_graph)
     found, start = [], 0
     for network in networks:
         size = len(network.leaves())
@@ -138,11 +156,13 @@ def gradients(objective_sum: Tensor, networks: Sequence[Network], *, retain_grap
     return found
 
 
-def by_hooks(total: Tensor, leaves: Sequence[Tensor], retain_graph: bool = False) -> list[Tensor | None]:
+def by_hooks(
+    total: Tensor, leaves: Sequence[Tensor], backward: Callable[[Tensor, bool], None], retain_graph: bool = False
+) -> list[Tensor | None]:
     """Gradients of leaves whose parts are put together, and whose gradients are spread, by hooks of a backward pass."""
     for leaf in leaves:
         leaf.grad = None
-    total.backward(retain_graph=retain_graph)
+    backward(total, retain_graph)
     pieces = [leaf.grad for leaf in leaves]
     for leaf in leaves:
         leaf.grad = None

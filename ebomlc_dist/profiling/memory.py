@@ -13,9 +13,10 @@ and buffer too, zero3 and fsdp all; the last two hold the largest layer whole wh
 even.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
-Strategy = Literal["replicated", "fsdp", "zero1", "zero2", "zero3"]
+from ebomlc_dist.config import Strategy
+
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 VALUE_BYTES = 4
 GRADIENT_VECTORS = 3

@@ -24,14 +24,13 @@ import torch
 from torch import Tensor
 from torch.profiler import record_function
 
-from ebomlc_dist.methods.contract import Method, PairedBatch, Pending, Reducer
+from ebomlc_dist.methods.contract import MAIN_MODELS, Method, PairedBatch, Pending, Reducer
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.hypergradient import Hypergradient
 from ebomlc_dist.numerics.network import Network
 from ebomlc_dist.profiling.clock import DeviceClock
 
 PHASES = ("data", "upper", "lower", "look-ahead", "meta", "communication", "direction", "optimiser")
-MAIN_MODELS = ("main", "peer")
 _PACKING, _WAITING = "packing", "waiting"
 
 

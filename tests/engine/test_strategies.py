@@ -1,5 +1,6 @@
 """Whole runs on spread main models: as replicated ones, and each continues what the other began."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.distributed.zero import installed
 from ebomlc_dist.engine.prepare import load_everywhere
 from ebomlc_dist.engine.strategies import check_strategy
 from ebomlc_dist.engine.trained import load_trained, stored_config
@@ -22,7 +24,13 @@ BOUND = 1e-5
 STOP_AFTER = 7
 
 
+with_deepspeed = pytest.mark.skipif(not installed(), reason="DeepSpeed is not installed")
+ZERO = [pytest.param(f"zero{stage}", marks=[with_deepspeed, pytest.mark.slow]) for stage in (1, 2, 3)]
+
+
 def run(communicator: Communicator, folder: Path, strategy: str, stop_after: int | None = None) -> None:
+    # As launchers set it; DeepSpeed asks for it.
+    os.environ["LOCAL_RANK"] = str(communicator.rank)
     train = {"global_noisy_batch_size": 60, "epochs": 2, "strategy": strategy}
     train_until(tiny_config("ebomlc-s", train=train), folder, runtime_of(communicator), stop_after)
 
@@ -40,22 +48,37 @@ def replicated(tmp_path: Path, two_ranks: RankPool) -> Path:
     return tmp_path / "replicated"
 
 
-def test_a_spread_run_ends_where_the_replicated_one_does(tmp_path: Path, two_ranks: RankPool, replicated: Path) -> None:
-    two_ranks.run(run, tmp_path / "fsdp", "fsdp")
-    assert 0 < furthest(outcome(tmp_path / "fsdp")[0], outcome(replicated)[0]) < BOUND
-    spread, whole = (load_model(RunFolder(folder).model)[0].state_dict() for folder in (tmp_path / "fsdp", replicated))
+@pytest.mark.parametrize("strategy", ["fsdp", *ZERO])
+def test_a_spread_run_ends_where_the_replicated_one_does(
+    tmp_path: Path, two_ranks: RankPool, replicated: Path, strategy: str
+) -> None:
+    folder = tmp_path / strategy
+    two_ranks.run(run, folder, strategy)
+    assert 0 < furthest(outcome(folder)[0], outcome(replicated)[0]) < BOUND
+    spread, whole = (load_model(RunFolder(place).model)[0].state_dict() for place in (folder, replicated))
     assert spread.keys() == whole.keys()
     assert all(torch.allclose(spread[name], whole[name], atol=BOUND) for name in whole)
 
 
-def test_a_spread_run_continues_bit_for_bit(tmp_path: Path, two_ranks: RankPool) -> None:
-    two_ranks.run(run, tmp_path / "control", "fsdp")
-    two_ranks.run(run, tmp_path / "stopped", "fsdp", STOP_AFTER)
-    two_ranks.run(run, tmp_path / "stopped", "fsdp")
+@pytest.mark.parametrize("strategy", ["fsdp", *ZERO])
+def test_a_spread_run_continues_bit_for_bit(tmp_path: Path, two_ranks: RankPool, strategy: str) -> None:
+    two_ranks.run(run, tmp_path / "control", strategy)
+    two_ranks.run(run, tmp_path / "stopped", strategy, STOP_AFTER)
+    two_ranks.run(run, tmp_path / "stopped", strategy)
     assert same_tensors(outcome(tmp_path / "stopped")[0], outcome(tmp_path / "control")[0])
 
 
-@pytest.mark.parametrize(("first", "second"), [("replicated", "fsdp"), ("fsdp", "replicated")])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("replicated", "fsdp"),
+        ("fsdp", "replicated"),
+        *(
+            pytest.param(*pair, marks=[with_deepspeed, pytest.mark.slow])
+            for pair in (("zero1", "fsdp"), ("fsdp", "zero3"), ("zero3", "replicated"), ("replicated", "zero2"))
+        ),
+    ],
+)
 def test_one_strategy_continues_what_the_other_began(
     tmp_path: Path, two_ranks: RankPool, replicated: Path, first: str, second: str
 ) -> None:

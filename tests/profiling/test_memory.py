@@ -2,7 +2,8 @@
 
 import pytest
 
-from ebomlc_dist.profiling.memory import Strategy, main_model_bytes
+from ebomlc_dist.config import Strategy
+from ebomlc_dist.profiling.memory import main_model_bytes
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""A main model that is spread over the ranks: what its forms have in common.
+
+A (P,) vector is this rank's part, so an optimiser over it holds this rank's part of its state. Before each pass, and
+before each way back through one, the point it belongs to is copied into place: the parameters themselves stay in their
+vector, and no look-ahead moves a bit of them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.numerics.flat import as_one, statistics_of
+from ebomlc_dist.numerics.loss_scale import LossScale
+from ebomlc_dist.numerics.network import Gradient, Network, by_hooks, unscaled
+
+
+class SpreadNetwork(Network):
+    """A network of which every rank holds a part.
+
+    Args:
+        module: the network, with the same bits on every rank; it is changed in place.
+        communicator: all ranks.
+        autocast: dtype of the forward passes, or None for the parameters' own.
+        loss_scale: multiplies an objective before its backward pass and is divided out of the gradients.
+    """
+
+    whole = False
+    _held: list[nn.Parameter]
+    """The trainable parameters as the module has them once it is spread."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        communicator: Communicator,
+        *,
+        autocast: torch.dtype | None = None,
+        loss_scale: LossScale | None = None,
+    ) -> None:
+        self.module = module
+        self.autocast = autocast
+        self.loss_scale = loss_scale
+        self.statistics = as_one(statistics_of(module), next(module.parameters()))
+        self.shapes = {name: p.shape for name, p in module.named_parameters() if p.requires_grad}
+        self._communicator = communicator
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        self.place(self.vector)
+        return self._pass(*inputs)
+
+    def at(self, vector: Tensor, *inputs: Tensor) -> Any:
+        self.place(vector)
+        before = self.statistics.clone()
+        outputs = self._pass(*inputs)
+        self.statistics.copy_(before)
+        return outputs
+
+    def gradient_at(self, objective_sum: Tensor, vector: Tensor) -> Gradient:
+        self.place(vector)
+        scale = self.loss_scale
+        total = objective_sum if scale is None else objective_sum * scale.value
+        return unscaled(self.collect(by_hooks(total, self.leaves(), self.backward)), scale)
+
+    def dots(self, *pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        parts = [torch.dot(first.double(), second.double()) for first, second in pairs]
+        return self._communicator.sum(torch.stack(parts)).unbind()
+
+    def norm(self, vector: Tensor) -> Tensor:
+        (square,) = self.dots((vector, vector))
+        return square.sqrt().to(vector.dtype)
+
+    def leaves(self) -> Sequence[Tensor]:
+        return self._held
+
+    def _pass(self, *inputs: Tensor) -> Any:
+        return self.run(self.module, *inputs)
