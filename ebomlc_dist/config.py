@@ -108,6 +108,9 @@ class TrainConfig(Section):
     precision: Precision = "no"
     compile: bool = Field(False, description="torch.compile of the main models' forward and backward passes")
     cuda_graph: bool = Field(False, description="one CUDA graph holds a step, from the gather to the optimisers")
+    activation_checkpointing: bool = Field(
+        False, description="the main models' blocks are computed again on the way back: less memory, more time"
+    )
     strategy: Strategy = Field(
         "replicated", description="fsdp or zero1, zero2, zero3 (DeepSpeed): main models spread over processes"
     )

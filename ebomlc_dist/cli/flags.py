@@ -5,7 +5,6 @@ the same rules. Declared here without torch, so that ``--help`` answers at once.
 """
 
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -64,6 +63,12 @@ FLAGS = (
     Flag("seeds.initialisation", "N", "Seed of the initial weights alone.", ("--initialisation-seed",)),
     Flag("train.compile", "", "Compile the main models' passes.", ("--compile",)),
     Flag("train.cuda_graph", "", "Hold a whole step in one CUDA graph.", ("--cuda-graph",)),
+    Flag(
+        "train.activation_checkpointing",
+        "",
+        "Compute the main models' blocks again on the way back: less memory.",
+        ("--activation-checkpointing",),
+    ),
     Flag("train.strategy", "WORD", "replicated, or fsdp, zero1, zero2, zero3: main models spread.", ("--strategy",)),
     Flag("data.skip_unreadable", "", "Train without the images that cannot be read.", ("--skip-unreadable",)),
     Flag(
@@ -105,6 +110,7 @@ def _described(command: Callable[..., int], *, several: bool) -> Callable[..., i
 
 
 def _request(given: dict[str, Any], several: bool) -> "Request":
+    from ebomlc_dist.distributed.launcher_settings import launcher_settings
     from ebomlc_dist.recipes.assemble import Request
     from ebomlc_dist.recipes.settings import Setting
 
@@ -121,7 +127,7 @@ def _request(given: dict[str, Any], several: bool) -> "Request":
         tiny=given["tiny"],
         assignments=tuple(given["set"] or ()),
         flags=tuple(settings),
-        launcher_precision=os.environ.get("ACCELERATE_MIXED_PRECISION"),
+        launcher=launcher_settings(),
         further_recipes=tuple(further),
         seeds=seeds,
     )

@@ -14,12 +14,6 @@ _PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 # What ``accelerate launch`` exports, all of it only there.
 _BY_ACCELERATE = ("ACCELERATE_MIXED_PRECISION", "ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_USE_CPU")
 _PR_SET_PDEATHSIG = 1
-# What Accelerate's own wrappers would be told by, and how to have the same here.
-_PLUGINS = {
-    "ACCELERATE_USE_FSDP": "spread models over processes by --strategy fsdp",
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed is not among the strategies, --strategy fsdp spreads models as ZeRO 3 does",
-    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM is not among the strategies, --strategy fsdp spreads models",
-}
 
 
 def under_launcher() -> bool:
@@ -75,12 +69,6 @@ def check_place() -> None:
     ``accelerate launch --cpu --num_processes 2`` starts one process and says nothing, and a worker without its place
     would train alone beside its twins.
     """
-    for plugin, instead in _PLUGINS.items():
-        if os.environ.get(plugin, "").lower() in ("1", "true"):
-            raise InputError(
-                f"the launcher set {plugin}, whose settings are not read here; {instead}, with a configuration "
-                "of launch_configs/accelerate/ such as gpu_8.yaml"
-            )
     present = [name for name in _PLACE if name in os.environ]
     if 0 < len(present) < len(_PLACE) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         missing = ", ".join(name for name in _PLACE if name not in os.environ)

@@ -29,6 +29,7 @@ from ebomlc_dist.distributed.launcher import (
     local_world_size,
     under_launcher,
 )
+from ebomlc_dist.distributed.launcher_settings import check_strategy_of_launcher, set_wrappers_aside
 from ebomlc_dist.distributed.pulse import Pulse
 from ebomlc_dist.distributed.roll_call import Card, open_store, roll_call
 from ebomlc_dist.distributed.versions import code_versions
@@ -70,6 +71,8 @@ class Runtime:
     def start(cls, config: TrainConfig, device: str = "auto") -> "Runtime":
         """Join the job. Raises `InputError` where the world is not the one that was asked for."""
         check_place()
+        check_strategy_of_launcher(config.strategy)
+        set_wrappers_aside()
         cpu = _choose_cpu(device)
         if config.deterministic:
             make_deterministic()

@@ -4,10 +4,12 @@ DeepSpeed gathers parameters and sums gradients into partitions; its own optimis
 partition with its padding, which is zero and stays so, as its gradients are.
 """
 
+import io
 import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,6 +21,8 @@ from ebomlc_dist.distributed.spread import SpreadNetwork
 from ebomlc_dist.numerics.flat import flatten
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Summed
+
+log = logging.getLogger(__name__)
 
 
 def installed() -> bool:
@@ -163,12 +167,15 @@ class _EachCut(_Cut):
 
 def _engine(module: nn.Module, parameters: list[nn.Parameter], stage: int, device: torch.device) -> Any:
     os.environ.setdefault("DS_ACCELERATOR", device.type)
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    import deepspeed
-
     # Never stepped, and without momentum: it holds nothing.
     optimizer = torch.optim.SGD(parameters, lr=0.0)
-    engine, *_ = deepspeed.initialize(
-        model=module, optimizer=optimizer, config=settings_of(stage), dist_init_required=False
-    )
+    with redirect_stdout(io.StringIO()) as said:
+        import deepspeed
+
+        # It warns of optimisers that it does not know.
+        deepspeed.utils.logger.setLevel(logging.ERROR)
+        engine, *_ = deepspeed.initialize(
+            model=module, optimizer=optimizer, config=settings_of(stage), dist_init_required=False
+        )
+    log.info("DeepSpeed %s, stage %d. %s", deepspeed.__version__, stage, said.getvalue().strip())
     return engine

@@ -27,6 +27,7 @@ FREE_KEYS = {
     "train.step_timeout_s",
     "train.trackers",
     "train.cuda_graph",
+    "train.activation_checkpointing",
     "train.strategy",
     "train.checkpoint_steps",
     "train.replica_check_steps",

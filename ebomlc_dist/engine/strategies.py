@@ -9,6 +9,7 @@ from ebomlc_dist.distributed.fsdp import ShardedModule
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import MAIN_MODELS
+from ebomlc_dist.models.recompute import recompute_blocks
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Network
@@ -19,6 +20,12 @@ STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
 
 def check_strategy(config: RunConfig, world_size: int) -> None:
     """Raise `InputError` where the strategy of ``config`` cannot take its steps, with what does."""
+    recorded = [flag for flag, on in _recorders(config) if on]
+    if config.train.activation_checkpointing and recorded:
+        raise InputError(
+            f"--activation-checkpointing does not go with {recorded[0]}, which decides itself what is kept for the way "
+            "back; leave one of them out"
+        )
     if config.train.strategy == "replicated":
         return
     asked = f"--strategy {config.train.strategy}"
@@ -31,17 +38,20 @@ def check_strategy(config: RunConfig, world_size: int) -> None:
         raise InputError(
             f"{asked} spreads a model over processes and there is one; give --num-processes, or leave it out"
         )
-    for flag, on in (("--compile", config.train.compile), ("--cuda-graph", config.train.cuda_graph)):
-        if on:
-            raise InputError(
-                f"{asked} gathers parameters within a pass, which {flag} cannot hold; leave one of them out"
-            )
+    if recorded:
+        raise InputError(
+            f"{asked} gathers parameters within a pass, which {recorded[0]} cannot hold; leave one of them out"
+        )
     mode = getattr(config.method, "hypergradient", "finite_difference")
     if mode != "finite_difference":
         raise InputError(
             f"{asked} does not go with {config.method.name}'s hypergradient {mode}, which needs all parameters in one "
             "graph; take --set method.hypergradient=finite_difference, or a method without one, such as ebomlc"
         )
+
+
+def _recorders(config: RunConfig) -> tuple[tuple[str, bool], ...]:
+    return ("--compile", config.train.compile), ("--cuda-graph", config.train.cuda_graph)
 
 
 def hold(
@@ -54,8 +64,14 @@ def hold(
     loss_scale: LossScale | None,
 ) -> Network:
     """``module`` as the network ``name`` of a run, with rank 0's bits. Collective."""
-    strategy = config.train.strategy
-    if strategy == "replicated" or name not in MAIN_MODELS:
+    strategy = config.train.strategy if name in MAIN_MODELS else "replicated"
+    again = config.train.activation_checkpointing and name in MAIN_MODELS
+    if again and not recompute_blocks(module, whole=strategy == "replicated"):
+        raise InputError(
+            f"the model {config.model.name} has no repeated blocks to compute again; leave --activation-"
+            "checkpointing out"
+        )
+    if strategy == "replicated":
         compiled = config.train.compile and name in MAIN_MODELS
         network = FlatModule(module, autocast=autocast, loss_scale=loss_scale, compiled=compiled)
         agree(network, runtime)

@@ -6,7 +6,7 @@ variants gives as many for each of them.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Request:
         tiny: the recipe's small variant.
         assignments: ``key=value`` texts of ``--set``.
         flags: the flags that stand for a key.
-        launcher_precision: ACCELERATE_MIXED_PRECISION, where a launcher set it.
+        launcher: key → value that the launcher's configuration chose.
         further_recipes: the same again with each of them.
         seeds: the same again with each of them as ``seeds.seed``; none for the one that the settings give.
     """
@@ -47,7 +47,7 @@ class Request:
     tiny: bool = False
     assignments: tuple[str, ...] = ()
     flags: tuple[Setting, ...] = ()
-    launcher_precision: str | None = None
+    launcher: Mapping[str, str] = field(default_factory=dict)
     further_recipes: tuple[str, ...] = ()
     seeds: tuple[str, ...] = ()
 
@@ -94,7 +94,8 @@ def _of_one_recipe(request: Request) -> tuple[Resolved, ...]:
     file_settings, file_methods = _file(request.config_file)
     methods, chooser = _methods(request, base, tuple(file_methods))
     overrides = [*assignments(request.assignments), *request.flags]
-    asked = [*file_settings, *_launcher(request.launcher_precision), *overrides]
+    launched = [Setting(key, value, "launcher") for key, value in request.launcher.items()]
+    asked = [*file_settings, *launched, *overrides]
     for setting in asked:
         check_known(setting, methods)
     variants = base.variants if base is not None else ()
@@ -210,12 +211,6 @@ def _methods(request: Request, base: Recipe | None, in_file: tuple[str, ...]) ->
         if methods.count(name) > 1:
             raise InputError(f"method '{name}' is asked for twice ({chooser})")
     return methods, chooser
-
-
-def _launcher(precision: str | None) -> Iterator[Setting]:
-    """The launcher always exports a precision; only one other than its default says something."""
-    if precision and precision != "no":
-        yield Setting("train.precision", precision, "launcher")
 
 
 def assignments(texts: tuple[str, ...]) -> Iterator[Setting]:

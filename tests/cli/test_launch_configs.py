@@ -1,5 +1,6 @@
 """The shipped launcher configurations: no warning, and really the number of processes they state."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,8 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ebomlc_dist.distributed.launcher_settings import launcher_settings
+from ebomlc_dist.distributed.zero import installed
+
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "launch_configs" / "accelerate").glob("*.yaml"))
+STAGES = sorted((ROOT / "launch_configs" / "deepspeed").glob("*.json"))
+with_deepspeed = pytest.mark.skipif(not installed(), reason="DeepSpeed is not installed")
+SPREAD = {"fsdp2": "FSDP", "deepspeed": "DEEPSPEED"}
 WORKER = """
 import os
 line = f"{os.environ.get('WORLD_SIZE', '1')} {os.environ['CUDA_VISIBLE_DEVICES'].split(',')[0]}\\n"
@@ -19,8 +26,17 @@ with open("seen", "a") as file:
 
 
 def test_all_are_there() -> None:
-    names = ["cpu.yaml", "cpu_2_processes.yaml", "gpu.yaml", "gpu_8.yaml", "nodes_gpu_8.yaml"]
+    names = [
+        "cpu.yaml",
+        "cpu_2_processes.yaml",
+        "deepspeed.yaml",
+        "fsdp2.yaml",
+        "gpu.yaml",
+        "gpu_8.yaml",
+        "nodes_gpu_8.yaml",
+    ]
     assert [path.name for path in CONFIGS] == names
+    assert [path.name for path in STAGES] == [f"zero{stage}.json" for stage in range(4)]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -30,7 +46,7 @@ def test_each_opens_with_its_command_and_decides_what_the_launcher_would_ask(pat
     assert text.startswith("# ")
     values = yaml.safe_load(text)
     several = values["num_processes"] > 1
-    assert values["distributed_type"] == ("MULTI_GPU" if several else "NO")
+    assert values["distributed_type"] == SPREAD.get(path.stem, "MULTI_GPU" if several else "NO")
     # With use_cpu the launcher counts threads itself and warns that it did.
     assert values["use_cpu"] is False
     if values["num_machines"] > 1:
@@ -55,3 +71,32 @@ def test_the_launcher_starts_that_many_without_a_warning(name: str, processes: i
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
     assert (place / "seen").read_text() == f"{processes} -1\n" * processes
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy"),
+    [("fsdp2", "fsdp"), pytest.param("deepspeed", "zero2", marks=[with_deepspeed, pytest.mark.slow])],
+)
+def test_a_configuration_for_spread_models_trains_one(name: str, strategy: str, place: Path) -> None:
+    """The launcher's file as it stands, on two processes that see no GPU."""
+    config = ROOT / "launch_configs" / "accelerate" / f"{name}.yaml"
+    (place / "launch_configs").symlink_to(ROOT / "launch_configs")
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config]
+    run = ["digits:tiny", "--method", "ebomlc", "--epochs", "1", "-o", "run"]
+    ended = subprocess.run(
+        [*launcher, "--num_processes", "2", "--gpu_ids=-1,-1", ROOT / "train.py", *run],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        cwd=place,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((place / "run" / "config.json").read_text())["train"]["strategy"] == strategy
+    assert json.loads((place / "run" / "summary.json").read_text())["finished"] is True
+
+
+@pytest.mark.parametrize("path", STAGES, ids=lambda path: path.name)
+def test_each_stage_is_what_its_name_says(path: Path) -> None:
+    stage = path.stem[-1]
+    chosen = launcher_settings({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_CONFIG_FILE": str(path)})
+    assert chosen == {"train.strategy": "replicated" if stage == "0" else f"zero{stage}"}

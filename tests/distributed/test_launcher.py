@@ -54,15 +54,6 @@ def test_two_that_are_two_are_fine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launcher.local_world_size() == 2
 
 
-@pytest.mark.parametrize("plugin", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
-def test_a_wrapper_of_accelerates_is_refused_with_what_to_take(monkeypatch: pytest.MonkeyPatch, plugin: str) -> None:
-    started_by(monkeypatch, *ACCELERATE, "train.py", **PLACE, **{plugin: "true"})
-    with pytest.raises(InputError, match=f"{plugin}.*--strategy fsdp"):
-        launcher.check_place()
-    monkeypatch.setenv(plugin, "false")
-    launcher.check_place()
-
-
 def test_another_parent_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     started_by(monkeypatch, "bash", "-c", "python train.py --num_processes 2")
     launcher.check_place()

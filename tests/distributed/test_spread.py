@@ -12,11 +12,12 @@ from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.fsdp import ShardedModule
 from ebomlc_dist.distributed.spread import SpreadNetwork
 from ebomlc_dist.distributed.zero import ZeroModule, installed
+from ebomlc_dist.models.recompute import recompute_blocks
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.network import Network, Summed, gradients
 from tests.methods.rows import CASES
 from tests.support.pool import RankPool
-from tests.support.problem import Sizes, SmallNet, make_learner, run_steps
+from tests.support.problem import BlockNet, Sizes, SmallNet, make_learner, run_steps
 
 STEPS = 5
 SIZES = Sizes(noisy=11, clean=7, lower_clean=5)
@@ -199,3 +200,24 @@ def features_after_logits(communicator: Communicator, form: str) -> bool:
     expected, own = found
     near = all(torch.allclose(own[name], expected[name], rtol=1e-5, atol=1e-7) for name in expected)
     return near and not own["head.weight"].any() and bool(own["body.0.weight"].any())
+
+
+@every_form
+def test_blocks_that_are_computed_again_change_nothing(two_ranks: RankPool, form: str) -> None:
+    kept, again = two_ranks.run(steps_of_blocks, form, False), two_ranks.run(steps_of_blocks, form, True)
+    for found, expected in zip(again, kept, strict=True):
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def steps_of_blocks(communicator: Communicator, form: str, again: bool) -> State:
+    os.environ["LOCAL_RANK"] = str(communicator.rank)
+
+    def wrap(name: str, module: nn.Module) -> Network:
+        if name != "main":
+            return FlatModule(module)
+        assert not again or recompute_blocks(module, whole=False) == 2
+        return FORMS[form](module, communicator)
+
+    learner = make_learner("ebomlc", communicator, wrap=wrap, main_model=BlockNet, dtype=torch.float32)
+    run_steps(learner, STEPS, communicator.rank, communicator.world_size, SIZES)
+    return state_of(learner.networks)

@@ -31,7 +31,7 @@ def test_the_later_source_wins_and_says_so(tmp_path: Path) -> None:
     steps: list[tuple[dict[str, Any], str, str]] = [
         ({"recipe": "digits"}, "no", "default"),
         ({"config_file": file}, "fp16", str(file)),
-        ({"launcher_precision": "bf16"}, "bf16", "launcher"),
+        ({"launcher": {"train.precision": "bf16"}}, "bf16", "launcher"),
         ({"assignments": ("train.precision=fp16",)}, "fp16", "--set"),
         ({"flags": flag("train.precision", "no")}, "no", "--flag"),
     ]
@@ -41,11 +41,6 @@ def test_the_later_source_wins_and_says_so(tmp_path: Path) -> None:
         for run in resolve(Request(**asked)):
             assert run.config.train.precision == value
             assert run.sources["train.precision"] == source
-
-
-def test_the_launchers_default_precision_says_nothing() -> None:
-    (run,) = resolve(Request(assignments=(), methods=("ce",), launcher_precision="no"))
-    assert run.sources["train.precision"] == "default"
 
 
 def test_a_recipes_values_name_the_recipe_and_every_key_has_a_source() -> None:
@@ -195,7 +190,7 @@ def test_a_bad_value_is_named_in_one_line_with_what_is_allowed(text: str, words:
         (Request(methods=("eblmc",)), "unknown method 'eblmc'.*did you mean 'ebomlc'"),
         (Request(methods=("ce,ce",)), "'ce' is asked for twice"),
         (Request(methods=("ce,",)), "unknown method ''"),
-        (Request(launcher_precision="fp8"), r"train.precision = 'fp8' \(launcher\)"),
+        (Request(launcher={"train.precision": "fp8"}), r"train.precision = 'fp8' \(launcher\)"),
     ],
 )
 def test_a_bad_request_is_refused(request_: Request, words: str) -> None:

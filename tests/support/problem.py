@@ -44,6 +44,34 @@ class SmallNet(nn.Module):
         return self.head(features), features
 
 
+class BlockNet(nn.Module):
+    """A convolution, two residual blocks and a linear layer."""
+
+    feature_dim = SmallNet.feature_dim
+
+    def __init__(self, batch_norm: bool) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 3)
+        self.layers = nn.Sequential(ResidualBlock(batch_norm), ResidualBlock(batch_norm))
+        self.head = nn.Linear(6, NUM_CLASSES)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.layers(self.stem(images)).mean(dim=(2, 3))
+        return self.head(features), features
+
+
+class ResidualBlock(nn.Module):
+    """x + tanh(norm(conv(x)))."""
+
+    def __init__(self, batch_norm: bool) -> None:
+        super().__init__()
+        norm = nn.BatchNorm2d(6) if batch_norm else nn.GroupNorm(2, 6)
+        self.body = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), norm, nn.Tanh())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images + self.body(images)
+
+
 @dataclass(frozen=True)
 class Sizes:
     """Samples in the global batches."""
@@ -120,6 +148,7 @@ def make_learner(
     epoch: int = 0,
     old_labels: Tensor | None = OLD_LABELS,
     wrap: Callable[[str, nn.Module], Network] = lambda name, module: FlatModule(module),
+    main_model: Callable[[bool], nn.Module] = SmallNet,
     **settings: object,
 ) -> Learner:
     """A learner at the beginning of ``epoch``, whose bits depend on nothing but the arguments."""
@@ -132,7 +161,7 @@ def make_learner(
             if name == "meta":
                 module = build_meta_model(method.meta_model, num_classes=NUM_CLASSES, feature_dim=SmallNet.feature_dim)
             else:
-                module = SmallNet(batch_norm)
+                module = main_model(batch_norm)
             networks[name] = wrap(name, module.to(dtype).train(name != "extractor"))
     config = OptimConfig(main_lr=0.05, meta_lr=1e-2)
     optimizers = {name: MAKERS[name](networks[name], config, 10) for name in method.networks if name in MAKERS}
