@@ -4,6 +4,7 @@ FSDP gathers a block's parameters for its pass alone, again for the way back, an
 (reduce-scatter, summed and not averaged: the reducer divides by the count of samples).
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -34,6 +35,8 @@ class ShardedModule(SpreadNetwork):
     ) -> None:
         super().__init__(module, communicator, autocast=autocast, loss_scale=loss_scale)
         self._mesh = _mesh_of(communicator)
+        # Features are often a view of what a model pools; nothing here writes to an output.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         # The root too: left gathered, it would serve the parameters of a look-ahead to the next pass.
         for block in [*blocks(module), module]:
             fully_shard(block, mesh=self._mesh, reshard_after_forward=True)

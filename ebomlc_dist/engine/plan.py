@@ -97,6 +97,10 @@ def _step(config: RunConfig) -> str:
     passes = "compiled passes" if train.compile else "eager passes"
     if train.compile and getattr(config.method, "hypergradient", None) == "forward_mode":
         passes += ", but for the forward-mode one"
+    if train.strategy != "replicated":
+        passes += f", main models spread by {train.strategy}"
+    if train.activation_checkpointing:
+        passes += ", blocks computed again on the way back"
     if not train.cuda_graph:
         return passes
     return f"{passes}; no CUDA graph, which cannot hold double_backward" if twice else f"{passes}, in one CUDA graph"
