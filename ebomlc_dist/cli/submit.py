@@ -152,20 +152,17 @@ def _check_names(arguments: tuple[str, ...]) -> None:
     """Refuse what `train` would refuse only when the job starts: unknown flags, recipes and methods."""
     from ebomlc_dist.cli import make_app
     from ebomlc_dist.cli.training import train
-    from ebomlc_dist.methods import METHODS
-    from ebomlc_dist.recipes import RECIPES, TINY
+    from ebomlc_dist.methods import check_method
+    from ebomlc_dist.recipes import check_recipe
 
     reader = make_app()
     reader.command()(train)
     given = typer.main.get_command(reader).make_context("train", list(arguments)).params
     for name in given["recipe"] or ():
-        base = name.removesuffix(TINY)
-        if base not in RECIPES:
-            raise InputError(f"unknown recipe '{name}'{nearest(base, list(RECIPES))}; see `ebomlc list recipes`")
+        check_recipe(name)
     for word in given["method"] or ():
         for name in map(str.strip, word.split(",")):
-            if name not in METHODS:
-                raise InputError(f"unknown method '{name}'{nearest(name, list(METHODS))}; see `ebomlc list methods`")
+            check_method(name)
 
 
 def _pair(text: str) -> tuple[str, str]:

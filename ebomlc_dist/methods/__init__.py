@@ -163,10 +163,15 @@ METHODS = {
 }
 
 
-def method_class(name: str) -> type[Method]:
-    """The class of a method by its registered name. Raises `InputError` for an unknown name."""
+def check_method(name: str) -> None:
+    """Raise `InputError` for a name that is not registered."""
     if name not in METHODS:
         raise InputError(f"unknown method '{name}'{nearest(name, list(METHODS))}; known: {', '.join(METHODS)}")
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of a method by its registered name. Raises `InputError` for an unknown name."""
+    check_method(name)
     module, attribute = METHODS[name].target.split(":")
     return getattr(import_module(f"{__name__}.{module}"), attribute)
 

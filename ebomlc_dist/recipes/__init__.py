@@ -147,13 +147,19 @@ RECIPES: dict[str, RecipeInfo] = {
 }
 
 
-def recipe(name: str) -> Recipe:
-    """The recipe of that name, ``NAME:tiny`` for its small variant. Raises `InputError` for an unknown name."""
+def check_recipe(name: str) -> None:
+    """Raise `InputError` for an unknown name; ``NAME:tiny`` is known where ``NAME`` is."""
     base = name.removesuffix(TINY)
     if base not in RECIPES:
         raise InputError(
             f"unknown recipe '{name}'{nearest(base, list(RECIPES))}; `ebomlc list recipes` shows all {len(RECIPES)}"
         )
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name, ``NAME:tiny`` for its small variant. Raises `InputError` for an unknown name."""
+    check_recipe(name)
+    base = name.removesuffix(TINY)
     whole = RECIPES[base]
     info = whole if name == base or whole.tiny is None else whole.tiny
     module, function = info.target.split(":")

@@ -27,7 +27,8 @@ RUN = {
     ),
     *("--global-noisy-batch-size", "--global-clean-batch-size", "--precision", "--mixed-precision"),
     *("--seed", "--split-seed", "--noise-seed", "--order-seed", "--augmentation-seed", "--initialisation-seed"),
-    *("--skip-unreadable", "--clean-from-noisy", "--compile", "--cuda-graph", "--strategy", "--tiny"),
+    *("--skip-unreadable", "--clean-from-noisy", "--tiny"),
+    *("--compile", "--cuda-graph", "--activation-checkpointing", "--strategy"),
     *("--config", "--set"),
 }
 HELP = {"--help", "-h"}
