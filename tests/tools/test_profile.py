@@ -141,6 +141,12 @@ def test_json_is_all_of_stdout(tool: Tool) -> None:
     assert (report.setting.precision, report.setting.num_classes, report.comparisons) == ("bf16", 3, ())
 
 
+def test_more_classes_than_images_of_a_batch(tool: Tool) -> None:
+    code, out, err = tool(*SMALL, "--method", "ce", "--json", "--num-classes", "40")
+    assert code == 0, err
+    assert Report.model_validate_json(out).setting.num_classes == 40
+
+
 def test_the_steps_of_a_later_epoch_are_measured(tool: Tool) -> None:
     """DivideMix warms up by cross entropy for ten epochs, and then does several times the work."""
     units = []
