@@ -12,7 +12,7 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.profiling.counters import peak_bytes
 
 _PROCESS = Path("/proc/self")
-# Written to clear_refs, it takes the highest resident size back to the present one.
+# What proc(5) asks for.
 _FORGET_PEAK = "5"
 
 
@@ -26,11 +26,16 @@ def peak_growth(work: Callable[[], object], device: torch.device) -> int:
     """
     if device.type == "cuda":
         return peak_bytes(work, device)
+    before = _forget_peak()
+    work()
+    return _resident("VmHWM") - before
+
+
+def _forget_peak() -> int:
+    """Take the highest resident size back to the present one, in bytes."""
     try:
         (_PROCESS / "clear_refs").write_text(_FORGET_PEAK)
-        before = _resident("VmRSS")
-        work()
-        return _resident("VmHWM") - before
+        return _resident("VmRSS")
     except OSError as error:
         raise InputError(f"resident memory cannot be read here ({error}); it takes Linux's /proc, or a GPU") from error
 
