@@ -9,6 +9,8 @@ from tests.support.commands import ROOT, command
 from tools.main_model_memory.__main__ import run
 
 MIB = 2**20
+# For what is not counted: 60 and 129 MiB were seen. One vector more, 97 MiB whole and 49 in halves, does not fit.
+ROOM = {"replicated": 90 * MIB, "fsdp": 160 * MIB}
 
 
 def test_the_count_is_bytes_in_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,12 +40,12 @@ def test_bad_input_is_one_line_and_code_2(arguments: list[str], text: str, capsy
 
 @pytest.mark.slow
 def test_real_steps_hold_what_is_counted() -> None:
-    """ResNet-50 on two processes. What is not counted, images, activations and copies to be sent, is bounded."""
+    """ResNet-50 on two processes."""
     words = ["-m", "tools.main_model_memory", "--measure", "torchvision/resnet50", "--device", "cpu", "--json"]
     with command([sys.executable, *words], ROOT) as started:
         code, out, err = started.wait(600)
     assert code == 0, err
     found = {row["strategy"]: row for row in json.loads(out)}
-    for row in found.values():
-        assert row["computed"] < row["measured"] < row["computed"] + 160 * MIB
+    for strategy, row in found.items():
+        assert row["computed"] < row["measured"] < row["computed"] + ROOM[strategy]
     assert found["fsdp"]["measured"] < 0.8 * found["replicated"]["measured"]
