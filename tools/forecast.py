@@ -4,7 +4,7 @@
 
 Step times are inputs, in the order of the rows. The defaults: ResNet-32 the bar of 3 ms; ResNet-50 and ViT-B/16 from 7
 forward passes on 32 noisy and 32 trusted images of 8.2 and 35.1 GFLOP, at an assumed 25 % and 35 % of the nominal
-989 TFLOP/s of an H100.
+989 TFLOP/s of an H100. Link rates are nominal, the latency is assumed; docs/scaling.md says what others have measured.
 """
 
 import sys

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ebomlc_dist.pages.charts import Bar, BarChart, Line, LineChart, Piece
 from ebomlc_dist.profiling.phases import PHASES
 from ebomlc_dist.profiling.report import Report
-from ebomlc_dist.profiling.scaling import MODES, RowScaling
+from ebomlc_dist.profiling.scaling import MODES, RowScaling, Scaling
 from ebomlc_dist.profiling.tables import number, ratio, spread
 
 
@@ -16,7 +16,7 @@ def bar_charts(report: Report) -> list[BarChart]:
 
 def line_charts(report: Report) -> list[LineChart]:
     """Efficiency over the number of processes, one chart a method."""
-    return [] if report.scaling is None else [_efficiency(row) for row in report.scaling.rows]
+    return [] if report.scaling is None else [_efficiency(row, report.scaling) for row in report.scaling.rows]
 
 
 def _times(report: Report) -> BarChart:
@@ -55,7 +55,7 @@ def _ratios(report: Report) -> BarChart:
     return BarChart(f"Against {base}", note, tuple(bars), mark=100 / full)
 
 
-def _efficiency(row: RowScaling) -> LineChart:
+def _efficiency(row: RowScaling, scaling: Scaling) -> LineChart:
     sizes = sorted({point.world_size for point in row.points})
     places = {size: 100 * (place + 0.5) / len(sizes) for place, size in enumerate(sizes)}
     lines = []
@@ -70,6 +70,8 @@ def _efficiency(row: RowScaling) -> LineChart:
         lines.append(Line(mode, kind, model, measured))
     ticks: Sequence[tuple[float, str]] = [(across, str(size)) for size, across in places.items()]
     note = "Efficiency over the number of processes: dots measured, lines by the model below."
+    if any(scaling.shares_cores(point) for point in row.points):
+        note += f" Dots above {scaling.cores} are of processes that share {scaling.cores} cores."
     levels = tuple((_up(per_cent / 100), f"{per_cent} %") for per_cent in (0, 25, 50, 75, 100))
     return LineChart(f"Scaling of {row.name}", note, tuple(ticks), levels, tuple(lines))
 

@@ -4,11 +4,12 @@
 
 f, k: fixed time of a step and time an image, the line through one process at two batch sizes; b: noisy images a
 process; c: reductions a step, of s bytes each; λ, w: latency and bandwidth of a link in a ring all-reduce (Hockney's
-model, and Thakur, Rabenseifner & Gropp 2005), from reductions of two sizes among the most processes that were measured.
+model, and Thakur, Rabenseifner & Gropp 2005), from reductions of two sizes among the most processes that were measured
+with a core each.
 
 Strong scaling holds the global batch (b = B/N), weak scaling the share of a process (b = B). The model takes every
 further process to bring its own cores, GPU and link of the kind measured, lets no reduction hide behind a pass, and
-knows no stragglers.
+knows no stragglers. N processes measured on C < N cores cannot pass C/N of their efficiency, and say so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -103,11 +104,21 @@ class RowScaling(_Value):
 
 
 class Scaling(_Value):
-    """What ``--scaling`` found. ``threads``: of each process, in every measurement."""
+    """What ``--scaling`` found.
+
+    Attributes:
+        threads: of each process, in every measurement.
+        cores: that all processes shared; None on GPUs, of which each process has its own.
+    """
 
     world_sizes: tuple[int, ...]
     threads: int
     rows: tuple[RowScaling, ...]
+    cores: int | None = None
+
+    def shares_cores(self, point: Point) -> bool:
+        """Whether a point was measured with more processes than cores."""
+        return point.measured_ms is not None and self.cores is not None and point.world_size > self.cores
 
 
 Measured = Mapping[tuple[Mode, int], Spread]

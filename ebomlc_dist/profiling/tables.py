@@ -3,7 +3,7 @@
 from ebomlc_dist.pages.charts import TextTable
 from ebomlc_dist.profiling.phases import PHASES
 from ebomlc_dist.profiling.report import MIB, Report
-from ebomlc_dist.profiling.scaling import Point, Scaling
+from ebomlc_dist.profiling.scaling import Model, Point, Scaling
 from ebomlc_dist.profiling.spread import Ratio, Spread
 
 NONE = "–"
@@ -105,28 +105,35 @@ def _names(report: Report) -> list[str]:
 def _scaling(scaling: Scaling, name: str) -> TextTable:
     (row,) = (row for row in scaling.rows if row.name == name)
     model, link = row.model, row.model.link
+    sharing = any(scaling.shares_cores(point) for point in row.points)
+    limit = f" Where processes share {scaling.cores} cores, {scaling.cores}/N of it is the most." if sharing else ""
     return TextTable(
         f"Scaling of {name}",
         f"Model: T(N, b) = {number(model.fixed_ms)} + {number(model.ms_per_image)}·b + {model.collectives}·"
         f"(2(N−1)·{link.latency_ms:.3g} + 2(N−1)/N·{number(model.bytes_per_collective / link.bytes_per_ms)}) ms for b "
         f"noisy images a process of {scaling.threads} thread(s): every further process is taken to bring its own "
         "cores and link of the kind measured, no reduction hides behind a pass, nobody straggles. "
-        "Efficiency 100 %: N processes do N times the work of one.",
-        ("scaling", "processes", "global batch", "measured ms", "model ms", "measured efficiency %", "model's %"),
-        tuple(_point(point) for point in row.points),
+        f"Efficiency 100 %: N processes do N times the work of one.{limit}",
+        (
+            *("scaling", "processes", "global batch", "measured ms", "images/s", "model ms", "measured efficiency %"),
+            *("model's %", "MiB reduced a step"),
+        ),
+        tuple(_point(point, scaling, model) for point in row.points),
     )
 
 
-def _point(point: Point) -> tuple[str, ...]:
-    measured = point.measured_efficiency
+def _point(point: Point, scaling: Scaling, model: Model) -> tuple[str, ...]:
+    found, measured = point.measured_ms, point.measured_efficiency
     return (
         point.mode,
-        str(point.world_size),
+        f"{point.world_size} on {scaling.cores} cores" if scaling.shares_cores(point) else str(point.world_size),
         str(point.global_batch_size),
-        NONE if point.measured_ms is None else spread(point.measured_ms),
+        NONE if found is None else spread(found),
+        NONE if found is None else number(1000 * point.global_batch_size / found.median),
         number(point.model_ms),
         NONE if measured is None else f"{100 * measured:.0f}",
         f"{100 * point.efficiency:.0f}",
+        NONE if point.world_size == 1 else number(model.collectives * model.bytes_per_collective / MIB),
     )
 
 

@@ -10,14 +10,18 @@ import pytest
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import METHODS
+from ebomlc_dist.pages.charts import TextTable
 from ebomlc_dist.profiling.page import page
 from ebomlc_dist.profiling.phases import PHASES
 from ebomlc_dist.profiling.report import Report
+from ebomlc_dist.profiling.scaling import Link, Model, Scaling, scale
+from ebomlc_dist.profiling.spread import Spread
+from ebomlc_dist.profiling.tables import tables
 from ebomlc_dist.recipes.assemble import Request
 from tests.support.commands import ACCELERATE, CONFIGS, ROOT, command
 from tools.profile.__main__ import run
 from tools.profile.rows import DEFAULT_ROWS, requested_rows
-from tools.profile.scaling import world_sizes
+from tools.profile.scaling import largest_apart, world_sizes
 
 SMALL = (
     *("--model", "resnet8", "--image-size", "8", "--rounds", "3"),
@@ -137,6 +141,12 @@ def test_json_is_all_of_stdout(tool: Tool) -> None:
     assert (report.setting.precision, report.setting.num_classes, report.comparisons) == ("bf16", 3, ())
 
 
+def test_more_classes_than_images_of_a_batch(tool: Tool) -> None:
+    code, out, err = tool(*SMALL, "--method", "ce", "--json", "--num-classes", "40")
+    assert code == 0, err
+    assert Report.model_validate_json(out).setting.num_classes == 40
+
+
 def test_the_steps_of_a_later_epoch_are_measured(tool: Tool) -> None:
     """DivideMix warms up by cross entropy for ten epochs, and then does several times the work."""
     units = []
@@ -181,9 +191,45 @@ def test_bad_input_is_one_line_and_code_2(arguments: list[str], text: str, tool:
 def test_more_processes_than_cores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tools.profile.scaling.available_cores", lambda: 2)
     assert world_sizes("2", on_gpu=False) == (1, 2)
-    with pytest.raises(InputError, match="4 processes would share 2 core"):
+    with pytest.raises(InputError, match=r"4 processes would share 2 core.*--oversubscribe"):
         world_sizes("1,4", on_gpu=False)
+    assert world_sizes("1,4", on_gpu=False, oversubscribe=True) == (1, 4)
     assert world_sizes("4", on_gpu=True) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cores", "of"), [((1, 2, 4), 2, 2), ((1, 2, 4), None, 4), ((1, 4, 8), 2, 4)], ids=str
+)
+def test_the_link_is_measured_where_processes_have_their_own_cores(
+    sizes: tuple[int, ...], cores: int | None, of: int
+) -> None:
+    assert largest_apart(sizes, cores) == of
+
+
+def test_rows_of_shared_cores_say_so(report: Report) -> None:
+    """100 ms alone; on two cores two processes take 50 ms each and four 60 ms."""
+    times = {1: 100.0, 2: 50.0, 4: 60.0}
+    measured = {("strong", size): Spread(median=ms, low=ms, high=ms) for size, ms in times.items()}
+    measured |= {("weak", 1): measured["strong", 1]}
+    model = Model.of({50: 50.0, 100: 100.0}, 3, 3 * 2**20, Link(latency_ms=0.0, bytes_per_ms=1e30))
+    row = scale("ebomlc", 100, model, measured, (1, 2, 4, 8))
+
+    def shown(cores: int | None) -> TextTable:
+        scaling = Scaling(world_sizes=(1, 2, 4), threads=1, rows=(row,), cores=cores)
+        return tables(report.model_copy(update={"scaling": scaling}))[-1]
+
+    place = dict(zip(shown(2).headings, range(9), strict=True))
+    columns = [place[name] for name in ("processes", "images/s", "measured efficiency %", "MiB reduced a step")]
+    assert [[line[column] for column in columns] for line in shown(2).rows[:4]] == [
+        ["1", "1000", "100", "–"],
+        ["2", "2000", "100", "3.00"],
+        ["4 on 2 cores", "1667", "42", "3.00"],
+        ["8", "–", "–", "3.00"],
+    ]
+    assert "2/N of it is the most" in shown(2).note
+    for cores in (4, None):
+        assert shown(cores).rows[2][place["processes"]] == "4"
+        assert "is the most" not in shown(cores).note
 
 
 def test_rows_are_run_configurations() -> None:
@@ -219,9 +265,9 @@ def test_accelerate_launch_starts_it(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_scaling_measures_and_extrapolates(tmp_path: Path) -> None:
     output = tmp_path / "report.json"
-    words = ["-m", "tools.profile", *SMALL, "--method", "ebomlc,ce", "--scaling", "1,2", "--output", str(output)]
-    with command([*ACCELERATE[:1], *words], ROOT) as started:
-        code, out, err = started.wait(400)
+    words = ["-m", "tools.profile", *SMALL, "--method", "ebomlc,ce", "--scaling", "1,2,4", "--oversubscribe"]
+    with command([*ACCELERATE[:1], *words, "--output", str(output)], ROOT) as started:
+        code, out, err = started.wait(900)
     assert code == 0, err
     assert "Scaling of ebomlc" in out
     report = Report.model_validate_json(output.read_bytes())
@@ -229,6 +275,6 @@ def test_scaling_measures_and_extrapolates(tmp_path: Path) -> None:
     assert [row.name for row in report.scaling.rows] == ["ebomlc", "ce"]
     for row in report.scaling.rows:
         measured = {(point.mode, point.world_size) for point in row.points if point.measured_ms is not None}
-        assert measured == {(mode, size) for mode in ("strong", "weak") for size in (1, 2)}
-        assert {point.world_size for point in row.points} >= {1, 2, 64}
+        assert measured == {(mode, size) for mode in ("strong", "weak") for size in (1, 2, 4)}
+        assert {point.world_size for point in row.points} >= {1, 2, 4, 64}
     assert reaching(page(report)) == []

@@ -3,6 +3,7 @@
     python -m tools.profile                                             six rows, ResNet-32, random images of 32×32
     python -m tools.profile --method ebomlc,mlc:double_backward --model resnet8 --output profile.html
     python -m tools.profile --method ebomlc,ce --scaling 1,2
+    python -m tools.profile --method ebomlc,ce --scaling 1,2,4 --oversubscribe              four processes on two cores
     accelerate launch -m tools.profile --precision bf16
 
 From a source checkout, in its root. Exit codes as of ``ebomlc``.
@@ -43,6 +44,9 @@ def profile(
     scaling: Annotated[
         str, typer.Option("--scaling", metavar="N,N…", help="Measure on N processes too.", show_default=False)
     ] = "",
+    oversubscribe: Annotated[
+        bool, typer.Option("--oversubscribe", help="With --scaling, more processes than cores too.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
     output: Annotated[
         str,
@@ -82,6 +86,7 @@ def profile(
         num_classes=num_classes,
         device=device,
         scaling=scaling,
+        oversubscribe=oversubscribe,
         as_json=json,
         output=_file(output, "--output", SUFFIXES),
         trace=_file(trace, "--trace", SUFFIXES[1:]),

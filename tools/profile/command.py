@@ -29,7 +29,7 @@ from ebomlc_dist.recipes.assemble import Request
 from tools.profile.data import RANDOM, load, names_data, random_images
 from tools.profile.measure import make_subject, measure
 from tools.profile.rows import Row
-from tools.profile.scaling import MODULE, measure_scaling, world_sizes
+from tools.profile.scaling import MODULE, available_cores, measure_scaling, world_sizes
 
 Progress = Callable[[str], None]
 
@@ -46,6 +46,7 @@ class Options:
     num_classes: int
     device: Literal["auto", "cpu", "cuda"]
     scaling: str
+    oversubscribe: bool
     as_json: bool
     output: Path | None
     trace: Path | None
@@ -75,7 +76,9 @@ def measured_here(options: Options, arguments: list[str]) -> int:
             length = Length(options.rounds, options.seconds)
             report = measure(options.rows, dataset, data, runtime, length, options.at_epoch, progress)
             if sizes:
-                scaling = measure_scaling(report, sizes, options.rows[0].config.train, arguments, progress)
+                cores = available_cores() if runtime.device.type == "cpu" else None
+                train = options.rows[0].config.train
+                scaling = measure_scaling(report, sizes, cores, train, arguments, progress)
                 report = report.model_copy(update={"scaling": scaling})
             if options.trace is not None:
                 progress("trace")
@@ -92,7 +95,7 @@ def _sizes(options: Options, runtime: Runtime) -> tuple[int, ...]:
         return ()
     if runtime.world_size > 1:
         raise InputError("--scaling starts its own processes; start it without a launcher")
-    sizes = world_sizes(options.scaling, runtime.device.type == "cuda")
+    sizes = world_sizes(options.scaling, runtime.device.type == "cuda", options.oversubscribe)
     Processes(sizes[-1]).check(options.device)
     return sizes
 

@@ -28,9 +28,12 @@ def load(rows: list[Row], runtime: Runtime) -> NoisyDataset:
 
 
 def random_images(config: RunConfig, num_classes: int) -> NoisyDataset:
-    """Noise in four noisy batches and two clean ones, classes in equal parts, the same on every rank."""
+    """Noise in four noisy batches and two clean ones, classes in equal parts, the same on every rank.
+
+    There are more where it takes them to have one noisy and two clean images of each class.
+    """
     clean = max(2 * config.train.global_clean_batch_size, 2 * num_classes)
-    number = 4 * config.train.global_noisy_batch_size + clean
+    number = max(4 * config.train.global_noisy_batch_size, num_classes) + clean
     side = config.data.image_size or DEFAULT_SIDE
     generator = torch.Generator().manual_seed(config.seeds.seed)
     images = torch.randint(256, (number, 3, side, side), generator=generator, dtype=torch.uint8)

@@ -27,17 +27,22 @@ class Job:
     share: float
 
 
-def world_sizes(text: str, on_gpu: bool) -> tuple[int, ...]:
-    """``1,2,4`` as numbers, 1 among them. Raises `InputError` for anything that this machine cannot measure."""
+def world_sizes(text: str, on_gpu: bool, oversubscribe: bool = False) -> tuple[int, ...]:
+    """``1,2,4`` as numbers, 1 among them.
+
+    Raises:
+        InputError: they are no numbers of processes, or more than the cores and not asked to ``oversubscribe`` them.
+    """
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdigit() and int(word) > 0 for word in words):
         raise InputError(f"--scaling {text}: give numbers of processes, such as 1,2,4")
     sizes = tuple(sorted({1, *(int(word) for word in words)}))
     if len(sizes) == 1:
         raise InputError("--scaling 1: one process alone shows no scaling; give more, such as 1,2")
-    if not on_gpu and sizes[-1] > (cores := available_cores()):
+    if not on_gpu and not oversubscribe and sizes[-1] > (cores := available_cores()):
         raise InputError(
-            f"--scaling {text}: {sizes[-1]} processes would share {cores} core(s); ask for {cores} at most"
+            f"--scaling {text}: {sizes[-1]} processes would share {cores} core(s); ask for {cores} at most, or for "
+            "figures of shared cores by --oversubscribe"
         )
     return sizes
 
@@ -48,13 +53,19 @@ def available_cores() -> int:
 
 
 def measure_scaling(
-    report: Report, sizes: tuple[int, ...], train: TrainConfig, arguments: list[str], progress: Callable[[str], None]
+    report: Report,
+    sizes: tuple[int, ...],
+    cores: int | None,
+    train: TrainConfig,
+    arguments: list[str],
+    progress: Callable[[str], None],
 ) -> Scaling:
     """Run the children and fit the model.
 
     Args:
         report: of one process, for the rows and their names.
         sizes: numbers of processes, ascending from 1.
+        cores: that they share; None on GPUs.
         train: the batch sizes of one process.
         arguments: of this tool, as given.
     """
@@ -70,17 +81,22 @@ def measure_scaling(
         if job not in found:
             progress(f"{job.world_size} process(es), {_scaled(batch, job.share)} noisy images a step")
             found[job] = _run(job, train, arguments, threads)
-    link = found[strong[sizes[-1]]].link
+    largest = found[strong[largest_apart(sizes, cores)]]
+    link = largest.link
     assert link is not None
     jobs: dict[Mode, dict[int, Job]] = {"strong": strong, "weak": weak}
     rows = []
     for place, row in enumerate(report.rows):
         measured = {(mode, size): found[jobs[mode][size]].rows[place].step_ms for mode in MODES for size in sizes}
         points = {_scaled(batch, job.share): found[job].rows[place].step_ms.median for job in (small, strong[1])}
-        rows.append(
-            scale(row.name, batch, _model(points, found[strong[sizes[-1]]], place, link), measured, EXTRAPOLATED)
-        )
-    return Scaling(world_sizes=sizes, threads=threads, rows=tuple(rows))
+        rows.append(scale(row.name, batch, _model(points, largest, place, link), measured, EXTRAPOLATED))
+    return Scaling(world_sizes=sizes, threads=threads, rows=tuple(rows), cores=cores)
+
+
+def largest_apart(sizes: tuple[int, ...], cores: int | None) -> int:
+    """The most processes that have a core each, of which the link is measured; where none have, the fewest."""
+    several = sizes[1:]
+    return max((size for size in several if cores is None or size <= cores), default=several[0])
 
 
 def _model(points: dict[int, float], largest: Report, place: int, link: Link) -> Model:
