@@ -96,6 +96,14 @@ class Communicator:
             dist.all_gather(pieces, tensor.contiguous(), group=self.group)
         return torch.stack(pieces)
 
+    def gather_into(self, whole: Tensor, part: Tensor) -> None:
+        """Every rank's ``part`` (P,) behind one another in ``whole`` (world_size · P,), in rank order."""
+        if self.world_size == 1:
+            whole.copy_(part)
+            return
+        with self.waiting():
+            dist.all_gather_into_tensor(whole, part, group=self.group)
+
     def broadcast(self, tensor: Tensor) -> Tensor:
         """Rank 0's values of ``tensor`` on every rank, in place."""
         if self.world_size > 1:

@@ -22,6 +22,8 @@ from ebomlc_dist.numerics.flat import flatten
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Summed
 
+BUCKET = 2**24
+"""Values of a gradient that are summed at once, at stages 2 and 3."""
 log = logging.getLogger(__name__)
 
 
@@ -32,7 +34,7 @@ def installed() -> bool:
 
 def settings_of(stage: int) -> dict[str, Any]:
     """DeepSpeed's configuration for a stage: it must not clip, nor keep parameters that a look-ahead has moved."""
-    zero: dict[str, Any] = {"stage": stage, "overlap_comm": False}
+    zero: dict[str, Any] = {"stage": stage, "overlap_comm": False, "reduce_bucket_size": BUCKET}
     if stage == 3:
         zero |= {
             "sub_group_size": 10**12,
@@ -127,7 +129,7 @@ class _WholeCut(_Cut):
         # Held, so that no other vector can be at its address; the version counts what was written to it.
         if self._placed is not None and self._placed[0] is vector and self._placed[1] == vector._version:
             return
-        self._whole.copy_(self._communicator.gather(vector.detach()).view(-1))
+        self._communicator.gather_into(self._whole, vector.detach())
         self._placed = (vector, vector._version)
 
     def tensors(self, parts: Tensor, shapes: Collection[torch.Size]) -> Sequence[Tensor]:

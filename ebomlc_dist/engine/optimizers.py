@@ -56,6 +56,8 @@ class FlatOptimizer:
         self.network.vector.grad = direction
         self.optimizer.found_inf = skip  # type: ignore[attr-defined]  # read by torch's fused kernels
         self.optimizer.step()
+        # A vector less to hold until the next step.
+        self.network.vector.grad = None
         # A spread network asks the version whether its vector moved; the fused kernels do not count.
         increment_version(self.network.vector)
 

@@ -2,16 +2,19 @@
 
 Vectors of P float32 values, P the main model's parameters (`methods.value_gap`, `methods.ebomlc`):
 
-    parameters w; momentum of SGD; gradients ∇_wG, ∇_wF and the direction d_w; the direction of the step before, which
-    the optimiser keeps; look-ahead w'; one buffer into which a reduction packs its gradient
+    parameters w; momentum of SGD; gradients ∇_wG, ∇_wF and the direction d_w; look-ahead w'; and, replicated, one
+    buffer into which a reduction packs its gradient
 
 ∇_wQ is ∇_wG itself (``stop_gradient``). All are counted as alive at once. Not counted: activations, running statistics,
-the meta model, what a backend copies to send, the allocator's own. ``tools/main_model_memory`` measures real steps.
+the meta model, what a backend copies to send, the allocator's own. ``tools/strategies`` measures real steps.
 
-Strategies, after Rajbhandari et al. 2020 (ZeRO): zero1 divides the optimiser state among N processes, zero2 gradients
-and buffer too, zero3 and fsdp all; zero3 holds the largest layer whole while it computes. fsdp, which is
-`distributed.fsdp`, holds w a second time, in the shards that passes are made with, and gathers a block at once together
-with what stands in none. The division is assumed even.
+Spread over N processes each of these is 1/N of a vector, evenly. On top come what passes are made with and the gradient
+before it is summed into parts:
+
+    fsdp            w in shards (P/N), the largest block with what stands in none, and its gradient
+    zero1           w whole, the gradient whole
+    zero2           w whole, a bucket of the gradient
+    zero3           w and the gradient in parts (2 P/N), the largest layer, its gradient, a bucket
 """
 
 from dataclasses import dataclass
@@ -24,8 +27,7 @@ from ebomlc_dist.models.blocks import blocks
 
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 VALUE_BYTES = 4
-GRADIENT_VECTORS = 4
-BUFFER_VECTORS = 1
+VECTORS = 6
 
 
 @dataclass(frozen=True)
@@ -50,24 +52,19 @@ class Size:
         return cls(total, max(layers), total - sum(inside) + max(inside, default=0))
 
 
-def main_model_bytes(strategy: Strategy, world_size: int, size: Size) -> float:
-    """Bytes a process."""
-    state = 1.0
-    gradients = float(GRADIENT_VECTORS + BUFFER_VECTORS)
-    models = 2.0  # w and w'
-    whole = 0
-    if world_size > 1:
-        if strategy != "replicated":
-            state /= world_size
-        if strategy in ("zero2", "zero3", "fsdp"):
-            gradients /= world_size
-        if strategy == "zero3":
-            models /= world_size
-            whole = size.largest_layer
-        if strategy == "fsdp":
-            models = (models + 1) / world_size
-            whole = size.gathered
-    return VALUE_BYTES * ((state + gradients + models) * size.parameters + whole)
+def main_model_bytes(strategy: Strategy, world_size: int, size: Size, bucket: int) -> float:
+    """Bytes a process; ``bucket``: values of a gradient that are summed at once, where that is not all of it."""
+    if strategy == "replicated" or world_size == 1:
+        return VALUE_BYTES * (VECTORS + 1) * size.parameters
+    whole, bucket = size.parameters, min(size.parameters, bucket)
+    part = whole / world_size
+    on_top = {
+        "fsdp": part + 2 * size.gathered,
+        "zero1": 2 * whole,
+        "zero2": whole + bucket,
+        "zero3": 2 * part + 2 * size.largest_layer + bucket,
+    }
+    return VALUE_BYTES * (VECTORS * part + on_top[strategy])
 
 
 def _count(module: nn.Module) -> int:

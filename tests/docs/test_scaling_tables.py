@@ -7,7 +7,7 @@ import pytest
 
 from tests.docs.pages import ROOT
 from tools.forecast import run as forecast
-from tools.main_model_memory.__main__ import run as main_model_memory
+from tools.strategies.__main__ import run as strategies
 
 PAGE = ROOT / "docs" / "scaling.md"
 Tool = Callable[[list[str]], int]
@@ -29,7 +29,7 @@ def printed(tool: Tool, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
     return [re.split(" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
 
 
-@pytest.mark.parametrize("tool", [main_model_memory, forecast], ids=["memory", "forecast"])
+@pytest.mark.parametrize("tool", [strategies, forecast], ids=["memory", "forecast"])
 def test_the_page_has_what_the_tool_prints(tool: Tool, capsys: pytest.CaptureFixture[str]) -> None:
     rows = printed(tool, capsys)
     assert len(rows) > 3

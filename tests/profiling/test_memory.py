@@ -12,16 +12,20 @@ SIZE = Size(parameters=1000, largest_layer=100, gathered=300)
 @pytest.mark.parametrize(
     ("strategy", "vectors"),
     [
-        ("replicated", 8),
-        ("zero1", 7 + 1 / 4),
-        ("zero2", 2 + 6 / 4),
-        ("zero3", 8 / 4 + 0.1),
-        ("fsdp", 9 / 4 + 0.3),
+        ("replicated", 7),
+        ("zero1", 2 + 6 / 4),
+        ("zero2", 1.5 + 6 / 4),
+        ("zero3", 8 / 4 + 0.2 + 0.5),
+        ("fsdp", 7 / 4 + 0.6),
     ],
 )
 def test_each_strategy_divides_what_it_names(strategy: Strategy, vectors: float) -> None:
-    assert main_model_bytes(strategy, 4, SIZE) == pytest.approx(4 * 1000 * vectors)
-    assert main_model_bytes(strategy, 1, SIZE) == 4 * 1000 * 8
+    assert main_model_bytes(strategy, 4, SIZE, 500) == pytest.approx(4 * 1000 * vectors)
+    assert main_model_bytes(strategy, 1, SIZE, 500) == 4 * 1000 * 7
+
+
+def test_a_bucket_holds_no_more_than_there_is() -> None:
+    assert main_model_bytes("zero2", 4, SIZE, 10**9) == main_model_bytes("zero1", 4, SIZE, 10**9)
 
 
 def test_a_block_is_gathered_with_what_stands_in_none() -> None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.support.commands import ROOT, command
-from tools.main_model_memory.__main__ import run
+from tools.strategies.__main__ import run
 
 MIB = 2**20
 # For what is not counted: 60 and 129 MiB were seen. One vector more, 97 MiB whole and 49 in halves, does not fit.
@@ -41,7 +41,7 @@ def test_bad_input_is_one_line_and_code_2(arguments: list[str], text: str, capsy
 @pytest.mark.slow
 def test_real_steps_hold_what_is_counted() -> None:
     """ResNet-50 on two processes."""
-    words = ["-m", "tools.main_model_memory", "--measure", "torchvision/resnet50", "--device", "cpu", "--json"]
+    words = ["-m", "tools.strategies", "--measure", "torchvision/resnet50", "--device", "cpu", "--json"]
     with command([sys.executable, *words], ROOT) as started:
         code, out, err = started.wait(600)
     assert code == 0, err

@@ -9,7 +9,10 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.files.durable import write_json
+from ebomlc_dist.profiling.clock import DeviceClock
+from ebomlc_dist.profiling.counters import Sent
 from ebomlc_dist.profiling.resident import peak_growth
+from ebomlc_dist.profiling.rounds import LEAST_ROUNDS, Subject
 from ebomlc_dist.recipes.assemble import Request, resolve
 from tools.profile.data import random_images
 from tools.profile.measure import make_subject
@@ -22,16 +25,23 @@ STEPS = 2
 
 
 def main(output: Path, device: str, num_classes: int, assignments: tuple[str, ...]) -> None:
-    """Build a main model, take steps of it, and write every rank's peak growth in bytes."""
+    """Build a main model, take steps of it, and write every rank's figures."""
     config = _config(assignments)
     runtime = Runtime.start(config.train, device)
     try:
         dataset = random_images(config, num_classes)
-        _steps(_config((*assignments, f"model.name={SMALL}")), dataset, runtime)
-        peak = peak_growth(lambda: _steps(config, dataset, runtime), runtime.device)
-        every = runtime.patient.gather(torch.tensor([peak], device=runtime.device))
+        _warm(_config((*assignments, f"model.name={SMALL}")), dataset, runtime)
+        held: list[Subject] = []
+        peak = peak_growth(lambda: held.append(_warm(config, dataset, runtime)), runtime.device)
+        (subject,) = held
+        clock = DeviceClock(runtime.device)
+        step_ms = [_time(subject, clock, runtime) for _ in range(LEAST_ROUNDS)]
+        with Sent() as sent:
+            subject.run()
+        every = runtime.patient.gather(torch.tensor([peak, round(sent.num_bytes)], device=runtime.device))
         if runtime.is_main:
-            write_json(output, {"bytes": every.flatten().tolist()})
+            peaks, bytes_sent = every.T.tolist()
+            write_json(output, {"peak": peaks, "sent": bytes_sent, "step_ms": step_ms})
     finally:
         runtime.close()
 
@@ -41,10 +51,20 @@ def _config(assignments: tuple[str, ...]) -> RunConfig:
     return run.config
 
 
-def _steps(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> None:
+def _warm(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> Subject:
     _, subject = make_subject(Row("ebomlc", config, {}), dataset, runtime, 0)
     for _ in range(STEPS):
         subject.run()
+    return subject
+
+
+def _time(subject: Subject, clock: DeviceClock, runtime: Runtime) -> float:
+    runtime.patient.barrier()
+    clock.settle()
+    marks = [clock.mark()]
+    subject.run()
+    marks.append(clock.mark())
+    return clock.between(marks)[0]
 
 
 if __name__ == "__main__":
