@@ -28,7 +28,7 @@ def main_model_memory(
     measure: Annotated[
         str, typer.Option("--measure", metavar="MODEL", help="Measure this one of the models.", show_default=False)
     ] = "",
-    image_size: Annotated[int, typer.Option("--image-size", help="With --measure: side of the images.")] = 64,
+    image_size: Annotated[int, typer.Option("--image-size", min=1, help="With --measure: side of the images.")] = 64,
     num_processes: Annotated[int, typer.Option("--num-processes", help="With --measure.")] = 2,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="With --measure.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Bytes, as JSON.")] = False,
