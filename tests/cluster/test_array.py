@@ -21,14 +21,17 @@ pytestmark = pytest.mark.slurm
 
 # A cell of some seconds: long enough to be met in its middle.
 EPOCHS = 60
+RATES = [0.2, 0.4, 0.6]
+SEEDS = [0, 1]
 GRID = {
-    "summary": "two kinds of noise at two rates",
+    "summary": "three rates of noise, twice each",
     "recipes": ["digits:tiny"],
     "methods": ["ce"],
-    "seeds": [0, 1],
+    "seeds": SEEDS,
     "set": {"train.epochs": EPOCHS, "train.trackers": []},
-    "over": {"noise.kind": ["uniform", "flip"], "noise.rate": [0.2, 0.4]},
+    "over": {"noise.rate": RATES},
 }
+PATIENCE_S = 300.0
 # What a run writes to its log when it begins or goes on.
 BEGUN = "rank 0 of 1"
 
@@ -86,7 +89,7 @@ def test_an_array_fills_its_grid_whatever_becomes_of_its_tasks(cluster: Cluster,
     _, stopped_cell = met_at_work(cluster, preempted, store)
     cluster.tell("scancel", "--batch", "--signal=USR2", preempted)
 
-    states = [cluster.ended(task) for task in (left, killed, preempted)]
+    states = [cluster.ended(task, PATIENCE_S) for task in (left, killed, preempted)]
     assert states == ["COMPLETED", "FAILED", "COMPLETED"], cluster.log()
     assert [cluster.job(task)["Restarts"] for task in (left, killed, preempted)] == ["0", "0", "1"]
 
@@ -97,7 +100,7 @@ def test_an_array_fills_its_grid_whatever_becomes_of_its_tasks(cluster: Cluster,
     assert starts_of(store, cells) == {cell.key: 1 + broken.count(cell.key) for cell in cells}
     (table,) = build_tables(store, "last")
     (line,) = table.lines
-    assert [len(entry.scores) for entry in line.entries] == [len(GRID["seeds"])] * 4
+    assert [len(entry.scores) for entry in line.entries] == [len(SEEDS)] * len(RATES)
     for cell in cells:
         if cell.key in broken:
             run_cell(cell, tmp_path / cell.key, "cpu")

@@ -27,6 +27,7 @@ def test_the_count_is_bytes_in_json(capsys: pytest.CaptureFixture[str]) -> None:
         (["--measure", "resnet9"], "choose one of resnet32"),
         (["--measure", "resnet32", "--num-processes", "1"], "--num-processes 1"),
         (["--measure", "torchvision/vit_b_16"], "does not take images of 3×64×64"),
+        (["--measure", "resnet32", "--image-size", "0"], "--image-size"),
     ],
     ids=" ".join,
 )
