@@ -2,6 +2,8 @@
 
 import faulthandler
 import logging
+import socket
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -40,6 +42,8 @@ Steps = Generator[None, None, dict[str, Any]]
 _log_in_use: ContextVar[logging.Handler | None] = ContextVar("log_in_use", default=None)
 STOPPED_CODE = 75
 INTERRUPTED_CODE = 130
+# What all ranks meet alike reaches the first one, and its file the others, within this time.
+_ALIKE_S = 1.0
 
 
 class Stopped(Exception):
@@ -261,13 +265,15 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
         # A launcher ends all once one has ended: none may while the first rank writes.
         runtime.patient.barrier()
         raise
-    except InputError as error:
+    except (InputError, TrainingFault) as error:
+        code = 2 if isinstance(error, InputError) else 1
         if runtime.is_main:
-            note("failed", str(error), 2)
-        raise
-    except TrainingFault as error:
-        if runtime.is_main:
-            note("failed", str(error), 1)
+            note("failed", str(error), code)
+        elif not _told_by_first_rank(paths):
+            reason = f"rank {runtime.rank} on {socket.gethostname()}: {error}"
+            note("failed", reason, code)
+            if runtime.watch is not None:
+                runtime.watch.tell(reason)
         raise
     except KeyboardInterrupt:
         note("failed", "interrupted", INTERRUPTED_CODE)
@@ -278,6 +284,14 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
             runtime.watch.suspect()
         note("failed", f"{type(error).__name__}: {error}".splitlines()[0], 1)
         raise
+
+
+def _told_by_first_rank(paths: RunFolder) -> bool:
+    """Whether rank 0 meets, and tells, what this rank has met. Where this rank alone has, nobody else tells it."""
+    end = time.monotonic() + _ALIKE_S
+    while (running := read_status(paths.root).state == "running") and time.monotonic() < end:
+        time.sleep(0.02)
+    return not running
 
 
 @contextmanager
