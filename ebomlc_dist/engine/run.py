@@ -29,9 +29,11 @@ from ebomlc_dist.files.checkpoint import Checkpoint
 from ebomlc_dist.files.durable import make_folder, write_bytes, write_json
 from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, read_status, write_status
 from ebomlc_dist.reporting.environment import environment
+from ebomlc_dist.reporting.goodput import AttemptLog
 from ebomlc_dist.reporting.panel import show_panel
 from ebomlc_dist.reporting.progress import ProgressReport
 from ebomlc_dist.reporting.record import RunRecord, SilentRecord
+from ebomlc_dist.reporting.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 Data = NoisyDataset | Callable[[], NoisyDataset]
@@ -124,7 +126,7 @@ def steps_of(
         TrainingFault: training cannot go on.
         Stopped: asked to stop, with a checkpoint written.
     """
-    paths = RunFolder(folder)
+    paths, watch = RunFolder(folder), Stopwatch(runtime.synchronise)
     claimed: list[Claim] = []
     runtime.on_first_rank(lambda: claimed.append(claim(folder, config.recipe, resume=resume)))
     try:
@@ -133,7 +135,7 @@ def steps_of(
             checkpoint, training = _prepare(config, paths, dataset, resume, runtime)
             if runtime.is_main and not quiet:
                 show_panel(describe(config, folder, training.dataset, runtime, sources or {}))
-            return (yield from _train(training, paths, checkpoint, overrides or [], quiet, beside))
+            return (yield from _train(training, paths, checkpoint, overrides or [], quiet, beside, watch))
     finally:
         for held in claimed:
             held.release()
@@ -166,17 +168,18 @@ def _train(
     overrides: list[str],
     quiet: bool,
     beside: Signals | None,
+    watch: Stopwatch,
 ) -> Steps:
-    runtime = training.runtime
+    runtime, attempts = training.runtime, AttemptLog(paths.attempts, watch)
     if runtime.is_main:
         # It was meant for the start that it stopped.
         paths.stop.unlink(missing_ok=True)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals()) if beside is None else beside
         requests = StopRequests(signals, paths.stop if runtime.is_main else None)
-        record = _open_record(training, paths, checkpoint, overrides, quiet, alone=beside is None)
+        record = _open_record(training, paths, checkpoint, overrides, quiet, attempts, alone=beside is None)
         try:
-            trainer = Trainer(training, record)
+            trainer = Trainer(training, record, watch)
             if checkpoint is not None:
                 trainer.resume(checkpoint)
             if not (yield from trainer.steps(requests)):
@@ -186,10 +189,13 @@ def _train(
                 reasons = runtime.gather_texts(requests.reason or "")
                 raise Stopped(paths.root, trainer.progress.step, next(filter(None, reasons)))
         finally:
+            watch.switch("other")
             training.loader.close()
             record.close()
-    summary = summarise(training, trainer.progress, paths.root)
+    with watch.within("evaluation"):
+        summary = summarise(training, trainer.progress, paths.root)
     export_models(training, paths, summary)
+    summary["goodput"] = runtime.on_first_rank(lambda: attempts.finish(trainer.progress.step))
     if runtime.is_main:
         write_json(paths.summary, summary)
         write_status(paths.root, state="finished", code=0, step=trainer.progress.step)
@@ -203,6 +209,7 @@ def _open_record(
     checkpoint: Checkpoint | None,
     overrides: list[str],
     quiet: bool,
+    attempts: AttemptLog,
     *,
     alone: bool,
 ) -> RunRecord | SilentRecord:
@@ -227,7 +234,8 @@ def _open_record(
         config.train.trackers, paths.root, paths.root.name, config.model_dump(mode="json"), resumed_at=step
     )
     fixed = {"fingerprint": dataset.fingerprint, "world_size": training.runtime.world_size}
-    record = RunRecord(paths, trackers, progress, fixed)
+    attempts.begin(step)
+    record = RunRecord(paths, trackers, progress, fixed, attempts)
     if paths.metrics.exists():
         record.wind_back(checkpoint.document("run")["metrics_offset"] if checkpoint is not None else 0)
     return record
