@@ -5,7 +5,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -297,9 +297,11 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
 def _told_by_first_rank(paths: RunFolder) -> bool:
     """Whether rank 0 meets, and tells, what this rank has met. Where this rank alone has, nobody else tells it."""
     end = time.monotonic() + _ALIKE_S
-    while (running := read_status(paths.root).state == "running") and time.monotonic() < end:
-        time.sleep(0.02)
-    return not running
+    with suppress(OSError, InputError):
+        while (running := read_status(paths.root).state == "running") and time.monotonic() < end:
+            time.sleep(0.02)
+        return not running
+    return False
 
 
 @contextmanager
