@@ -104,21 +104,25 @@ def status(
 ) -> int:
     """Say what a run is doing, or how it ended."""
     from ebomlc_dist.files.run_folder import RunFolder, read_status
+    from ebomlc_dist.reporting.goodput import goodput_text, read_goodput
 
     folders = [run]
     if run.is_dir() and not RunFolder(run).status.exists():
         folders = sorted(path for path in run.iterdir() if RunFolder(path).status.exists()) or [run]
     found = {folder: read_status(folder) for folder in folders}
     code = _worst_code(list(found.values())) if exit_code else 0
+    accounts = {folder: read_goodput(RunFolder(folder).attempts) for folder in folders}
     if json:
-        print_json({str(folder): asdict(value) for folder, value in found.items()})
+        print_json({str(folder): asdict(value) | {"goodput": accounts[folder]} for folder, value in found.items()})
         return code
     rows = []
     for folder, value in found.items():
         age = f"{max(0.0, time.time() - value.heartbeat):.0f} s ago" if value.heartbeat else "-"
         step = "-" if value.step is None else str(value.step)
-        rows.append([str(folder), value.state, step, age, value.reason or ""])
-    print_table(["run", "state", "step", "last seen", "reason"], rows)
+        account = accounts[folder]
+        goodput = "-" if account is None else goodput_text(account)
+        rows.append([str(folder), value.state, step, age, goodput, value.reason or ""])
+    print_table(["run", "state", "step", "last seen", "goodput", "reason"], rows)
     return code
 
 

@@ -116,6 +116,11 @@ class Runtime:
         """Whether this is the first rank: the one that writes and speaks."""
         return self.rank == 0
 
+    def synchronise(self) -> None:
+        """Wait until the device has done what this rank asked of it."""
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+
     def broadcast_text(self, text: str) -> str:
         """Rank 0's text on every rank."""
         return self.patient.broadcast_bytes(text.encode() if self.is_main else None).decode()

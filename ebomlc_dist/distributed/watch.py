@@ -79,12 +79,23 @@ class Watch:
         self._suspects = True
         time.sleep(_SUSPICION_S)
 
+    def tell(self, reason: str) -> None:
+        """This rank ends for ``reason``, which it alone knows: the others end too, and do not wait for their limit."""
+        self._stop()
+        verdict = Verdict(self._own.rank, self._pulse.step, reason)
+        with contextlib.suppress(dist.DistError):
+            self._store.compare_set("verdict", "", json.dumps(asdict(verdict)))
+        print(f"ebomlc: {reason}", file=sys.stderr, flush=True)
+
     def close(self) -> None:
         """Leave in order: the others do not take this process's end for a death."""
-        self._closing.set()
-        self._thread.join(2 * BEAT_S + 5.0)
+        self._stop()
         with contextlib.suppress(dist.DistError):
             self._store.set(f"left/{self._own.rank}", "")
+
+    def _stop(self) -> None:
+        self._closing.set()
+        self._thread.join(2 * BEAT_S + 5.0)
 
     def _run(self) -> None:
         while not self._closing.wait(BEAT_S):

@@ -2,8 +2,10 @@
 
 import faulthandler
 import logging
+import socket
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -27,9 +29,11 @@ from ebomlc_dist.files.checkpoint import Checkpoint
 from ebomlc_dist.files.durable import make_folder, write_bytes, write_json
 from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, read_status, write_status
 from ebomlc_dist.reporting.environment import environment
+from ebomlc_dist.reporting.goodput import AttemptLog
 from ebomlc_dist.reporting.panel import show_panel
 from ebomlc_dist.reporting.progress import ProgressReport
 from ebomlc_dist.reporting.record import RunRecord, SilentRecord
+from ebomlc_dist.reporting.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 Data = NoisyDataset | Callable[[], NoisyDataset]
@@ -40,6 +44,8 @@ Steps = Generator[None, None, dict[str, Any]]
 _log_in_use: ContextVar[logging.Handler | None] = ContextVar("log_in_use", default=None)
 STOPPED_CODE = 75
 INTERRUPTED_CODE = 130
+# What all ranks meet alike reaches the first one, and its file the others, within this time.
+_ALIKE_S = 1.0
 
 
 class Stopped(Exception):
@@ -120,7 +126,7 @@ def steps_of(
         TrainingFault: training cannot go on.
         Stopped: asked to stop, with a checkpoint written.
     """
-    paths = RunFolder(folder)
+    paths, watch = RunFolder(folder), Stopwatch(runtime.synchronise)
     claimed: list[Claim] = []
     runtime.on_first_rank(lambda: claimed.append(claim(folder, config.recipe, resume=resume)))
     try:
@@ -129,7 +135,7 @@ def steps_of(
             checkpoint, training = _prepare(config, paths, dataset, resume, runtime)
             if runtime.is_main and not quiet:
                 show_panel(describe(config, folder, training.dataset, runtime, sources or {}))
-            return (yield from _train(training, paths, checkpoint, overrides or [], quiet, beside))
+            return (yield from _train(training, paths, checkpoint, overrides or [], quiet, beside, watch))
     finally:
         for held in claimed:
             held.release()
@@ -162,17 +168,18 @@ def _train(
     overrides: list[str],
     quiet: bool,
     beside: Signals | None,
+    watch: Stopwatch,
 ) -> Steps:
-    runtime = training.runtime
+    runtime, attempts = training.runtime, AttemptLog(paths.attempts, watch)
     if runtime.is_main:
         # It was meant for the start that it stopped.
         paths.stop.unlink(missing_ok=True)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals()) if beside is None else beside
         requests = StopRequests(signals, paths.stop if runtime.is_main else None)
-        record = _open_record(training, paths, checkpoint, overrides, quiet, alone=beside is None)
+        record = _open_record(training, paths, checkpoint, overrides, quiet, attempts, alone=beside is None)
         try:
-            trainer = Trainer(training, record)
+            trainer = Trainer(training, record, watch)
             if checkpoint is not None:
                 trainer.resume(checkpoint)
             if not (yield from trainer.steps(requests)):
@@ -182,10 +189,13 @@ def _train(
                 reasons = runtime.gather_texts(requests.reason or "")
                 raise Stopped(paths.root, trainer.progress.step, next(filter(None, reasons)))
         finally:
+            watch.switch("other")
             training.loader.close()
             record.close()
-    summary = summarise(training, trainer.progress, paths.root)
+    with watch.within("evaluation"):
+        summary = summarise(training, trainer.progress, paths.root)
     export_models(training, paths, summary)
+    summary["goodput"] = runtime.on_first_rank(lambda: attempts.finish(trainer.progress.step))
     if runtime.is_main:
         write_json(paths.summary, summary)
         write_status(paths.root, state="finished", code=0, step=trainer.progress.step)
@@ -199,6 +209,7 @@ def _open_record(
     checkpoint: Checkpoint | None,
     overrides: list[str],
     quiet: bool,
+    attempts: AttemptLog,
     *,
     alone: bool,
 ) -> RunRecord | SilentRecord:
@@ -223,7 +234,8 @@ def _open_record(
         config.train.trackers, paths.root, paths.root.name, config.model_dump(mode="json"), resumed_at=step
     )
     fixed = {"fingerprint": dataset.fingerprint, "world_size": training.runtime.world_size}
-    record = RunRecord(paths, trackers, progress, fixed)
+    attempts.begin(step)
+    record = RunRecord(paths, trackers, progress, fixed, attempts)
     if paths.metrics.exists():
         record.wind_back(checkpoint.document("run")["metrics_offset"] if checkpoint is not None else 0)
     return record
@@ -261,13 +273,15 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
         # A launcher ends all once one has ended: none may while the first rank writes.
         runtime.patient.barrier()
         raise
-    except InputError as error:
+    except (InputError, TrainingFault) as error:
+        code = 2 if isinstance(error, InputError) else 1
         if runtime.is_main:
-            note("failed", str(error), 2)
-        raise
-    except TrainingFault as error:
-        if runtime.is_main:
-            note("failed", str(error), 1)
+            note("failed", str(error), code)
+        elif not _told_by_first_rank(paths):
+            reason = f"rank {runtime.rank} on {socket.gethostname()}: {error}"
+            note("failed", reason, code)
+            if runtime.watch is not None:
+                runtime.watch.tell(reason)
         raise
     except KeyboardInterrupt:
         note("failed", "interrupted", INTERRUPTED_CODE)
@@ -278,6 +292,16 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
             runtime.watch.suspect()
         note("failed", f"{type(error).__name__}: {error}".splitlines()[0], 1)
         raise
+
+
+def _told_by_first_rank(paths: RunFolder) -> bool:
+    """Whether rank 0 meets, and tells, what this rank has met. Where this rank alone has, nobody else tells it."""
+    end = time.monotonic() + _ALIKE_S
+    with suppress(OSError, InputError):
+        while (running := read_status(paths.root).state == "running") and time.monotonic() < end:
+            time.sleep(0.02)
+        return not running
+    return False
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ebomlc_dist.engine.build import Training
@@ -45,7 +44,7 @@ class Progress:
 class Trainer:
     """Runs a `Training` from where it stands to its end, or to an agreed stop."""
 
-    def __init__(self, training: Training, record: RunRecord | SilentRecord) -> None:
+    def __init__(self, training: Training, record: RunRecord | SilentRecord, watch: Stopwatch) -> None:
         self.training = training
         self.record = record
         self.progress = Progress()
@@ -57,7 +56,8 @@ class Trainer:
             self.label_meter = LabelMeter(device, training.dataset.num_classes)
             self._truth = training.dataset.true_labels.to(device)
         self._stored_meter: Mapping[str, Tensor] | None = None
-        self._watch = Stopwatch(self._synchronise)
+        self._watch = watch
+        self._earlier_seconds = 0.0
         self._interval_began = (0, 0.0)
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -69,7 +69,7 @@ class Trainer:
         restore(self.training, groups, epochs_done % self.training.config.train.epochs, self.label_meter)
         self._stored_meter = groups.get("engine")
         self.progress = progress
-        self._watch = Stopwatch(self._synchronise, progress.train_seconds)
+        self._earlier_seconds = progress.train_seconds
         self._interval_began = (progress.step, progress.train_seconds)
 
     def steps(self, requests: StopRequests) -> Generator[None, None, bool]:
@@ -80,7 +80,7 @@ class Trainer:
         steps_per_epoch, total = training.loader.steps_per_epoch, training.total_steps
         checkpoint_steps = training.config.train.checkpoint_steps
         check_steps = training.config.train.replica_check_steps
-        self._watch.start()
+        self._watch.switch("step")
         if progress.step % steps_per_epoch:
             resume_epoch(training, progress.step // steps_per_epoch)
         while progress.step < total:
@@ -97,11 +97,11 @@ class Trainer:
             if epoch_ends or progress.step % training.config.train.log_interval == 0:
                 self._log_interval()
             if epoch_ends:
-                with self._watch.paused():
-                    self._end_epoch()
+                with self._watch.within("evaluation"):
+                    best = self._end_epoch()
+                self._save(best=best)
             elif stop or (checkpoint_steps is not None and progress.step % checkpoint_steps == 0):
-                with self._watch.paused():
-                    self._save()
+                self._save()
             elif check_steps and progress.step % check_steps == 0:
                 check_replicas(training, progress.step)
             self.record.step(progress.step)
@@ -139,7 +139,7 @@ class Trainer:
         progress, training = self.progress, self.training
         progress.skipped += skipped
         first_step, first_second = self._interval_began
-        self._interval_began = (progress.step, self._watch.read())
+        self._interval_began = (progress.step, self._train_seconds())
         steps, seconds = progress.step - first_step, max(self._interval_began[1] - first_second, 1e-9)
         rates = {f"train/{name}_lr": float(optimizer.rate) for name, optimizer in training.optimizers.items()}
         images = steps * training.config.train.global_noisy_batch_size
@@ -155,7 +155,8 @@ class Trainer:
                 "kept. A smaller optim.main_lr or precision 'no' usually helps"
             )
 
-    def _end_epoch(self) -> None:
+    def _end_epoch(self) -> bool:
+        """Evaluate; whether the epoch is the best so far of its stage."""
         training, progress = self.training, self.progress
         for optimizer in training.optimizers.values():
             optimizer.end_epoch()
@@ -178,20 +179,21 @@ class Trainer:
         self.record.metrics(progress.step, self._epoch(), figures, {})
         if training.config.train.epoch_scores:
             self.record.epoch_scores(self._epoch(), epoch_scores(training))
-        self._save(best=best)
+        return best
 
     def _save(self, best: bool = False) -> None:
-        if self.training.config.train.replica_check_steps:
-            # So that no checkpoint holds what one rank alone believes.
-            check_replicas(self.training, self.progress.step)
-        self.progress.train_seconds = self._watch.read()
-        groups = capture(self.training, self.step_meter, self.label_meter)
-        self.record.checkpoint(self.progress.step, groups, vars(self.progress), best=best)
+        with self._watch.within("checkpoint"):
+            if self.training.config.train.replica_check_steps:
+                # So that no checkpoint holds what one rank alone believes.
+                check_replicas(self.training, self.progress.step)
+            self.progress.train_seconds = self._train_seconds()
+            groups = capture(self.training, self.step_meter, self.label_meter)
+            self.record.checkpoint(self.progress.step, groups, vars(self.progress), best=best)
 
     def _epoch(self) -> int:
         """Epochs begun, from 1."""
         return -(-self.progress.step // self.training.loader.steps_per_epoch)
 
-    def _synchronise(self) -> None:
-        if self.training.runtime.device.type == "cuda":
-            torch.cuda.current_stream(self.training.runtime.device).synchronize()
+    def _train_seconds(self) -> float:
+        """In steps, over all attempts."""
+        return self._earlier_seconds + self._watch.read("step")

@@ -30,6 +30,7 @@ class RunFolder:
         split: which images are trusted, which ``--split`` takes back.
         classes: class names in label order.
         metrics: the `journal.Journal` of metrics over steps.
+        attempts: the `journal.Journal` of how each start of the run spent its time.
         summary: the run's figures, written when it ends.
         status: what the run is doing, see `write_status`.
         stop: a file that a person makes to ask the run to stop with a checkpoint.
@@ -50,6 +51,7 @@ class RunFolder:
         self.split = root / "split.json"
         self.classes = root / "classes.json"
         self.metrics = root / "metrics.jsonl"
+        self.attempts = root / "attempts.jsonl"
         self.summary = root / "summary.json"
         self.status = root / "status.json"
         self.stop = root / "STOP"

@@ -15,6 +15,7 @@ from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.durable import NoSpace, make_folder, write_bytes
 from ebomlc_dist.files.journal import Journal
 from ebomlc_dist.files.run_folder import RunFolder, write_status
+from ebomlc_dist.reporting.goodput import AttemptLog
 from ebomlc_dist.reporting.progress import ProgressReport
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,16 @@ class RunRecord:
         trackers: opened trackers.
         progress: what a person sees.
         fixed: plain values stored with every checkpoint beside the progress (fingerprint, configuration, world size).
+        attempts: is told how far this attempt is.
     """
 
     def __init__(
-        self, folder: RunFolder, trackers: list[Tracker], progress: ProgressReport, fixed: Mapping[str, Any]
+        self,
+        folder: RunFolder,
+        trackers: list[Tracker],
+        progress: ProgressReport,
+        fixed: Mapping[str, Any],
+        attempts: AttemptLog,
     ) -> None:
         self.folder = folder
         self.store = CheckpointStore(folder.checkpoints)
@@ -49,6 +56,7 @@ class RunRecord:
         self._trackers = trackers
         self._progress = progress
         self._fixed = fixed
+        self._attempts = attempts
         self._unwritten: list[dict[str, Any]] = []
         self._missed = 0
         self._last_heartbeat = -HEARTBEAT_S
@@ -62,6 +70,7 @@ class RunRecord:
 
         ``figures`` repeat exactly when a run is repeated, ``rates`` (speed) do not.
         """
+        self._attempts.mark(step)
         self._unwritten.append({"step": step, "epoch": epoch, **figures, **rates})
         try:
             self._write_metrics()
@@ -91,6 +100,8 @@ class RunRecord:
         self, step: int, groups: Mapping[str, Mapping[str, Tensor]], progress: Mapping[str, Any], *, best: bool
     ) -> None:
         """Save durably. A disk that takes nothing is waited out for a few checkpoints; the last good one stays."""
+        # Before too, so that a death right after the save does not take the saved steps for lost ones.
+        self._attempts.mark(step)
         try:
             self._write_metrics()
             self._journal.sync()
@@ -103,6 +114,7 @@ class RunRecord:
                 return
             raise _fault(f"{self._missed} checkpoints in a row were not written", error) from None
         self._missed = 0
+        self._attempts.mark(step)
 
     def epoch_scores(self, epoch: int, scores: Mapping[str, Tensor]) -> None:
         """Keep an epoch's label scores; a disk that takes nothing costs this epoch's alone."""

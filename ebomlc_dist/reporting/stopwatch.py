@@ -1,31 +1,47 @@
-"""Training time without the time spent beside it."""
+"""Where an attempt at a run spends its time: in one phase at any moment, so that the phases add up to the whole."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal, get_args
+
+Phase = Literal["start", "step", "checkpoint", "evaluation", "other"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 class Stopwatch:
-    """Monotonic seconds while running. ``synchronise`` lets a device finish before the time is read."""
+    """Monotonic seconds of each phase, from ``start`` on.
 
-    def __init__(self, synchronise: Callable[[], None], seconds: float = 0.0) -> None:
+    Args:
+        synchronise: lets a device finish, so that its work is counted where it was asked for.
+    """
+
+    def __init__(self, synchronise: Callable[[], None]) -> None:
         self._synchronise = synchronise
-        self._seconds = seconds
-        self._since: float | None = None
-
-    def start(self) -> None:
-        """Run from now on."""
-        self._synchronise()
+        self._seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self._phase: Phase = "start"
         self._since = time.monotonic()
 
-    def read(self) -> float:
-        """Seconds so far."""
+    def switch(self, phase: Phase) -> None:
+        """Spend the time from now on in another phase."""
         self._synchronise()
-        return self._seconds + (time.monotonic() - self._since if self._since is not None else 0.0)
+        now = time.monotonic()
+        self._seconds[self._phase] += now - self._since
+        self._phase, self._since = phase, now
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Stand still for what is not training."""
-        self._seconds, self._since = self.read(), None
+    def within(self, phase: Phase) -> Iterator[None]:
+        """Spend the block in another phase, and go back to the present one."""
+        before = self._phase
+        self.switch(phase)
         yield
-        self.start()
+        self.switch(before)
+
+    def read(self, phase: Phase) -> float:
+        """Seconds of one phase so far, the device waited for."""
+        self._synchronise()
+        return self.split()[phase]
+
+    def split(self) -> dict[str, float]:
+        """Seconds of every phase so far. The device is not waited for."""
+        return {**self._seconds, self._phase: self._seconds[self._phase] + time.monotonic() - self._since}

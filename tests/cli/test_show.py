@@ -69,6 +69,23 @@ def test_status_of_one_run_and_of_several(ebomlc: Callable[..., Ended], place: P
     assert [status["state"] for status in states.values()] == ["finished", "running"]
 
 
+def test_status_shows_the_goodput_so_far(ebomlc: Callable[..., Ended], place: Path) -> None:
+    """Of a run that has left lines of its attempts; of another one nothing is said."""
+    for name in ("ce", "old"):
+        (place / "out" / name).mkdir(parents=True)
+        write_status(place / "out" / name, state="running", step=5)
+    seconds = {"start": 1.0, "step": 0.0, "checkpoint": 0.0, "evaluation": 0.0, "other": 0.0}
+    lines = [{"step": 0, "wall": 11.0, "seconds": seconds, "resumed_at": 0}]
+    lines.append({"step": 5, "wall": 14.0, "seconds": seconds | {"step": 3.0}})
+    (place / "out" / "ce" / "attempts.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    rows = ebomlc("status", "out").out.splitlines()
+    assert "75.0 %, 1 attempt" in next(row for row in rows if "out/ce" in row)
+    assert "%" not in next(row for row in rows if "out/old" in row)
+    found = json.loads(ebomlc("status", "out", "--json").out)
+    assert found["out/ce"]["goodput"]["useful_seconds"] == 3.0
+    assert found["out/old"]["goodput"] is None
+
+
 @pytest.mark.parametrize(
     ("codes", "worst"), [([0, 0], 0), ([0, 75], 75), ([75, 2], 2), ([0, None], 1), ([130, 75], 130)]
 )

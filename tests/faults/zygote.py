@@ -76,7 +76,10 @@ def _serve(pipe: Connection) -> None:
         while True:
             kind, *order = pipe.recv()
             if kind == "start":
-                pipe.send(os.fork() or _work(pipe, *order))
+                pid = os.fork() or _work(pipe, *order)
+                # The system gives an id again once its process has been waited for.
+                codes.pop(pid, None)
+                pipe.send(pid)
                 continue
             (pid,) = order
             if pid not in codes:

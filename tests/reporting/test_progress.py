@@ -59,13 +59,18 @@ def test_panel_shows_values_as_they_are(stream: io.StringIO) -> None:
     assert "/tmp/[bold]x[/bold]" in stream.getvalue()
 
 
-def test_the_stopwatch_stands_still_while_paused(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
+def test_the_stopwatch_spends_every_second_in_one_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [5.0]
     monkeypatch.setattr("ebomlc_dist.reporting.stopwatch.time.monotonic", lambda: now[0])
-    watch = Stopwatch(lambda: None, seconds=5.0)
-    watch.start()
-    now[0] = 2.0
-    with watch.paused():
+    waits: list[float] = []
+    watch = Stopwatch(lambda: waits.append(now[0]))
+    now[0] = 7.0
+    watch.switch("step")
+    now[0] = 10.0
+    with watch.within("checkpoint"):
         now[0] = 100.0
     now[0] = 101.0
-    assert watch.read() == 8.0
+    assert watch.split() == {"start": 2.0, "step": 4.0, "checkpoint": 90.0, "evaluation": 0.0, "other": 0.0}
+    assert waits == [7.0, 10.0, 100.0], "the device is waited for where the phase changes"
+    assert watch.read("step") == 4.0
+    assert waits[-1] == 101.0

@@ -75,7 +75,7 @@ def outcome(folder: Path) -> tuple[dict[str, Tensor], list[dict], dict]:
     ]
     path = folder / "summary.json"
     summary = json.loads(path.read_text()) if path.exists() else {}
-    for key in ("run", "train_seconds", "images_per_second"):
+    for key in ("run", "train_seconds", "images_per_second", "goodput"):
         summary.pop(key, None)
     return tensors, lines, summary
 

@@ -228,7 +228,7 @@ def test_cells_side_by_side_have_the_results_that_they_have_alone(store: Store, 
     alone = opened(tmp_path / "alone")
     assert pack(store, cells) == Ended("empty")
     assert work(alone, cells, lambda c, folder: run_cell(c, folder, "cpu")) == Ended("empty")
-    timed = ("train_seconds", "images_per_second")
+    timed = ("train_seconds", "images_per_second", "goodput")
     for cell in cells:
         ours, theirs = (
             {key: value for key, value in place.result(cell.key).summary.items() if key not in timed}
