@@ -46,12 +46,14 @@ def small_config(epochs: int = 4) -> RunConfig:
     )
 
 
-def train_as_rank(config: RunConfig, folder: Path, rank: int, world_size: int, port: int) -> None:
-    """Begin or continue a run, as one of ``world_size`` processes that meet at ``port``."""
+def train_as_rank(
+    config: RunConfig, folder: Path, rank: int, world_size: int, port: int, address: str = "127.0.0.1"
+) -> None:
+    """Begin or continue a run, as one of ``world_size`` processes that meet at ``address:port``."""
     if world_size > 1:
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
         os.environ |= {name: str(value) for name, value in place.items()}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(port)}
     runtime = Runtime.start(config.train, "cpu")
     try:
         train(config, folder, resume=True, quiet=True, runtime=runtime)

@@ -37,11 +37,13 @@ class Storms:
 
     Attributes:
         random: draws moments, targets and signals.
+        start_s: what an undisturbed start takes.
         met: how many storms met what, and how the command ended.
         slowest_s: the longest time from the first signal until nobody was left.
     """
 
     random: Random
+    start_s: float
     met: Counter[tuple[str, str]] = field(default_factory=Counter)
     slowest_s: float = 0.0
 
@@ -66,7 +68,7 @@ class Storms:
         training = lambda: is_training(folder) and read_status(folder).state == "running"  # noqa: E731
         wait_for("processes", lambda: bool(started.alive()))
         if aim == "start":
-            time.sleep(self.random.uniform(0.0, 10.0))
+            time.sleep(self.random.uniform(0.0, self.start_s))
         else:
             wait_for("the first step", lambda: training() or not started.alive())
         if aim == "training":
@@ -108,9 +110,10 @@ def test_a_storm_stops_a_run_once(tmp_path: Path) -> None:
     print(f"EBOMLC_TEST_SEED={SEED}")
     (control := tmp_path / "control").mkdir()
     with command(TRAIN, control) as undisturbed:
+        start_s = wait_for("the first step", lambda: is_training(control / "out"))
         code, _, err = undisturbed.wait(2 * START_S)
         assert code == 0, err
-    storms = Storms(Random(SEED))
+    storms = Storms(Random(SEED), start_s)
     place = tmp_path / "stormy"
     while storms.met.total() < TRIALS or place.exists():
         place.mkdir(exist_ok=True)
