@@ -170,12 +170,23 @@ class Runtime:
 
         self.on_every_rank(compare)
 
+    def synchronise(self) -> None:
+        """Wait for the device, which may itself wait for other ranks: the time limit of a step holds."""
+        with self.communicator.waiting():
+            wait_for_device(self.device)
+
     def close(self) -> None:
         """Leave the job."""
         if self.watch is not None:
             self.watch.close()
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def wait_for_device(device: torch.device) -> None:
+    """Until what this thread has asked the device for is done."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
 
 
 def _meet(gpu: str, limit_s: float) -> tuple[dist.Store | None, Sequence[Card]]:

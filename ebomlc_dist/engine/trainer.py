@@ -5,7 +5,6 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ebomlc_dist.engine.build import Training
@@ -57,7 +56,7 @@ class Trainer:
             self.label_meter = LabelMeter(device, training.dataset.num_classes)
             self._truth = training.dataset.true_labels.to(device)
         self._stored_meter: Mapping[str, Tensor] | None = None
-        self._watch = Stopwatch(self._synchronise)
+        self._watch = Stopwatch(training.runtime.synchronise)
         self._interval_began = (0, 0.0)
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -69,7 +68,7 @@ class Trainer:
         restore(self.training, groups, epochs_done % self.training.config.train.epochs, self.label_meter)
         self._stored_meter = groups.get("engine")
         self.progress = progress
-        self._watch = Stopwatch(self._synchronise, progress.train_seconds)
+        self._watch = Stopwatch(self.training.runtime.synchronise, progress.train_seconds)
         self._interval_began = (progress.step, progress.train_seconds)
 
     def steps(self, requests: StopRequests) -> Generator[None, None, bool]:
@@ -103,6 +102,7 @@ class Trainer:
                 with self._watch.paused():
                     self._save()
             elif check_steps and progress.step % check_steps == 0:
+                training.runtime.synchronise()
                 check_replicas(training, progress.step)
             self.record.step(progress.step)
             if stop and progress.step < total:
@@ -134,6 +134,8 @@ class Trainer:
 
     def _log_interval(self) -> None:
         assert self.step_meter is not None
+        # Reading waits for the device as well, but where nobody watches.
+        self.training.runtime.synchronise()
         means, skipped, longest = self.step_meter.read()
         self.step_meter.reset()
         progress, training = self.progress, self.training
@@ -191,7 +193,3 @@ class Trainer:
     def _epoch(self) -> int:
         """Epochs begun, from 1."""
         return -(-self.progress.step // self.training.loader.steps_per_epoch)
-
-    def _synchronise(self) -> None:
-        if self.training.runtime.device.type == "cuda":
-            torch.cuda.current_stream(self.training.runtime.device).synchronize()

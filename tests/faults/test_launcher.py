@@ -1,0 +1,66 @@
+"""``kill -9`` of the command, of its launcher or of a rank, at random moments: nobody is left, and nothing is lost."""
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from ebomlc_dist.files.run_folder import RunFolder, read_status
+from tests.faults.campaign import check_nothing_is_lost
+from tests.faults.launched import Soak
+from tests.support.commands import Command
+
+SEED = int(os.environ.get("EBOMLC_TEST_SEED", "20"))
+TRIALS = int(os.environ.get("EBOMLC_TEST_TRIALS", "6"))
+# A killed command has its run stopped in order: a step, and a checkpoint.
+END_S = 30.0
+
+
+class Kill:
+    """``kill -9`` of one of a command's processes: itself, the launcher, or a rank."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def __call__(self, started: Command) -> str:
+        kinds = {pid: _kind(pid) for pid in started.alive()}
+        if not kinds:
+            return "nobody"
+        kind = self._random.choice(sorted(set(kinds.values())))
+        with suppress(ProcessLookupError):
+            os.kill(self._random.choice([pid for pid in kinds if kinds[pid] == kind]), signal.SIGKILL)
+        return kind
+
+
+def _kind(pid: int) -> str:
+    process = Path(f"/proc/{pid}")
+    with suppress(OSError):
+        if b"ebomlc_dist.distributed.agent" in (process / "cmdline").read_bytes():
+            return "launcher"
+        if any(value.startswith(b"LOCAL_RANK=") for value in (process / "environ").read_bytes().split(b"\0")):
+            return "rank"
+    return "command"
+
+
+def judge(folder: Path, before: int, code: int, err: str) -> str:
+    """What a kill made of a run; an AssertionError where a finished epoch is lost or the command tells a lie."""
+    newest = check_nothing_is_lost(folder, at_least=before) if folder.exists() else 0
+    if not RunFolder(folder).status.exists():
+        assert code != 0, err
+        return "not begun"
+    found = read_status(folder)
+    if code == 0:
+        assert found.state == "finished"
+    if found.state == "stopped":
+        assert found.step == newest
+    return found.state
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_nobody_and_costs_nothing(tmp_path: Path) -> None:
+    print(f"EBOMLC_TEST_SEED={SEED}")
+    random = Random(SEED)
+    Soak(random, tmp_path, END_S).run(TRIALS, Kill(random), judge)
