@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import pytest
-
 from tests.faults.zygote import Zygote
 from tests.support.commands import wait_for
 
@@ -42,6 +40,11 @@ class Machine:
         """Plug the link in (``up``) or out (``down``) at this end."""
         _ip("-n", self.name, "link", "set", self.interface, state)
 
+    def command(self, words: list[str]) -> list[str]:
+        """The command line that runs ``words`` on this machine, which alone has the machine's name."""
+        place = ["ip", "netns", "exec", self.name, "unshare", "--uts", "env", f"GLOO_SOCKET_IFNAME={self.interface}"]
+        return [*place, "sh", "-c", 'hostname "$0" && exec "$@"', self.name, *words]
+
     def enter(self) -> None:
         """From now on this process is on this machine, and it alone has the machine's name."""
         _enter_network(self)
@@ -52,15 +55,15 @@ class Machine:
 
 @contextmanager
 def machines() -> Iterator[list[Machine]]:
-    """Two namespaces without a link; gone at the end. The test is skipped where they are not permitted."""
+    """Two namespaces without a link; gone at the end. Raises `PermissionError` where there can be none."""
     if os.geteuid() or shutil.which("ip") is None:
-        pytest.skip("network namespaces need root and the command ip")
+        raise PermissionError("network namespaces need root and the command ip")
     mark = secrets.token_hex(2)
     found = [Machine(f"ebomlc-{mark}-{end}", f"link{mark}{end}", f"10.77.0.{end + 1}") for end in (0, 1)]
     with ExitStack() as stack:
         for machine in found:
             if subprocess.run(["ip", "netns", "add", machine.name], capture_output=True, check=False).returncode:
-                pytest.skip("network namespaces are not permitted here")
+                raise PermissionError("network namespaces are not permitted here")
             stack.callback(_ip, "netns", "delete", machine.name)
             _ip("-n", machine.name, "link", "set", "lo", "up")
         yield found

@@ -26,7 +26,7 @@ class Kill:
         self._random = random
 
     def __call__(self, started: Command) -> str:
-        kinds = {pid: _kind(pid) for pid in started.alive()}
+        kinds = {pid: kind_of(pid) for pid in started.alive()}
         if not kinds:
             return "nobody"
         kind = self._random.choice(sorted(set(kinds.values())))
@@ -35,7 +35,8 @@ class Kill:
         return kind
 
 
-def _kind(pid: int) -> str:
+def kind_of(pid: int) -> str:
+    """``command``, ``launcher`` or ``rank``."""
     process = Path(f"/proc/{pid}")
     with suppress(OSError):
         if b"ebomlc_dist.distributed.agent" in (process / "cmdline").read_bytes():
