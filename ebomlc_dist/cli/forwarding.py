@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from functools import partial
 from types import FrameType
+from typing import Any
 
 _FORWARDED = tuple(signal.Signals[f"SIG{name}"] for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2"))
 _PR_SET_PDEATHSIG = 1
@@ -23,7 +24,7 @@ class Requests:
         self.first: signal.Signals | None = None
         self._early: list[int] = []
         self._child: subprocess.Popen | None = None
-        self._previous: dict[int, signal.Handlers | int | None] = {}
+        self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Requests":
         return self
@@ -34,12 +35,14 @@ class Requests:
 
     def run(self, command: Sequence[str], environment: dict[str, str]) -> int:
         """Run a child in a session of its own, so that a signal reaches it once: through us. Returns its exit code."""
-        if not self._previous:
-            self._previous = {number: signal.signal(number, self._forward) for number in _FORWARDED}  # type: ignore[misc]
+        for number in _FORWARDED:
+            # Ignored under `nohup`, and so by the child.
+            if number not in self._previous and (number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN):
+                self._previous[number] = signal.signal(number, self._forward)
         end = partial(_end_with_parent, os.getpid())
         self._child = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=end)
-        for number in self._early:
-            self._child.send_signal(number)
+        for early in self._early:
+            self._child.send_signal(early)
         return self._child.wait()
 
     def _forward(self, number: int, frame: FrameType | None) -> None:

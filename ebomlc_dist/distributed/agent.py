@@ -19,7 +19,9 @@ def main() -> None:
     # Left to the agent: a person who presses Ctrl-C again is in a hurry.
     os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGINT,SIGQUIT"
     for number in _REQUESTS:
-        signal.signal(number, _once)
+        # Ignored under `nohup`, which is to go on when its terminal closes.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _once)
     accelerate_cli.main()
 
 

@@ -150,6 +150,17 @@ Path("seen").write_text(str(seen))
     assert signal.getsignal(number) is before
 
 
+def test_under_nohup_the_launcher_ignores_a_closed_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignored = child("import signal; raise SystemExit(signal.getsignal(signal.SIGHUP) != signal.SIG_IGN)")
+    monkeypatch.setattr(Processes, "command", lambda *_: ignored)
+    assert launch(Processes(2), [], "cpu", []) == 1
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert launch(Processes(2), [], "cpu", []) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_the_launcher_is_told_when_its_parent_is_gone(place: Path) -> None:
     """``kill -9`` of the command leaves nobody behind: the launcher gets a SIGTERM, which it forwards."""
     launcher = (

@@ -15,7 +15,7 @@ REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """Handlers as before at the end, and none that would end the tests."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (*REQUESTS, signal.SIGINT)}
+    before = {number: signal.signal(number, lambda *_: None) for number in (*REQUESTS, signal.SIGINT)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -39,3 +39,12 @@ def test_the_first_request_alone_reaches_the_agent(number: signal.Signals, monke
     monkeypatch.setattr("accelerate.commands.accelerate_cli.main", launch)
     agent.main()
     assert seen == [number]
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_closed_terminal_does_not_stop_what_runs_under_nohup(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PET_SIGNALS_TO_HANDLE", "")
+    monkeypatch.setattr("accelerate.commands.accelerate_cli.main", lambda: os.kill(os.getpid(), signal.SIGHUP))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    agent.main()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN

@@ -67,17 +67,17 @@ def newest_checkpoint(folder: Path) -> int:
     return checkpoint.step if checkpoint is not None else 0
 
 
-def finished_epochs(folder: Path) -> int:
+def finished_epochs(folder: Path, steps_per_epoch: int) -> int:
     """The step that ends the last epoch known to be finished and saved: a metric line of a later step proves it."""
     metrics = RunFolder(folder).metrics
     steps = [line["step"] for line in read_records(metrics)] if metrics.exists() else []
-    return (max(steps, default=1) - 1) // STEPS_PER_EPOCH * STEPS_PER_EPOCH
+    return (max(steps, default=1) - 1) // steps_per_epoch * steps_per_epoch
 
 
-def check_nothing_is_lost(folder: Path, at_least: int = 0) -> int:
+def check_nothing_is_lost(folder: Path, at_least: int = 0, steps_per_epoch: int = STEPS_PER_EPOCH) -> int:
     """The newest checkpoint's step; an AssertionError where it is older than ``at_least`` or than a finished epoch."""
     newest = newest_checkpoint(folder)
-    assert newest >= max(at_least, finished_epochs(folder)), (
+    assert newest >= max(at_least, finished_epochs(folder, steps_per_epoch)), (
         f"{folder} lost an epoch: its checkpoint is of step {newest}"
     )
     return newest

@@ -10,7 +10,7 @@ import pytest
 
 from ebomlc_dist.files.run_folder import RunFolder, read_status
 from tests.faults.campaign import check_nothing_is_lost
-from tests.faults.launched import Soak
+from tests.faults.launched import STEPS_PER_EPOCH, Soak
 from tests.support.commands import Command
 
 SEED = int(os.environ.get("EBOMLC_TEST_SEED", "20"))
@@ -48,7 +48,7 @@ def kind_of(pid: int) -> str:
 
 def judge(folder: Path, before: int, code: int, err: str) -> str:
     """What a kill made of a run; an AssertionError where a finished epoch is lost or the command tells a lie."""
-    newest = check_nothing_is_lost(folder, at_least=before) if folder.exists() else 0
+    newest = check_nothing_is_lost(folder, before, STEPS_PER_EPOCH) if folder.exists() else 0
     if not RunFolder(folder).status.exists():
         assert code != 0, err
         return "not begun"

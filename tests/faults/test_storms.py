@@ -12,7 +12,7 @@ import pytest
 from ebomlc_dist.files.durable import is_litter
 from ebomlc_dist.files.run_folder import RunFolder, read_status
 from tests.faults.campaign import check_nothing_is_lost
-from tests.faults.launched import Soak
+from tests.faults.launched import STEPS_PER_EPOCH, Soak
 from tests.support.commands import Command
 
 SEED = int(os.environ.get("EBOMLC_TEST_SEED", "20"))
@@ -46,7 +46,7 @@ class Storm:
 def judge(folder: Path, before: int, code: int, err: str) -> str:
     """What a storm made of a run; an AssertionError where that is no end in order."""
     assert not [path for path in folder.rglob("*") if is_litter(path.name)]
-    newest = check_nothing_is_lost(folder, at_least=before) if folder.exists() else 0
+    newest = check_nothing_is_lost(folder, before, STEPS_PER_EPOCH) if folder.exists() else 0
     if newest == before and (not RunFolder(folder).status.exists() or read_status(folder).state == "stopped"):
         # By the command's own account, or by a signal before it had one to give.
         assert code == 75 or -code in NUMBERS, err
