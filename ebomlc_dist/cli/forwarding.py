@@ -35,6 +35,8 @@ class Requests:
 
     def run(self, command: Sequence[str], environment: dict[str, str]) -> int:
         """Run a child in a session of its own, so that a signal reaches it once: through us. Returns its exit code."""
+        # A request that came since the last child ended is this one's.
+        self._child, self._early = None, [] if self.first is None else [int(self.first)]
         for number in _FORWARDED:
             # Ignored under `nohup`, and so by the child.
             if number not in self._previous and (number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ebomlc_dist.cli import processes as module
+from ebomlc_dist.cli.forwarding import Requests
 from ebomlc_dist.cli.processes import Processes, launch
 from ebomlc_dist.files.run_folder import write_status
 from tests.cli.conftest import Ended
@@ -148,6 +149,15 @@ Path("seen").write_text(str(seen))
     sender.join()
     assert (place / "seen").read_text() == str([int(number)])
     assert signal.getsignal(number) is before
+
+
+def test_a_request_between_two_starts_reaches_the_second(place: Path) -> None:
+    told = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(7)); time.sleep(10)"
+    ready = "import os, signal; os.kill(os.getppid(), signal.SIGTERM)"
+    with Requests() as requests:
+        requests.run(child(ready), dict(os.environ))
+        assert requests.first == signal.SIGTERM
+        assert requests.run(child(told), dict(os.environ)) in (7, -signal.SIGTERM)
 
 
 def test_under_nohup_the_launcher_ignores_a_closed_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
