@@ -95,7 +95,7 @@ def spread(seconds: list[float]) -> str:
 def struck(job: Job, prepare: Callable[[], Act], repair: Act | None = None) -> Times:
     """Wait until the job has made a checkpoint of its own, strike, and watch it come back."""
     before = newest_checkpoint(job.folder)
-    wait_for("a checkpoint", lambda: goes_on(job.folder) and newest_checkpoint(job.folder) > before)
+    wait_for("a checkpoint", lambda: goes_on(job.folder, 0.0) and newest_checkpoint(job.folder) > before)
     members, fault = set(job.members("launcher", "rank")), prepare()
     known: list[float] = []
 
@@ -110,7 +110,7 @@ def struck(job: Job, prepare: Callable[[], Act], repair: Act | None = None) -> T
     gone_at = time.time()
     if repair is not None:
         repair()
-    wait_for("a step", lambda: goes_on(job.folder) and read_status(job.folder).heartbeat > gone_at, 2 * START_S)
+    wait_for("a step", lambda: goes_on(job.folder, gone_at), 2 * START_S)
     return Times(known[0] if known else None, gone, time.monotonic() - began)
 
 

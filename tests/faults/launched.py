@@ -21,8 +21,31 @@ TRAIN = [
 ]
 Strike = Callable[[Command], str]
 """Does harm to a running command; what kind of harm it was."""
-Judge = Callable[[Path, int, int, str], str]
-"""How a command ended, of its run folder, the checkpoint before it, its exit code and its stderr; may raise."""
+
+
+@dataclass(frozen=True)
+class Struck:
+    """A command that has ended after a strike.
+
+    Attributes:
+        kind: of harm.
+        part: of the run that it met.
+        folder: the run's.
+        before: the step of the newest checkpoint when the command began.
+        code: its exit code.
+        err: its stderr.
+    """
+
+    kind: str
+    part: str
+    folder: Path
+    before: int
+    code: int
+    err: str
+
+
+Judge = Callable[[Struck], str]
+"""How a command ended, in a word; an AssertionError where it must not end so."""
 
 
 @dataclass
@@ -64,25 +87,25 @@ class Soak:
         folder = place / "out"
         before = newest_checkpoint(folder)
         with command(TRAIN, place) as started:
-            part = self._wait_for_moment(started, folder)
+            part = self._wait_for_moment(started, folder, time.time())
             began = time.monotonic()
             kind = strike(started)
             wait_for("the end", lambda: not started.alive(), self.end_s)
             seconds = time.monotonic() - began
             code, _, err = started.wait()
-        how = judge(folder, before, code, err)
+        how = judge(Struck(kind, part, folder, before, code, err))
         self.met[kind, part, how] += 1
         self.slowest_s[kind] = max(self.slowest_s.get(kind, 0.0), seconds)
         return how == "finished"
 
-    def _wait_for_moment(self, started: Command, folder: Path) -> str:
+    def _wait_for_moment(self, started: Command, folder: Path, since: float) -> str:
         """Wait for a random moment of a random part of the run; which part that is."""
         part = self.random.choice(["start", "training", "end"])
         wait_for("a process", lambda: bool(started.alive()))
         if part == "start":
             time.sleep(self.random.uniform(0.0, self.start_s))
             return part
-        wait_for("the first step", lambda: goes_on(folder) or not started.alive())
+        wait_for("the first step", lambda: goes_on(folder, since) or not started.alive())
         if part == "training":
             time.sleep(self.random.uniform(0.0, 4.0))
         else:
@@ -95,13 +118,14 @@ class Soak:
 def run_to_end(place: Path) -> float:
     """Begin or continue a run, undisturbed; the seconds until it trained."""
     place.mkdir(exist_ok=True)
+    since = time.time()
     with command(TRAIN, place) as started:
-        seconds = wait_for("the first step", lambda: goes_on(place / "out") or not started.alive())
+        seconds = wait_for("the first step", lambda: goes_on(place / "out", since) or not started.alive())
         code, _, err = started.wait(2 * START_S)
     assert code == 0, err
     return seconds
 
 
-def goes_on(folder: Path) -> bool:
-    """Whether a run is past a step of its present start."""
-    return is_training(folder) and read_status(folder).state == "running"
+def goes_on(folder: Path, since: float) -> bool:
+    """Whether a run is past a step of a start that began after ``since``, in wall time."""
+    return is_training(folder) and (status := read_status(folder)).state == "running" and status.heartbeat > since

@@ -12,7 +12,7 @@ import pytest
 from ebomlc_dist.files.durable import is_litter
 from ebomlc_dist.files.run_folder import RunFolder, read_status
 from tests.faults.campaign import check_nothing_is_lost
-from tests.faults.launched import STEPS_PER_EPOCH, Soak
+from tests.faults.launched import STEPS_PER_EPOCH, Soak, Struck
 from tests.support.commands import Command
 
 SEED = int(os.environ.get("EBOMLC_TEST_SEED", "20"))
@@ -43,13 +43,16 @@ class Storm:
         return "storm"
 
 
-def judge(folder: Path, before: int, code: int, err: str) -> str:
-    """What a storm made of a run; an AssertionError where that is no end in order."""
+def judge(struck: Struck) -> str:
+    """One checkpoint and one truth, or a run that did not begin."""
+    folder, code, err = struck.folder, struck.code, struck.err
     assert not [path for path in folder.rglob("*") if is_litter(path.name)]
-    newest = check_nothing_is_lost(folder, before, STEPS_PER_EPOCH) if folder.exists() else 0
-    if newest == before and (not RunFolder(folder).status.exists() or read_status(folder).state == "stopped"):
+    newest = check_nothing_is_lost(folder, struck.before, STEPS_PER_EPOCH) if folder.exists() else 0
+    begun = RunFolder(folder).status.exists() and read_status(folder).state != "stopped"
+    if newest == struck.before and not begun:
         # By the command's own account, or by a signal before it had one to give.
         assert code == 75 or -code in NUMBERS, err
+        assert struck.part == "start"
         return "not begun"
     found = read_status(folder)
     assert (found.state, found.code, code) in (("stopped", 75, 75), ("finished", 0, 0)), (found, code, err)

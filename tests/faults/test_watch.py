@@ -198,7 +198,8 @@ def test_a_device_that_hangs_on_all_ranks_ends_the_job(
 ) -> None:
     """Nothing but the host watches the collectives of a recorded step."""
     pairs.append(pair := Pair(zygote, tmp_path, long_config(), hung_at=hung_at))
-    wait_for("a verdict", lambda: is_training(tmp_path) and read_status(tmp_path).state == "failed")
+    wait_for("the first step", lambda: is_training(tmp_path))
+    wait_for("a verdict", lambda: read_status(tmp_path).state == "failed", LIMIT_S + 20.0)
     wait_for("the end of all", lambda: not pair.alive(), END_S)
     status = read_status(tmp_path)
     assert (status.rank, status.code) == (None, 1)
