@@ -1,24 +1,20 @@
-"""Several processes from one command: Accelerate's launcher as a child, its signals and its true exit code.
+"""Several processes from one command: Accelerate's launcher as a child, and its true exit code.
 
 An exit code does not survive the launcher (2 and 75 both become 1), so the truth is read from ``status.json``.
 """
 
-import ctypes
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from types import FrameType
 
+from ebomlc_dist.cli.forwarding import Requests
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder, read_status
 
-_FORWARDED = tuple(signal.Signals[f"SIG{name}"] for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2"))
-_PR_SET_PDEATHSIG = 1
 MEETING_S = 60.0
 
 
@@ -76,7 +72,7 @@ class Processes:
             "mixed_precision": os.environ.get("ACCELERATE_MIXED_PRECISION", "no"),
             "dynamo_backend": "no",
         }
-        launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
+        launcher = [sys.executable, "-m", "ebomlc_dist.distributed.agent", "launch", "--multi_gpu"]
         for name, value in flags.items():
             launcher += [] if value is None else [f"--{name}", str(value)]
         return [*launcher, "--module", module, *arguments]
@@ -90,6 +86,7 @@ def launch(
     module: str = "ebomlc_dist.cli",
     *,
     limit_s: float = MEETING_S,
+    requests: Requests | None = None,
 ) -> int:
     """Start the processes, wait for them, and return the exit code that is true.
 
@@ -100,23 +97,26 @@ def launch(
         folders: of the runs, in the order in which they are trained; none where there is no run to tell how it ended.
         module: what each process runs.
         limit_s: seconds that machines wait for each other, where there are several.
+        requests: entered already, where this is not the only start of a command.
 
     Raises:
         InputError: the machines do not come together.
     """
     if processes.machines > 1:
         processes.meet(limit_s)
-    environment = os.environ | {"PET_SIGNALS_TO_HANDLE": ",".join(number.name for number in _FORWARDED)}
+    environment = dict(os.environ)
     if _gpus(device) is None:
         environment["ACCELERATE_USE_CPU"] = "true"
     before = {folder: _version(folder) for folder in folders}
-    ended = _wait(processes.command(arguments, module), environment)
-    for folder in folders:
-        code, reason = _truth(folder, before[folder])
-        if code:
-            if reason:
-                print(f"ebomlc: {folder}: {reason} (the launcher ended with {ended})", file=sys.stderr)
-            return code
+    with ExitStack() as stack:
+        requests = requests or stack.enter_context(Requests())
+        ended = requests.run(processes.command(arguments, module), environment)
+        for folder in folders:
+            code, reason = _truth(folder, before[folder], requests.first)
+            if code:
+                if reason:
+                    print(f"ebomlc: {folder}: {reason} (the launcher ended with {ended})", file=sys.stderr)
+                return code
     return 0 if folders or not ended else 1
 
 
@@ -125,36 +125,6 @@ def _gpus(device: str) -> int | None:
     import torch
 
     return torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else None
-
-
-def _wait(command: list[str], environment: dict[str, str]) -> int:
-    """Run a child in a session of its own, so that a signal reaches it once: through us."""
-    early: list[int] = []
-    child: subprocess.Popen | None = None
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        if child is None:
-            early.append(number)
-        else:
-            child.send_signal(number)
-
-    previous = {number: signal.signal(number, forward) for number in _FORWARDED}
-    try:
-        end = partial(_end_with_parent, os.getpid())
-        child = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=end)
-        for number in early:
-            child.send_signal(number)
-        return child.wait()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _end_with_parent(parent: int) -> None:
-    """In the child: ask Linux for a SIGTERM when the parent is gone, whatever ended it."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _version(folder: Path) -> tuple[int, int] | None:
@@ -166,16 +136,17 @@ def _version(folder: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _truth(folder: Path, before: tuple[int, int] | None) -> tuple[int, str | None]:
+def _truth(folder: Path, before: tuple[int, int] | None, asked: signal.Signals | None) -> tuple[int, str | None]:
     """The exit code by ``status.json``, and a line where nobody else has told the reason."""
     version = _version(folder)
-    if version is None:
-        return 1, "the run did not begin"
-    status = read_status(folder)
-    if status.state == "finished":
+    status = None if version is None else read_status(folder)
+    if status is not None and status.state == "finished":
         return 0, None
-    if version == before:
-        return 1, "the run did not go on"
+    if status is None or version == before:
+        what = "did not begin" if status is None else "did not go on"
+        if asked is not None:
+            return 130 if asked == signal.SIGINT else 75, f"the run {what}: asked to stop before ({asked.name})"
+        return 1, f"the run {what}"
     if status.state == "running":
         return 1, f"a process died at step {status.step}; its log is in {RunFolder(folder).logs}"
     return status.code or 1, None

@@ -10,7 +10,9 @@ MAX_IDLE_STARTS = 3
 CRASHED = 1
 
 
-def start_until_it_ends(start: Callable[[bool], int], folders: Sequence[Path]) -> int:
+def start_until_it_ends(
+    start: Callable[[bool], int], folders: Sequence[Path], asked_to_stop: Callable[[], bool] = lambda: False
+) -> int:
     """The exit code of the last ``start``. One that crashes is followed by another, at most three without progress.
 
     Bad input, a stop with a checkpoint and Ctrl-C are no crashes, and end it at once.
@@ -18,9 +20,10 @@ def start_until_it_ends(start: Callable[[bool], int], folders: Sequence[Path]) -
     Args:
         start: trains, or goes on where it is given True, and returns the exit code.
         folders: of the runs; a further checkpoint or a further finished run in one of them is progress.
+        asked_to_stop: whether somebody wants no other start.
     """
     idle, reached, again = 0, _reached(folders), False
-    while (code := start(again)) == CRASHED:
+    while (code := start(again)) == CRASHED and not asked_to_stop():
         before, reached, again = reached, _reached(folders), True
         idle = idle + 1 if reached == before else 0
         if idle == MAX_IDLE_STARTS:

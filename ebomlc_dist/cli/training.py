@@ -111,6 +111,7 @@ def _train_in_several(
     start: Start, processes: "Processes", arguments: list[str], *, restart: bool, dry_run: bool
 ) -> int:
     """Validate here, where one line and exit code 2 still reach the person; then start the launcher."""
+    from ebomlc_dist.cli.forwarding import Requests
     from ebomlc_dist.cli.processes import launch
     from ebomlc_dist.cli.restarts import start_until_it_ends
     from ebomlc_dist.cli.validation import validate
@@ -126,12 +127,17 @@ def _train_in_several(
     watched = [*folders, *(RunFolder(folder).audit for folder in folders if start.audit)]
     words = ["--output-dir", str(output), *arguments[1:]]
 
-    def begin(again: bool = False) -> int:
-        resume = ["--resume", "auto"] if again else []
-        limit_s = start.runs[0].config.train.rendezvous_timeout_s
-        return launch(processes, [arguments[0], *resume, *words], start.device, watched, limit_s=limit_s)
+    with Requests() as requests:
 
-    return start_until_it_ends(begin, folders) if restart and not dry_run else begin()
+        def begin(again: bool = False) -> int:
+            resume = ["--resume", "auto"] if again else []
+            limit_s = start.runs[0].config.train.rendezvous_timeout_s
+            command = [arguments[0], *resume, *words]
+            return launch(processes, command, start.device, watched, limit_s=limit_s, requests=requests)
+
+        if dry_run or not restart:
+            return begin()
+        return start_until_it_ends(begin, folders, lambda: requests.first is not None)
 
 
 def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
@@ -142,27 +148,33 @@ def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
     from ebomlc_dist.engine.prepare import check_further_data
     from ebomlc_dist.engine.run import Stopped
     from ebomlc_dist.engine.run import train as train_one
+    from ebomlc_dist.engine.signals import Signals
 
+    # Until all ranks are there, a signal ends each of them at once and costs nothing.
     runtime = Runtime.start(start.runs[0].config.train, start.device)
     try:
-        # Chosen once, as clocks differ between processes.
-        output = Path(runtime.on_first_rank(lambda: str(start.claimable_output())))
-        check_further_data([run.config for run in start.runs], runtime)
-        if start.packed:
-            return _train_side_by_side(start, output, runtime, quiet=quiet, as_json=as_json)
-        summaries = [
-            train_one(
-                run.config,
-                folder,
-                resume=start.resume,
-                quiet=quiet,
-                overrides=run.overrides,
-                sources=run.sources,
-                dataset=chooser(run.config, output / TRUSTED, runtime, quiet=quiet),
-                runtime=runtime,
-            )
-            for run, folder in zip(start.runs, start.folders(output), strict=True)
-        ]
+        # Before the data are read, and until the models are exported: between the runs' own blocks too.
+        with Signals() as signals:
+            # Chosen once, as clocks differ between processes.
+            output = Path(runtime.on_first_rank(lambda: str(start.claimable_output())))
+            check_further_data([run.config for run in start.runs], runtime)
+            if start.packed:
+                return _train_side_by_side(start, output, runtime, quiet=quiet, as_json=as_json)
+            summaries = [
+                train_one(
+                    run.config,
+                    folder,
+                    resume=start.resume,
+                    quiet=quiet,
+                    overrides=run.overrides,
+                    sources=run.sources,
+                    dataset=chooser(run.config, output / TRUSTED, runtime, quiet=quiet),
+                    runtime=runtime,
+                )
+                for run, folder in zip(start.runs, start.folders(output), strict=True)
+            ]
+            if runtime.under_launcher and not start.audit:
+                signals.ignore_later_ones()
         audits = _audit_all(start.folders(output), runtime, quiet=quiet) if start.audit else []
         if runtime.is_main:
             _report(summaries, output, audits, quiet=quiet, as_json=as_json)

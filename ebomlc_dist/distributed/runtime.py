@@ -116,11 +116,6 @@ class Runtime:
         """Whether this is the first rank: the one that writes and speaks."""
         return self.rank == 0
 
-    def synchronise(self) -> None:
-        """Wait until the device has done what this rank asked of it."""
-        if self.device.type == "cuda":
-            torch.cuda.current_stream(self.device).synchronize()
-
     def broadcast_text(self, text: str) -> str:
         """Rank 0's text on every rank."""
         return self.patient.broadcast_bytes(text.encode() if self.is_main else None).decode()
@@ -178,12 +173,23 @@ class Runtime:
 
         self.on_every_rank(compare)
 
+    def synchronise(self) -> None:
+        """Wait for the device, which may itself wait for other ranks: the time limit of a step holds."""
+        with self.communicator.waiting():
+            wait_for_device(self.device)
+
     def close(self) -> None:
         """Leave the job."""
         if self.watch is not None:
             self.watch.close()
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def wait_for_device(device: torch.device) -> None:
+    """Until what this thread has asked the device for is done."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
 
 
 def _meet(gpu: str, limit_s: float) -> tuple[dist.Store | None, Sequence[Card]]:

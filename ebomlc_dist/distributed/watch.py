@@ -3,7 +3,8 @@
 A launcher names the rank that noticed, which is a healthy one. Here every rank leaves its beat in the launcher's store;
 one that waits for the others longer than its limit reads them all. A rank without a beat is stopped, or its interpreter
 is held; else the one that has passed the fewest meeting places is behind. A process of this machine that is gone is
-seen at once. The first verdict in the store holds: every rank writes its stacks to its log and ends.
+seen at once. The first verdict in the store holds: every rank writes its stacks to its log and ends. A store on a
+machine that is cut off never answers: a rank that waits longer than the limit, and for an answer too, ends without one.
 """
 
 import contextlib
@@ -28,6 +29,10 @@ BEAT_S = 0.25
 _SILENCE_S = 1.5
 _STOPPED, _GONE = "T", "gone"
 _LATE, _KILLED = "does not go on", "killed, perhaps for its memory"
+_HELD = "its machine or its interpreter is held"
+_CUT_OFF = "the network to it is cut, or its machine or its interpreter is held"
+# What the store may take for its answers once the limit is over. It sets itself no limit.
+_ANSWER_S = 2.0
 # In which a death shows that a survivor's error may come from.
 _SUSPICION_S = 1.0
 
@@ -71,8 +76,10 @@ class Watch:
         self._earlier: tuple[float, list[_Beat]] | None = None
         self._suspects = False
         self._closing = threading.Event()
+        self._ending = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._wait_for_answers, name="watch-answers", daemon=True).start()
 
     def suspect(self) -> None:
         """A collective failed: where another's death is the cause, the watch ends this process within this call."""
@@ -81,21 +88,24 @@ class Watch:
 
     def tell(self, reason: str) -> None:
         """This rank ends for ``reason``, which it alone knows: the others end too, and do not wait for their limit."""
-        self._stop()
-        verdict = Verdict(self._own.rank, self._pulse.step, reason)
-        with contextlib.suppress(dist.DistError):
-            self._store.compare_set("verdict", "", json.dumps(asdict(verdict)))
+        if self._stop():
+            verdict = Verdict(self._own.rank, self._pulse.step, reason)
+            with contextlib.suppress(dist.DistError):
+                self._store.compare_set("verdict", "", json.dumps(asdict(verdict)))
         print(f"ebomlc: {reason}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Leave in order: the others do not take this process's end for a death."""
-        self._stop()
+        if not self._stop():
+            return
         with contextlib.suppress(dist.DistError):
             self._store.set(f"left/{self._own.rank}", "")
 
-    def _stop(self) -> None:
+    def _stop(self) -> bool:
+        """Look no further. False where the store does not answer: who asks it would wait too."""
         self._closing.set()
         self._thread.join(2 * BEAT_S + 5.0)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._closing.wait(BEAT_S):
@@ -103,6 +113,12 @@ class Watch:
                 self._look()
             except dist.DistError:
                 self._without_store()
+
+    def _wait_for_answers(self) -> None:
+        while not self._closing.wait(BEAT_S):
+            left = self._pulse.left_s()
+            if left is not None and left <= -_ANSWER_S:
+                self._end(self._unanswered(), found=True)
 
     def _look(self) -> None:
         self._number += 1
@@ -138,8 +154,8 @@ class Watch:
         for card, old, new in zip(self._cards, earlier, beats, strict=True):
             if old.number == new.number:
                 stopped = card.host == self._own.host and _state(card.pid) == _STOPPED
-                why = "its process is stopped" if stopped else "its machine or its interpreter is held"
-                return _verdict(card, new, _LATE, why)
+                held = _HELD if card.host == self._own.host else _CUT_OFF
+                return _verdict(card, new, _LATE, "its process is stopped" if stopped else held)
         for card, beat in zip(self._cards, beats, strict=True):
             if beat.count == fewest < self._pulse.count:
                 return _verdict(card, beat, _LATE, f"what it does stands in its log, rank-{card.rank}.log")
@@ -154,7 +170,14 @@ class Watch:
         if (left is not None or self._suspects) and first.host == self._own.host and _state(first.pid) == _GONE:
             self._end(_verdict(first, beat, "died", _KILLED), found=True)
         if left is not None and left <= 0:
-            self._end(_verdict(first, beat, _LATE, "it does not answer"), found=True)
+            self._end(self._unanswered(), found=True)
+
+    def _unanswered(self) -> Verdict:
+        """Nobody can say who is late. The store is the first rank's, or is on its machine."""
+        first, step = self._cards[0], self._pulse.step
+        if first.host == self._own.host:
+            return Verdict(None, step, f"the ranks wait after step {step}, and the store they met in does not answer")
+        return _verdict(first, _Beat(0, 0, step), _LATE, _CUT_OFF)
 
     def _beats(self, ranks: Sequence[int]) -> list[_Beat]:
         keys = [f"beat/{rank}" for rank in ranks]
@@ -164,6 +187,8 @@ class Watch:
 
     def _end(self, verdict: Verdict, *, found: bool) -> None:
         """Tell, and end this process and, where it cannot do so itself, the one at fault."""
+        if not self._ending.acquire(blocking=False):
+            return
         try:
             if self.listener is not None:
                 self.listener(verdict, found)

@@ -15,7 +15,7 @@ import torch
 
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.run import Steps, logged_in_files
-from ebomlc_dist.engine.stop import Signals
+from ebomlc_dist.engine.signals import Signals
 
 T = TypeVar("T")
 Begin = Callable[[Runtime, Signals], Steps]

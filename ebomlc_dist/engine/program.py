@@ -81,8 +81,10 @@ class RecordedProgram:
         assert self._inputs is not None
         assert self._graph is not None
         assert self._taken is not None
-        given.into(self._inputs)
-        self._graph.replay()
+        # The collectives of the last replay may hold up this one.
+        with self._training.runtime.communicator.waiting():
+            given.into(self._inputs)
+            self._graph.replay()
         return self._taken
 
     def _course_now(self) -> Hashable:

@@ -21,7 +21,8 @@ from ebomlc_dist.engine.export import export_models
 from ebomlc_dist.engine.plan import describe
 from ebomlc_dist.engine.prepare import check, check_shared, load_everywhere
 from ebomlc_dist.engine.resume import check_same_run, load_checkpoint
-from ebomlc_dist.engine.stop import Signals, StopRequests
+from ebomlc_dist.engine.signals import Signals
+from ebomlc_dist.engine.stop import StopRequests
 from ebomlc_dist.engine.summary import summarise
 from ebomlc_dist.engine.trainer import Trainer
 from ebomlc_dist.errors import InputError, TrainingFault

@@ -103,6 +103,7 @@ class Trainer:
             elif stop or (checkpoint_steps is not None and progress.step % checkpoint_steps == 0):
                 self._save()
             elif check_steps and progress.step % check_steps == 0:
+                training.runtime.synchronise()
                 check_replicas(training, progress.step)
             self.record.step(progress.step)
             if stop and progress.step < total:
@@ -134,6 +135,8 @@ class Trainer:
 
     def _log_interval(self) -> None:
         assert self.step_meter is not None
+        # Reading waits for the device as well, but where nobody watches.
+        self.training.runtime.synchronise()
         means, skipped, longest = self.step_meter.read()
         self.step_meter.reset()
         progress, training = self.progress, self.training

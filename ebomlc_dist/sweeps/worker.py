@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from ebomlc_dist.engine.run import INTERRUPTED_CODE, STOPPED_CODE, Stopped
-from ebomlc_dist.engine.stop import STOP_FILE, Signals
+from ebomlc_dist.engine.signals import Signals
+from ebomlc_dist.engine.stop import STOP_FILE
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.sweeps.attempt import Attempts, Outcome

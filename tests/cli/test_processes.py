@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ebomlc_dist.cli import processes as module
+from ebomlc_dist.cli.forwarding import Requests
 from ebomlc_dist.cli.processes import Processes, launch
 from ebomlc_dist.files.run_folder import write_status
 from tests.cli.conftest import Ended
@@ -42,7 +43,7 @@ def test_the_command_is_handed_on_with_the_folder(
 ) -> None:
     seen: list[Any] = []
 
-    def launch(*given: Any, limit_s: float) -> int:
+    def launch(*given: Any, **_: Any) -> int:
         seen.append(given)
         return 0
 
@@ -55,12 +56,11 @@ def test_the_command_is_handed_on_with_the_folder(
     assert folders == [Path(arguments[2]) / name for name in ("ebomlc-s", "ebomlc", "ce")]
 
 
-def test_the_launcher_gets_a_cpu_and_signals_to_forward(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import os; open('seen', 'w').write(os.environ['ACCELERATE_USE_CPU'] + os.environ['PET_SIGNALS_TO_HANDLE'])"
+def test_the_launcher_is_told_of_a_cpu(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import os; open('seen', 'w').write(os.environ['ACCELERATE_USE_CPU'])"
     monkeypatch.setattr(Processes, "command", lambda *_: child(code))
     assert launch(Processes(2), [], "cpu", []) == 0
-    seen = (place / "seen").read_text()
-    assert seen == "trueSIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2"
+    assert (place / "seen").read_text() == "true"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,24 @@ def test_an_old_status_is_not_taken_for_this_starts_truth(
     assert ("did not go on" in capsys.readouterr().err) is (truth == 1)
 
 
+@pytest.mark.parametrize(("number", "truth"), [(signal.SIGTERM, 75), (signal.SIGUSR2, 75), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("earlier", [None, "stopped"])
+def test_a_request_before_the_run_began_is_no_crash(
+    number: signal.Signals,
+    truth: int,
+    earlier: Any,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if earlier:
+        write_status(place, state=earlier, code=75)
+    told = f"import os, time; os.kill(os.getppid(), {int(number)}); time.sleep(10)"
+    monkeypatch.setattr(Processes, "command", lambda *_: child(told))
+    assert launch(Processes(2), [], "cpu", [place]) == truth
+    assert f"asked to stop before ({number.name})" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_signal_reaches_the_launcher_once(
     number: signal.Signals, place: Path, monkeypatch: pytest.MonkeyPatch
@@ -133,6 +151,26 @@ Path("seen").write_text(str(seen))
     assert signal.getsignal(number) is before
 
 
+def test_a_request_between_two_starts_reaches_the_second(place: Path) -> None:
+    told = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(7)); time.sleep(10)"
+    ready = "import os, signal; os.kill(os.getppid(), signal.SIGTERM)"
+    with Requests() as requests:
+        requests.run(child(ready), dict(os.environ))
+        assert requests.first == signal.SIGTERM
+        assert requests.run(child(told), dict(os.environ)) in (7, -signal.SIGTERM)
+
+
+def test_under_nohup_the_launcher_ignores_a_closed_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignored = child("import signal; raise SystemExit(signal.getsignal(signal.SIGHUP) != signal.SIG_IGN)")
+    monkeypatch.setattr(Processes, "command", lambda *_: ignored)
+    assert launch(Processes(2), [], "cpu", []) == 1
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert launch(Processes(2), [], "cpu", []) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_the_launcher_is_told_when_its_parent_is_gone(place: Path) -> None:
     """``kill -9`` of the command leaves nobody behind: the launcher gets a SIGTERM, which it forwards."""
     launcher = (
@@ -141,8 +179,8 @@ def test_the_launcher_is_told_when_its_parent_is_gone(place: Path) -> None:
         "Path('ready').touch(); time.sleep(10)"
     )
     parent = (
-        "import sys; from ebomlc_dist.cli import processes as p;"
-        f"p._wait([sys.executable, '-c', {launcher!r}], dict(__import__('os').environ))"
+        "import sys; from ebomlc_dist.cli.forwarding import Requests;"
+        f"Requests().run([sys.executable, '-c', {launcher!r}], dict(__import__('os').environ))"
     )
     root = str(Path(__file__).parents[2])
     command = subprocess.Popen(child(parent), cwd=place, env=os.environ | {"PYTHONPATH": root})

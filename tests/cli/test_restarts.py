@@ -56,12 +56,23 @@ def test_a_finished_run_among_several_is_progress(tmp_path: Path) -> None:
     assert len(seen) == 6
 
 
+def test_a_crash_on_request_is_not_followed_by_another_start(tmp_path: Path) -> None:
+    asked: list[bool] = []
+
+    def start(again: bool) -> int:
+        asked.append(True)
+        return 1
+
+    assert start_until_it_ends(start, [tmp_path], lambda: bool(asked)) == 1
+    assert len(asked) == 1
+
+
 def test_a_crashing_command_is_started_again_with_resume(
     ebomlc: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[str]] = []
 
-    def launch(processes: Any, arguments: list[str], *_: Any, limit_s: float) -> int:
+    def launch(processes: Any, arguments: list[str], *_: Any, **__: Any) -> int:
         seen.append(arguments)
         return 1 if len(seen) < 3 else 0
 

@@ -1,5 +1,6 @@
 """A recorded step is the eager one, for every method: the same bits, and nothing of Python's is in it that changes."""
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -181,6 +182,22 @@ def test_recording_leaves_no_trace() -> None:
     assert torch.equal(torch.get_rng_state(), draws)
     on_tape.program(1)
     assert not equal(moving(training), before)
+
+
+def test_a_replay_is_a_wait_with_a_limit() -> None:
+    """What was recorded waits for other ranks, and a host that it holds up must be seen to wait."""
+    training = make_training(config_of("ce", {}))
+    left: list[float | None] = []
+
+    class Watched(Tape):
+        def replay(self) -> None:
+            left.append(training.runtime.communicator._pulse.left_s())
+            super().replay()
+
+    begin_epoch(training, 0)
+    RecordedProgram(training, Watched)(0)
+    assert left == [math.inf]
+    assert training.runtime.communicator._pulse.left_s() is None
 
 
 def test_what_a_step_writes_is_what_is_put_back() -> None:

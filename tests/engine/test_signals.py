@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ebomlc_dist.engine.stop import SIGNALS, Signals
+from ebomlc_dist.engine.signals import SIGNALS, Signals
 
 
 @pytest.fixture
@@ -40,6 +40,13 @@ def test_a_late_request_does_not_end_a_rank_that_has_stopped(own_handlers: list[
     assert own_handlers == []
     send(signal.SIGINT)
     assert own_handlers == [signal.SIGINT]
+
+
+def test_a_late_request_is_ignored_after_the_outer_block_too(own_handlers: list[int]) -> None:
+    with Signals(), Signals() as inner:
+        inner.ignore_later_ones()
+    send(signal.SIGTERM)
+    assert own_handlers == []
 
 
 def test_a_closed_terminal_does_not_stop_what_runs_under_nohup(own_handlers: list[int]) -> None:

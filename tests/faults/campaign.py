@@ -46,12 +46,14 @@ def small_config(epochs: int = 4) -> RunConfig:
     )
 
 
-def train_as_rank(config: RunConfig, folder: Path, rank: int, world_size: int, port: int) -> None:
-    """Begin or continue a run, as one of ``world_size`` processes that meet at ``port``."""
+def train_as_rank(
+    config: RunConfig, folder: Path, rank: int, world_size: int, port: int, address: str = "127.0.0.1"
+) -> None:
+    """Begin or continue a run, as one of ``world_size`` processes that meet at ``address:port``."""
     if world_size > 1:
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
         os.environ |= {name: str(value) for name, value in place.items()}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(port)}
     runtime = Runtime.start(config.train, "cpu")
     try:
         train(config, folder, resume=True, quiet=True, runtime=runtime)
@@ -65,17 +67,17 @@ def newest_checkpoint(folder: Path) -> int:
     return checkpoint.step if checkpoint is not None else 0
 
 
-def finished_epochs(folder: Path) -> int:
+def finished_epochs(folder: Path, steps_per_epoch: int) -> int:
     """The step that ends the last epoch known to be finished and saved: a metric line of a later step proves it."""
     metrics = RunFolder(folder).metrics
     steps = [line["step"] for line in read_records(metrics)] if metrics.exists() else []
-    return (max(steps, default=1) - 1) // STEPS_PER_EPOCH * STEPS_PER_EPOCH
+    return (max(steps, default=1) - 1) // steps_per_epoch * steps_per_epoch
 
 
-def check_nothing_is_lost(folder: Path, at_least: int = 0) -> int:
+def check_nothing_is_lost(folder: Path, at_least: int = 0, steps_per_epoch: int = STEPS_PER_EPOCH) -> int:
     """The newest checkpoint's step; an AssertionError where it is older than ``at_least`` or than a finished epoch."""
     newest = newest_checkpoint(folder)
-    assert newest >= max(at_least, finished_epochs(folder)), (
+    assert newest >= max(at_least, finished_epochs(folder, steps_per_epoch)), (
         f"{folder} lost an epoch: its checkpoint is of step {newest}"
     )
     return newest

@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch.distributed as dist
 
 from ebomlc_dist.config import RunConfig
+from ebomlc_dist.distributed import runtime
 from ebomlc_dist.distributed.pulse import Pulse
+from ebomlc_dist.distributed.roll_call import Card
+from ebomlc_dist.distributed.watch import Watch
+from ebomlc_dist.engine.program import EagerProgram
+from ebomlc_dist.engine.stop import AgreedFlag
 from ebomlc_dist.engine.trainer import Trainer
 from ebomlc_dist.files.run_folder import RunFolder, read_status
 from tests.faults.campaign import small_config, train_as_rank
@@ -49,16 +54,69 @@ def train_or_sleep(folder: Path, rank: int, port: int, config: RunConfig, sleeps
     train_as_rank(config, folder, rank, 2, port)
 
 
+def train_on_hung_device(folder: Path, rank: int, port: int, config: RunConfig, hung_at: int) -> None:
+    """One of two ranks; no device ends step ``hung_at``, as where a collective in a recorded step does not end.
+
+    The host goes on until it asks for what is not done: by the stop flag of two steps before, or by waiting for all.
+    """
+    take, read = EagerProgram.__call__, AgreedFlag.read
+    asked: list[int] = []
+
+    def hang() -> None:
+        time.sleep(1000)
+
+    def program(self: EagerProgram, step: int) -> Any:
+        asked.append(step)
+        return take(self, step)
+
+    def flag(self: AgreedFlag, tensor: Any) -> bool:
+        if asked[-1] - 2 >= hung_at:
+            hang()
+        return read(self, tensor)
+
+    def wait_for_device(device: Any) -> None:
+        if asked and asked[-1] >= hung_at:
+            hang()
+
+    EagerProgram.__call__, AgreedFlag.read = program, flag  # type: ignore[method-assign]
+    runtime.wait_for_device = wait_for_device
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+    train_as_rank(config, folder, rank, 2, port)
+
+
+def wait_for_a_mute_store(told: Path) -> None:
+    """Rank 1 waits for the others, and the store that it would ask never answers."""
+
+    class Mute:
+        def set(self, *_: object) -> None:
+            time.sleep(1000)
+
+    cards = [Card(rank, f"machine-{rank}", os.getpid(), "", {}) for rank in (0, 1)]
+    watch = Watch(cast(dist.Store, Mute()), cards, 1, pulse := Pulse())
+    watch.listener = lambda verdict, found: told.write_text(f"{verdict.rank} {found} {verdict.reason}") and None
+    with pulse.waiting(0.5):
+        time.sleep(1000)
+
+
 class Pair:
     """Two ranks in training."""
 
-    def __init__(self, zygote: Zygote, folder: Path, config: RunConfig, sleeper: int | None = None) -> None:
+    def __init__(
+        self,
+        zygote: Zygote,
+        folder: Path,
+        config: RunConfig,
+        sleeper: int | None = None,
+        hung_at: int | None = None,
+    ) -> None:
         self.zygote, self.folder = zygote, folder
         self.store = dist.TCPStore(
             "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=30)
         )
+        work = train_or_sleep if hung_at is None else train_on_hung_device
         self.pids = [
-            zygote.start(train_or_sleep, folder, rank, self.store.port, config, rank == sleeper) for rank in (0, 1)
+            zygote.start(work, folder, rank, self.store.port, config, rank == sleeper if hung_at is None else hung_at)
+            for rank in (0, 1)
         ]
 
     def alive(self) -> list[int]:
@@ -132,6 +190,30 @@ def test_a_stopped_data_worker_is_its_ranks_delay(zygote: Zygote, tmp_path: Path
     assert "stands in its log, rank-1.log" in ended(pair, 1, LIMIT_S + 2.0)
     assert_stacks(tmp_path, 1, "read")
     wait_for("the end of the worker", lambda: not Path(f"/proc/{worker}/cmdline").exists(), END_S)
+
+
+@pytest.mark.parametrize(("hung_at", "met_in"), [(9, "in flag"), (10, "in wait_for_device")])
+def test_a_device_that_hangs_on_all_ranks_ends_the_job(
+    hung_at: int, met_in: str, zygote: Zygote, tmp_path: Path, pairs: list[Pair]
+) -> None:
+    """Nothing but the host watches the collectives of a recorded step."""
+    pairs.append(pair := Pair(zygote, tmp_path, long_config(), hung_at=hung_at))
+    wait_for("the first step", lambda: is_training(tmp_path))
+    wait_for("a verdict", lambda: read_status(tmp_path).state == "failed", LIMIT_S + 20.0)
+    wait_for("the end of all", lambda: not pair.alive(), END_S)
+    status = read_status(tmp_path)
+    assert (status.rank, status.code) == (None, 1)
+    assert str(status.reason).startswith("all ranks wait for each other after step 12")
+    for rank in (0, 1):
+        assert_stacks(tmp_path, rank, met_in)
+
+
+def test_a_rank_whose_store_never_answers_ends_by_itself(zygote: Zygote, tmp_path: Path) -> None:
+    pid = zygote.start(wait_for_a_mute_store, tmp_path / "told")
+    assert wait_for("the end", lambda: zygote.code(pid) is not None, END_S) > 0.5
+    assert zygote.code(pid) == 1
+    assert (tmp_path / "told").read_text().startswith("0 True rank 0 on machine-0 ")
+    assert "the network to it is cut" in (tmp_path / "told").read_text()
 
 
 def test_a_busy_rank_is_no_late_one(zygote: Zygote, tmp_path: Path, pairs: list[Pair]) -> None:

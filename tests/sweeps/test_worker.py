@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ebomlc_dist.engine.run import Stopped
-from ebomlc_dist.engine.stop import Signals
+from ebomlc_dist.engine.signals import Signals
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.run_folder import RunFolder

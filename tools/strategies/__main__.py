@@ -32,7 +32,7 @@ def strategies(
         str, typer.Option("--measure", metavar="MODEL", help="Measure this one of the models.", show_default=False)
     ] = "",
     image_size: Annotated[int, typer.Option("--image-size", min=1, help="With --measure: side of the images.")] = 64,
-    images: Annotated[int, typer.Option("--images", min=2, help="With --measure: noisy images a process, and trusted.")] = 2,
+    images: Annotated[int, typer.Option("--images", min=2, help="With --measure: of each kind a process.")] = 2,
     num_processes: Annotated[int, typer.Option("--num-processes", help="With --measure.")] = 2,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="With --measure.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Bytes and milliseconds, as JSON.")] = False,

@@ -1,0 +1,36 @@
+"""Accelerate's launcher, to which one request to stop is as good as fifty.
+
+The agent of torchrun takes every signal for a new request: the second breaks off its wait for the workers' checkpoint,
+and the third ends it, and with it the workers. Here the first one is handed on to them and the later ones are ignored.
+"""
+
+import os
+import signal
+from types import FrameType
+
+from accelerate.commands import accelerate_cli
+from torch.distributed.elastic.multiprocessing import SignalException
+
+_REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def main() -> None:
+    """What ``accelerate`` does with the arguments of this process."""
+    # Left to the agent: a person who presses Ctrl-C again is in a hurry.
+    os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGINT,SIGQUIT"
+    for number in _REQUESTS:
+        # Ignored under `nohup`, which is to go on when its terminal closes.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _once)
+    accelerate_cli.main()
+
+
+def _once(number: int, frame: FrameType | None) -> None:
+    for other in _REQUESTS:
+        signal.signal(other, signal.SIG_IGN)
+    name = signal.Signals(number).name
+    raise SignalException(f"the launcher was told to stop ({name})", sigval=signal.Signals(number))
+
+
+if __name__ == "__main__":
+    main()
