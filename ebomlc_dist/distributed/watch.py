@@ -29,6 +29,7 @@ BEAT_S = 0.25
 _SILENCE_S = 1.5
 _STOPPED, _GONE = "T", "gone"
 _LATE, _KILLED = "does not go on", "killed, perhaps for its memory"
+_IS_STOPPED = "its process is stopped"
 _HELD = "its machine or its interpreter is held"
 _CUT_OFF = "the network to it is cut, or its machine or its interpreter is held"
 # What the store may take for its answers once the limit is over. It sets itself no limit.
@@ -155,7 +156,7 @@ class Watch:
             if old.number == new.number:
                 stopped = card.host == self._own.host and _state(card.pid) == _STOPPED
                 held = _HELD if card.host == self._own.host else _CUT_OFF
-                return _verdict(card, new, _LATE, "its process is stopped" if stopped else held)
+                return _verdict(card, new, _LATE, _IS_STOPPED if stopped else held)
         for card, beat in zip(self._cards, beats, strict=True):
             if beat.count == fewest < self._pulse.count:
                 return _verdict(card, beat, _LATE, f"what it does stands in its log, rank-{card.rank}.log")
@@ -175,9 +176,11 @@ class Watch:
     def _unanswered(self) -> Verdict:
         """Nobody can say who is late. The store is the first rank's, or is on its machine."""
         first, step = self._cards[0], self._pulse.step
-        if first.host == self._own.host:
-            return Verdict(None, step, f"the ranks wait after step {step}, and the store they met in does not answer")
-        return _verdict(first, _Beat(0, 0, step), _LATE, _CUT_OFF)
+        if first.host != self._own.host:
+            return _verdict(first, _Beat(0, 0, step), _LATE, _CUT_OFF)
+        if _state(first.pid) == _STOPPED:
+            return _verdict(first, _Beat(0, 0, step), _LATE, _IS_STOPPED)
+        return Verdict(None, step, f"the ranks wait after step {step}, and the store they met in does not answer")
 
     def _beats(self, ranks: Sequence[int]) -> list[_Beat]:
         keys = [f"beat/{rank}" for rank in ranks]

@@ -17,7 +17,7 @@ from tests.support.pool import free_port
 
 FAILS_AT = 4
 # The survivor does not wait for the limit of a collective.
-PROMPT_S = 8.0
+PROMPT_S = 20.0
 LIMIT_S = 60.0
 LATE_S = 0.2
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -84,14 +85,18 @@ def train_on_hung_device(folder: Path, rank: int, port: int, config: RunConfig, 
     train_as_rank(config, folder, rank, 2, port)
 
 
-def wait_for_a_mute_store(told: Path) -> None:
-    """Rank 1 waits for the others, and the store that it would ask never answers."""
+def wait_for_a_mute_store(told: Path, host: str) -> None:
+    """Rank 1 of ``here`` waits for rank 0 on ``host``, which is stopped if here, and its store never answers."""
 
     class Mute:
         def set(self, *_: object) -> None:
             time.sleep(1000)
 
-    cards = [Card(rank, f"machine-{rank}", os.getpid(), "", {}) for rank in (0, 1)]
+    other = subprocess.Popen(["sleep", "10"])
+    if host == "here":
+        # The watch ends it.
+        other.send_signal(signal.SIGSTOP)
+    cards = [Card(0, host, other.pid, "", {}), Card(1, "here", os.getpid(), "", {})]
     watch = Watch(cast(dist.Store, Mute()), cards, 1, pulse := Pulse())
     watch.listener = lambda verdict, found: told.write_text(f"{verdict.rank} {found} {verdict.reason}") and None
     with pulse.waiting(0.5):
@@ -208,12 +213,18 @@ def test_a_device_that_hangs_on_all_ranks_ends_the_job(
         assert_stacks(tmp_path, rank, met_in)
 
 
-def test_a_rank_whose_store_never_answers_ends_by_itself(zygote: Zygote, tmp_path: Path) -> None:
-    pid = zygote.start(wait_for_a_mute_store, tmp_path / "told")
+@pytest.mark.parametrize(
+    ("host", "reason"), [("here", "its process is stopped"), ("there", "the network to it is cut, or its machine")]
+)
+def test_a_rank_whose_store_never_answers_ends_by_itself(
+    host: str, reason: str, zygote: Zygote, tmp_path: Path
+) -> None:
+    pid = zygote.start(wait_for_a_mute_store, tmp_path / "told", host)
     assert wait_for("the end", lambda: zygote.code(pid) is not None, END_S) > 0.5
     assert zygote.code(pid) == 1
-    assert (tmp_path / "told").read_text().startswith("0 True rank 0 on machine-0 ")
-    assert "the network to it is cut" in (tmp_path / "told").read_text()
+    told = (tmp_path / "told").read_text()
+    assert told.startswith(f"0 True rank 0 on {host} ")
+    assert reason in told
 
 
 def test_a_busy_rank_is_no_late_one(zygote: Zygote, tmp_path: Path, pairs: list[Pair]) -> None:

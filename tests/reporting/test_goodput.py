@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebomlc_dist.errors import InputError
@@ -74,6 +74,7 @@ def test_what_comes_after_the_end_is_left_out() -> None:
     assert goodput(lines + attempt(10, 900.0)) == goodput(lines)
 
 
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(
