@@ -22,8 +22,9 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.outcome import truth_in_status
 from ebomlc_dist.engine.prepare import load_everywhere
-from ebomlc_dist.engine.run import rank_log, truth_in_status
+from ebomlc_dist.engine.rank_log import rank_log
 from ebomlc_dist.engine.trained import check_stored_data, finished, load_trained, stored_config
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.durable import write_json

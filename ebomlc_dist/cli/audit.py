@@ -12,7 +12,7 @@ from ebomlc_dist.reporting.purity import purity_text
 
 if TYPE_CHECKING:
     from ebomlc_dist.audit.run import Options
-    from ebomlc_dist.engine.run import Stopped
+    from ebomlc_dist.engine.outcome import Stopped
 
 _RUN = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.", show_default=False)]
 
@@ -89,7 +89,7 @@ def audit(
 def _audit_here(run: Path, options: "Options", train: Any, device: str, *, quiet: bool, as_json: bool) -> int:
     from ebomlc_dist.audit.run import audit as audit_one
     from ebomlc_dist.distributed.runtime import Runtime
-    from ebomlc_dist.engine.run import Stopped
+    from ebomlc_dist.engine.outcome import Stopped
 
     runtime = Runtime.start(train, device)
     try:

@@ -7,13 +7,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ebomlc_dist.cli.forwarding import Requests
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.files.run_folder import RunFolder, read_status
+from ebomlc_dist.files.run_folder import RunFolder, read_status, write_status
 
 MEETING_S = 60.0
 
@@ -148,5 +148,9 @@ def _truth(folder: Path, before: tuple[int, int] | None, asked: signal.Signals |
             return 130 if asked == signal.SIGINT else 75, f"the run {what}: asked to stop before ({asked.name})"
         return 1, f"the run {what}"
     if status.state == "running":
-        return 1, f"a process died at step {status.step}; its log is in {RunFolder(folder).logs}"
+        # Whoever was to write it was killed before it had.
+        reason = f"a process died at step {status.step}; its log is in {RunFolder(folder).logs}"
+        with suppress(OSError, InputError):
+            write_status(folder, state="failed", reason=reason, code=1, step=status.step)
+        return 1, reason
     return status.code or 1, None

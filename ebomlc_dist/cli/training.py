@@ -145,8 +145,8 @@ def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
     from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
     from ebomlc_dist.audit.trusted import chooser
     from ebomlc_dist.distributed.runtime import Runtime
+    from ebomlc_dist.engine.outcome import Stopped
     from ebomlc_dist.engine.prepare import check_further_data
-    from ebomlc_dist.engine.run import Stopped
     from ebomlc_dist.engine.run import train as train_one
     from ebomlc_dist.engine.signals import Signals
 
@@ -193,8 +193,9 @@ def _train_side_by_side(start: Start, output: Path, runtime: "Runtime", *, quiet
     """Train all runs at once. Returns the exit code of the first that did not end well."""
     from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
     from ebomlc_dist.audit.trusted import chooser
+    from ebomlc_dist.engine.outcome import Stopped
     from ebomlc_dist.engine.packed import train_packed
-    from ebomlc_dist.engine.run import Stopped, steps_of
+    from ebomlc_dist.engine.run import steps_of
 
     def begun(run: "Resolved", folder: Path) -> "Begin":
         choose = chooser(run.config, output / TRUSTED, runtime, quiet=quiet)

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import torch
 
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.run import Steps, logged_in_files
+from ebomlc_dist.engine.rank_log import logged_in_files
+from ebomlc_dist.engine.run import Steps
 from ebomlc_dist.engine.signals import Signals
 
 T = TypeVar("T")

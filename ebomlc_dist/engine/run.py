@@ -1,12 +1,7 @@
 """One run, from a configuration and a folder to a summary."""
 
-import faulthandler
-import logging
-import socket
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +10,21 @@ from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import open_trackers
-from ebomlc_dist.distributed.watch import Verdict
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.export import export_models
+from ebomlc_dist.engine.outcome import Stopped, truth_in_status
 from ebomlc_dist.engine.plan import describe
 from ebomlc_dist.engine.prepare import check, check_shared, load_everywhere
+from ebomlc_dist.engine.rank_log import rank_log
 from ebomlc_dist.engine.resume import check_same_run, load_checkpoint
 from ebomlc_dist.engine.signals import Signals
 from ebomlc_dist.engine.stop import StopRequests
 from ebomlc_dist.engine.summary import summarise
 from ebomlc_dist.engine.trainer import Trainer
-from ebomlc_dist.errors import InputError, TrainingFault
+from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.checkpoint import Checkpoint
-from ebomlc_dist.files.durable import make_folder, write_bytes, write_json
-from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, read_status, write_status
+from ebomlc_dist.files.durable import write_bytes, write_json
+from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, write_status
 from ebomlc_dist.reporting.environment import environment
 from ebomlc_dist.reporting.goodput import AttemptLog
 from ebomlc_dist.reporting.panel import show_panel
@@ -36,32 +32,10 @@ from ebomlc_dist.reporting.progress import ProgressReport
 from ebomlc_dist.reporting.record import RunRecord, SilentRecord
 from ebomlc_dist.reporting.stopwatch import Stopwatch
 
-log = logging.getLogger(__name__)
 Data = NoisyDataset | Callable[[], NoisyDataset]
 """Data of a run, or what prepares them."""
 Steps = Generator[None, None, dict[str, Any]]
 """A run, a step at a time; it returns its summary."""
-
-_log_in_use: ContextVar[logging.Handler | None] = ContextVar("log_in_use", default=None)
-STOPPED_CODE = 75
-INTERRUPTED_CODE = 130
-# What all ranks meet alike reaches the first one, and its file the others, within this time.
-_ALIKE_S = 1.0
-
-
-class Stopped(Exception):
-    """The run was asked to stop and has written its checkpoint.
-
-    Attributes:
-        code: the exit code where we own the process: 75, or 130 after Ctrl-C.
-    """
-
-    def __init__(self, folder: Path, step: int, reason: str) -> None:
-        super().__init__(f"stopped at step {step} ({reason}); continue with `--resume auto -o {folder}`")
-        self.folder = folder
-        self.step = step
-        self.reason = reason
-        self.code = INTERRUPTED_CODE if reason == "SIGINT" else STOPPED_CODE
 
 
 def train(
@@ -240,101 +214,3 @@ def _open_record(
     if paths.metrics.exists():
         record.wind_back(checkpoint.document("run")["metrics_offset"] if checkpoint is not None else 0)
     return record
-
-
-@contextmanager
-def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
-    """A launcher loses exit codes: how the run ended stands in ``status.json``, with the first rank that failed."""
-
-    def note(state: Any, reason: str, code: int, step: int | None = None, rank: int | None = runtime.rank) -> None:
-        log.info("%s: %s", state, reason)
-        try:
-            if state == "failed" and paths.status.exists() and read_status(paths.root).state != "running":
-                return
-            write_status(paths.root, state=state, reason=reason, code=code, rank=rank, step=step)
-        except (OSError, InputError) as error:
-            log.warning("status not written: %s", error)
-
-    def tell(verdict: Verdict, found: bool) -> None:
-        with paths.log(runtime.rank).open("a") as file:
-            print(f"{verdict.reason}; the stacks of this rank:", file=file, flush=True)
-            faulthandler.dump_traceback(file)
-        if found:
-            note("failed", verdict.reason, 1, verdict.step, verdict.rank)
-
-    if runtime.is_main:
-        write_status(paths.root, state="running", reason="starting")
-    if runtime.watch is not None:
-        runtime.watch.listener = tell
-    try:
-        yield
-    except Stopped as stop:
-        if runtime.is_main:
-            note("stopped", stop.reason, stop.code, stop.step)
-        # A launcher ends all once one has ended: none may while the first rank writes.
-        runtime.patient.barrier()
-        raise
-    except (InputError, TrainingFault) as error:
-        code = 2 if isinstance(error, InputError) else 1
-        if runtime.is_main:
-            note("failed", str(error), code)
-        elif not _told_by_first_rank(paths):
-            reason = f"rank {runtime.rank} on {socket.gethostname()}: {error}"
-            note("failed", reason, code)
-            if runtime.watch is not None:
-                runtime.watch.tell(reason)
-        raise
-    except KeyboardInterrupt:
-        note("failed", "interrupted", INTERRUPTED_CODE)
-        raise
-    except BaseException as error:
-        log.exception("failed")
-        if runtime.watch is not None and isinstance(error, RuntimeError):
-            runtime.watch.suspect()
-        note("failed", f"{type(error).__name__}: {error}".splitlines()[0], 1)
-        raise
-
-
-def _told_by_first_rank(paths: RunFolder) -> bool:
-    """Whether rank 0 meets, and tells, what this rank has met. Where this rank alone has, nobody else tells it."""
-    end = time.monotonic() + _ALIKE_S
-    with suppress(OSError, InputError):
-        while (running := read_status(paths.root).state == "running") and time.monotonic() < end:
-            time.sleep(0.02)
-        return not running
-    return False
-
-
-@contextmanager
-def rank_log(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
-    """Within the block this rank's log goes to a file in the folder; of several runs in a process, each has its own."""
-    make_folder(paths.logs)
-    handler = logging.FileHandler(paths.log(runtime.rank), delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    # Helper threads have no context, and speak of whatever run there is.
-    handler.addFilter(lambda record: _log_in_use.get() in (None, handler))
-    token = _log_in_use.set(handler)
-    logger = logging.getLogger("ebomlc_dist")
-    logger.addHandler(handler)
-    try:
-        with logged_in_files():
-            log.info("rank %d of %d on %s", runtime.rank, runtime.world_size, runtime.device)
-            yield
-    finally:
-        _log_in_use.reset(token)
-        logger.removeHandler(handler)
-        handler.close()
-
-
-@contextmanager
-def logged_in_files() -> Iterator[None]:
-    """Within the block the package's log is for files: a person gets one line, and the traceback is there."""
-    logger = logging.getLogger("ebomlc_dist")
-    level, propagate = logger.level, logger.propagate
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.propagate = propagate

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ebomlc_dist.engine.run import INTERRUPTED_CODE, STOPPED_CODE, Stopped
+from ebomlc_dist.engine.outcome import INTERRUPTED_CODE, STOPPED_CODE, Stopped
 from ebomlc_dist.engine.signals import Signals
 from ebomlc_dist.engine.stop import STOP_FILE
 from ebomlc_dist.files import durable

@@ -23,7 +23,8 @@ from ebomlc_dist.audit.run import Options, audit
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.engine.run import Stopped, train
+from ebomlc_dist.engine.outcome import Stopped
+from ebomlc_dist.engine.run import train
 from ebomlc_dist.engine.trained import stored_config
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder, read_status

@@ -14,8 +14,9 @@ from ebomlc_dist.audit.trusted import FOLDS, ROUNDS, _digest, _pool, most_likely
 from ebomlc_dist.cli.output import print_results
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.engine.prepare import load_everywhere
-from ebomlc_dist.engine.run import Stopped, train
+from ebomlc_dist.engine.run import train
 from ebomlc_dist.engine.trained import stored_config
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder

@@ -15,7 +15,7 @@ import pytest
 from ebomlc_dist.cli import processes as module
 from ebomlc_dist.cli.forwarding import Requests
 from ebomlc_dist.cli.processes import Processes, launch
-from ebomlc_dist.files.run_folder import write_status
+from ebomlc_dist.files.run_folder import read_status, write_status
 from tests.cli.conftest import Ended
 
 
@@ -89,6 +89,7 @@ def test_the_true_code_stands_in_the_status(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setattr(Processes, "command", lambda *_: child(started))
     assert launch(Processes(2), [], "cpu", [place]) == truth
+    assert state is None or read_status(place).state == ("failed" if state == "running" else state)
 
 
 @pytest.mark.parametrize(("state", "truth"), [("stopped", 1), ("failed", 1), ("finished", 0)])

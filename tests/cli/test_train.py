@@ -10,7 +10,7 @@ import pytest
 from ebomlc_dist.cli.validation import validate
 from ebomlc_dist.config import NoiseConfig, RunConfig
 from ebomlc_dist.data.build import load_dataset
-from ebomlc_dist.engine.run import Stopped
+from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.run_folder import RunFolder, read_status, write_status
 from ebomlc_dist.recipes.assemble import Request, resolve

@@ -15,7 +15,7 @@ from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine import prepare
-from ebomlc_dist.engine import run as engine_run
+from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.engine.prepare import load_everywhere
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.errors import InputError, TrainingFault
@@ -154,7 +154,7 @@ def test_signals_ask_for_one_checkpoint_and_an_end(
                 os.kill(os.getpid(), number)
 
     monkeypatch.setattr(RunRecord, "step", step)
-    with pytest.raises(engine_run.Stopped):
+    with pytest.raises(Stopped):
         train(tiny_config(), tmp_path, quiet=True, runtime=alone())
     checkpoint = CheckpointStore(tmp_path / "checkpoints").load()
     assert checkpoint is not None

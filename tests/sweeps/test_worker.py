@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ebomlc_dist.engine.run import Stopped
+from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.engine.signals import Signals
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files import durable

@@ -1,0 +1,99 @@
+"""How a run ended, and where that is told."""
+
+import faulthandler
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.distributed.watch import Verdict
+from ebomlc_dist.errors import InputError, TrainingFault
+from ebomlc_dist.files.run_folder import RunFolder, read_status, write_status
+
+log = logging.getLogger(__name__)
+STOPPED_CODE = 75
+INTERRUPTED_CODE = 130
+# What all ranks meet alike reaches the first one, and its file the others, within this time.
+_ALIKE_S = 1.0
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has written its checkpoint.
+
+    Attributes:
+        code: the exit code where we own the process: 75, or 130 after Ctrl-C.
+    """
+
+    def __init__(self, folder: Path, step: int, reason: str) -> None:
+        super().__init__(f"stopped at step {step} ({reason}); continue with `--resume auto -o {folder}`")
+        self.folder = folder
+        self.step = step
+        self.reason = reason
+        self.code = INTERRUPTED_CODE if reason == "SIGINT" else STOPPED_CODE
+
+
+@contextmanager
+def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
+    """A launcher loses exit codes: how the run ended stands in ``status.json``, with the first rank that failed."""
+
+    def note(state: Any, reason: str, code: int, step: int | None = None, rank: int | None = runtime.rank) -> None:
+        log.info("%s: %s", state, reason)
+        try:
+            if state == "failed" and paths.status.exists() and read_status(paths.root).state != "running":
+                return
+            write_status(paths.root, state=state, reason=reason, code=code, rank=rank, step=step)
+        except (OSError, InputError) as error:
+            log.warning("status not written: %s", error)
+
+    def tell(verdict: Verdict, found: bool) -> None:
+        with paths.log(runtime.rank).open("a") as file:
+            print(f"{verdict.reason}; the stacks of this rank:", file=file, flush=True)
+            faulthandler.dump_traceback(file)
+        if found:
+            note("failed", verdict.reason, 1, verdict.step, verdict.rank)
+
+    if runtime.is_main:
+        write_status(paths.root, state="running", reason="starting")
+    if runtime.watch is not None:
+        runtime.watch.listener = tell
+    try:
+        yield
+    except Stopped as stop:
+        if runtime.is_main:
+            note("stopped", stop.reason, stop.code, stop.step)
+        # A launcher ends all once one has ended: none may while the first rank writes.
+        runtime.patient.barrier()
+        raise
+    except (InputError, TrainingFault) as error:
+        code = 2 if isinstance(error, InputError) else 1
+        if runtime.is_main:
+            note("failed", str(error), code)
+        elif not _told_by_first_rank(paths):
+            reason = f"rank {runtime.rank} on {socket.gethostname()}: {error}"
+            note("failed", reason, code)
+            if runtime.watch is not None:
+                runtime.watch.tell(reason)
+        raise
+    except KeyboardInterrupt:
+        note("failed", "interrupted", INTERRUPTED_CODE)
+        raise
+    except BaseException as error:
+        log.exception("failed")
+        if runtime.watch is not None and isinstance(error, RuntimeError):
+            runtime.watch.suspect()
+        note("failed", f"{type(error).__name__}: {error}".splitlines()[0], 1)
+        raise
+
+
+def _told_by_first_rank(paths: RunFolder) -> bool:
+    """Whether rank 0 meets, and tells, what this rank has met. Where this rank alone has, nobody else tells it."""
+    end = time.monotonic() + _ALIKE_S
+    with suppress(OSError, InputError):
+        while (running := read_status(paths.root).state == "running") and time.monotonic() < end:
+            time.sleep(0.02)
+        return not running
+    return False
