@@ -6,7 +6,8 @@ Real commands of two processes on the CPU (``ebomlc train … --restart``), stru
 of their own. As root the link between two machines is cut as well: two network namespaces of this computer, a command
 in each; it is plugged in again once the job is gone.
 
-- known: ``status.json`` says that the run failed. With the launcher its workers die, and nobody is left to say so.
+- known: ``status.json`` says that the run failed. With the launcher its workers die; the command says so when all are
+  gone.
 - gone: no process of the struck start is left, launchers included; the commands stay, to start again.
 - trains again: a step of the next start is done.
 """

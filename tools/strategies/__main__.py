@@ -16,6 +16,7 @@ import typer
 
 from ebomlc_dist.cli import make_app, run_app
 from ebomlc_dist.cli.output import print_json, print_table
+from ebomlc_dist.config import Strategy
 
 if TYPE_CHECKING:
     from tools.strategies.measured import Asked
@@ -33,6 +34,9 @@ def strategies(
     ] = "",
     image_size: Annotated[int, typer.Option("--image-size", min=1, help="With --measure: side of the images.")] = 64,
     images: Annotated[int, typer.Option("--images", min=2, help="With --measure: of each kind a process.")] = 2,
+    strategy: Annotated[
+        Strategy | None, typer.Option("--strategy", help="With --measure: this one alone.", show_default=False)
+    ] = None,
     num_processes: Annotated[int, typer.Option("--num-processes", help="With --measure.")] = 2,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="With --measure.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Bytes and milliseconds, as JSON.")] = False,
@@ -42,7 +46,7 @@ def strategies(
         return _computed(as_json=json)
     from tools.strategies.measured import Asked
 
-    return _measured(Asked(measure, image_size, images, device), num_processes, as_json=json)
+    return _measured(Asked(measure, image_size, images, device, strategy), num_processes, as_json=json)
 
 
 def _computed(*, as_json: bool) -> int:

@@ -23,12 +23,15 @@ MODULE = "tools.strategies.rank"
 
 @dataclass(frozen=True)
 class Asked:
-    """What is measured: a model at a size, so many noisy and so many trusted images a process, on which device."""
+    """What is measured: a model, the side of its images, how many noisy and how many trusted ones a process, on which
+    device, by which strategy (None: by each).
+    """
 
     model: str
     image_size: int
     images: int
     device: Literal["auto", "cpu", "cuda"]
+    strategy: Strategy | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ def measure(asked: Asked, world_size: int, progress: Callable[[str], None]) -> l
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "65536")
     found = []
     for strategy, processes, again in ways(world_size):
+        if asked.strategy not in (None, strategy):
+            continue
         progress(f"{strategy} on {processes}" + (", blocks computed again" if again else ""))
         values = _in_processes(asked, strategy, processes, again)
         found.append(
