@@ -9,16 +9,17 @@ from tests.support.commands import ROOT, command
 from tools.strategies.__main__ import run
 
 MIB = 2**20
-# For what is not counted: 60 and 129 MiB were seen. One vector more, 97 MiB whole and 49 in halves, does not fit.
-ROOM = {"replicated": 90 * MIB, "fsdp": 160 * MIB}
+# For what is not counted, and for what gloo and DeepSpeed copy: 58, 145, 213, 246 and 192 MiB were seen. Replicated, a
+# vector more (97 MiB) does not fit.
+ROOM = {"replicated": 90, "fsdp": 180, "zero1": 260, "zero2": 290, "zero3": 240}
 
 
 def test_the_count_is_bytes_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     (resnet,) = (row for row in rows if (row["model"], row["gpus"]) == ("torchvision/resnet50", 8))
-    assert resnet["replicated"] == 4 * 8 * resnet["parameters"]
-    assert resnet["zero3"] < resnet["fsdp"] < resnet["zero2"] < resnet["zero1"] < resnet["replicated"]
+    assert resnet["replicated"] == 4 * 7 * resnet["parameters"]
+    assert resnet["fsdp"] < resnet["zero3"] < resnet["zero2"] < resnet["zero1"] < resnet["replicated"]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,8 @@ def test_real_steps_hold_what_is_counted() -> None:
     with command([sys.executable, *words], ROOT) as started:
         code, out, err = started.wait(600)
     assert code == 0, err
-    found = {row["strategy"]: row for row in json.loads(out)}
-    for strategy, row in found.items():
-        assert row["computed"] < row["measured"] < row["computed"] + ROOM[strategy]
-    assert found["fsdp"]["measured"] < 0.8 * found["replicated"]["measured"]
+    rows = json.loads(out)
+    for row in rows:
+        assert row["computed"] < row["peak"] < row["computed"] + ROOM[row["strategy"]] * MIB
+    peaks = {row["strategy"]: row["peak"] for row in rows if row["processes"] == 2 and not row["again"]}
+    assert peaks["fsdp"] < 0.8 * peaks["replicated"]
