@@ -46,8 +46,11 @@ def on_a_rank(communicator: Communicator, method: str, settings: dict, form: str
         return spread(module, communicator) if name in ("main", "peer") else FlatModule(module)
 
     learner = make_learner(method, communicator, wrap=wrap, dtype=dtype, **settings)
-    run_steps(learner, STEPS, communicator.rank, communicator.world_size, SIZES)
-    return state_of(learner.networks)
+    outcomes = run_steps(learner, STEPS, communicator.rank, communicator.world_size, SIZES)
+    metrics = {
+        f"{name} of step {step}": value for step, one in enumerate(outcomes) for name, value in one.metrics.items()
+    }
+    return state_of(learner.networks) | metrics
 
 
 def spreads(settings: dict) -> bool:
@@ -60,8 +63,9 @@ QUICK = ("ebomlc", "mlc-d", "ce", "dividemix", "l2rw")
 # A difference of two passes, divided by a length of 1e-2 at most, carries rounding that much further.
 DIFFERENCE = {"rtol": 1e-6, "atol": 1e-8}
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
-# DeepSpeed holds float32 alone. The largest difference seen over all rows was 5e-7.
-SINGLE = {"rtol": 0.0, "atol": 2e-6}
+# DeepSpeed holds float32 alone. The largest difference seen in parameters was 5e-7, and 3e-6 of its size in β, a quotient
+# that reaches 7 here.
+SINGLE = {"rtol": 1e-5, "atol": 2e-6}
 
 
 def rows(quick: tuple[str, ...]) -> list:
