@@ -63,8 +63,8 @@ QUICK = ("ebomlc", "mlc-d", "ce", "dividemix", "l2rw")
 # A difference of two passes, divided by a length of 1e-2 at most, carries rounding that much further.
 DIFFERENCE = {"rtol": 1e-6, "atol": 1e-8}
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
-# DeepSpeed holds float32 alone. The largest difference seen in parameters was 5e-7, and 3e-6 of its size in β, a quotient
-# that reaches 7 here.
+# DeepSpeed holds float32 alone. The largest difference seen in parameters was 5e-7, and 3e-6 of its size in β, which is
+# a quotient and reaches 7 here.
 SINGLE = {"rtol": 1e-5, "atol": 2e-6}
 
 
