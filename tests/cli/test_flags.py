@@ -73,7 +73,8 @@ COMMANDS = {
     "env": HELP | {"--json"},
 }
 PROFILE = {
-    *("--rounds", "--seconds", "--at-epoch", "--num-classes", "--device", "--num-processes", "--scaling"),
+    *("--rounds", "--seconds", "--at-epoch", "--num-classes", "--device", "--num-processes"),
+    *("--scaling", "--oversubscribe"),
     *("--json", "--output", "-o", "--trace", "--quiet", "-q"),
 }
 FLAG = re.compile(r"(?<![\w-])-{1,2}[a-z][a-z-]*")

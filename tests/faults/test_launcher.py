@@ -60,8 +60,8 @@ def judge(struck: Struck) -> str:
         allowed = {
             # The launcher is told of its end, and stops the run in order.
             "command": ("stopped", "finished"),
-            # Nobody is left to say that it has ended.
-            "launcher": ("running", "finished"),
+            # The command says so for the ranks, which die with it.
+            "launcher": ("failed", "finished"),
             "rank": ("failed", "finished"),
             "nobody": ("finished",),
         }

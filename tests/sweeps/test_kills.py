@@ -37,7 +37,7 @@ def fill_under_fire(
     crew: dict[int, float] = {}
     while True:
         while len(crew) < WORKERS:
-            crew[zygote.start(fill, store.root, seeds, inside, packed)] = time.monotonic() + random.uniform(0.05, 1.2)
+            crew[zygote.start(fill, store.root, seeds, inside, packed)] = time.monotonic() + random.uniform(0.05, 0.6)
         time.sleep(0.01)
         for pid, end in list(crew.items()):
             if hits < kills and time.monotonic() > end:

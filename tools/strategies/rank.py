@@ -8,9 +8,9 @@ import torch
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.distributed.sent import Sent
 from ebomlc_dist.files.durable import write_json
 from ebomlc_dist.profiling.clock import DeviceClock
-from ebomlc_dist.profiling.counters import Sent
 from ebomlc_dist.profiling.resident import peak_growth
 from ebomlc_dist.profiling.rounds import LEAST_ROUNDS, Subject
 from ebomlc_dist.recipes.assemble import Request, resolve
