@@ -49,10 +49,11 @@ class ShardedModule(SpreadNetwork):
 
     def named(self, vector: Tensor) -> dict[str, Tensor]:
         pieces = vector.detach().split([_local(shard).numel() for shard in self._held])
-        return {
-            name: self._whole(piece.view(_local(shard).shape), shape)
-            for piece, shard, (name, shape) in zip(pieces, self._held, self.shapes.items(), strict=True)
-        }
+        with self._communicator.waiting():
+            return {
+                name: self._whole(piece.view(_local(shard).shape), shape)
+                for piece, shard, (name, shape) in zip(pieces, self._held, self.shapes.items(), strict=True)
+            }
 
     def flattened(self, named: Mapping[str, Tensor]) -> Tensor:
         rank, size = self._mesh.get_local_rank(), self._mesh.size()

@@ -71,8 +71,17 @@ class SpreadNetwork(Network):
         (square,) = self.dots((vector, vector))
         return square.sqrt().to(vector.dtype)
 
+    def backward(self, total: Tensor, retain_graph: bool) -> None:
+        with self._communicator.waiting():
+            self._go_back(total, retain_graph)
+
     def leaves(self) -> Sequence[Tensor]:
         return self._held
 
+    def _go_back(self, total: Tensor, retain_graph: bool) -> None:
+        total.backward(retain_graph=retain_graph)
+
     def _pass(self, *inputs: Tensor) -> Any:
-        return self.run(self.module, *inputs)
+        # Ranks meet within it wherever parameters are gathered.
+        with self._communicator.waiting():
+            return self.run(self.module, *inputs)

@@ -77,7 +77,7 @@ class ZeroModule(SpreadNetwork):
     def flattened(self, named: Mapping[str, Tensor]) -> Tensor:
         return self._cut.own([named[name].to(self.vector.device) for name in self.shapes])
 
-    def backward(self, total: Tensor, retain_graph: bool) -> None:
+    def _go_back(self, total: Tensor, retain_graph: bool) -> None:
         self._engine.backward(total, retain_graph=retain_graph)
 
     def collect(self, pieces: Sequence[Tensor | None]) -> Summed:

@@ -176,6 +176,17 @@ def test_a_stopped_rank_is_named_and_ended(rank: int, zygote: Zygote, tmp_path: 
     assert_stacks(tmp_path, 1 - rank, "wait")
 
 
+def test_a_stopped_rank_is_named_where_ranks_meet_within_passes(
+    zygote: Zygote, tmp_path: Path, pairs: list[Pair]
+) -> None:
+    config, limit_s = long_config(), 2 * LIMIT_S
+    train = config.train.model_copy(update={"strategy": "fsdp", "step_timeout_s": limit_s})
+    pairs.append(pair := Pair(zygote, tmp_path, config.model_copy(update={"train": train})))
+    wait_for("the first step", lambda: is_training(tmp_path))
+    os.kill(pair.pids[1], signal.SIGSTOP)
+    assert "its process is stopped" in ended(pair, 1, limit_s + 1.0)
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_sleeping_rank_is_named_with_what_it_does(
     rank: int, zygote: Zygote, tmp_path: Path, pairs: list[Pair]
