@@ -68,11 +68,10 @@ class ShardedModule(SpreadNetwork):
         filled = zip(pieces, self._held, strict=True)
         return Summed(flatten([torch.zeros_like(_local(s)) if p is None else _local(p) for p, s in filled]))
 
-    def place(self, vector: Tensor) -> None:
+    def _put(self, vector: Tensor) -> None:
         locals_ = [_local(shard) for shard in self._held]
-        pieces = vector.detach().split([local.numel() for local in locals_])
-        with torch.no_grad():
-            torch._foreach_copy_(locals_, [p.view(local.shape) for p, local in zip(pieces, locals_, strict=True)])
+        pieces = vector.split([local.numel() for local in locals_])
+        torch._foreach_copy_(locals_, [p.view(local.shape) for p, local in zip(pieces, locals_, strict=True)])
 
     def _whole(self, local: Tensor, shape: torch.Size) -> Tensor:
         stride = torch.empty(shape, device="meta").stride()

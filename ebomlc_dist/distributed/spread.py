@@ -5,6 +5,7 @@ before each way back through one, the point it belongs to is copied into place: 
 vector, and no look-ahead moves a bit of them.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.numerics.flat import as_one, statistics_of
 from ebomlc_dist.numerics.loss_scale import LossScale
-from ebomlc_dist.numerics.network import Gradient, Network, by_hooks, unscaled
+from ebomlc_dist.numerics.network import Gradient, Network, by_hooks, scaled, unscaled
 
 
 class SpreadNetwork(Network):
@@ -45,6 +46,7 @@ class SpreadNetwork(Network):
         self.statistics = as_one(statistics_of(module), next(module.parameters()))
         self.shapes = {name: p.shape for name, p in module.named_parameters() if p.requires_grad}
         self._communicator = communicator
+        self._placed: tuple[Tensor, int] | None = None
 
     def __call__(self, *inputs: Tensor) -> Any:
         self.place(self.vector)
@@ -59,9 +61,8 @@ class SpreadNetwork(Network):
 
     def gradient_at(self, objective_sum: Tensor, vector: Tensor) -> Gradient:
         self.place(vector)
-        scale = self.loss_scale
-        total = objective_sum if scale is None else objective_sum * scale.value
-        return unscaled(self.collect(by_hooks(total, self.leaves(), self.backward)), scale)
+        pieces = by_hooks(scaled(objective_sum, self.loss_scale), self.leaves(), self.backward)
+        return unscaled(self.collect(pieces), self.loss_scale)
 
     def dots(self, *pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         parts = [torch.dot(first.double(), second.double()) for first, second in pairs]
@@ -77,6 +78,18 @@ class SpreadNetwork(Network):
 
     def leaves(self) -> Sequence[Tensor]:
         return self._held
+
+    def place(self, vector: Tensor) -> None:
+        # Held, so that no other vector can be at its address; the version counts what was written to it.
+        if self._placed is not None and self._placed[0] is vector and self._placed[1] == vector._version:
+            return
+        with torch.no_grad():
+            self._put(vector.detach())
+        self._placed = (vector, vector._version)
+
+    @abstractmethod
+    def _put(self, vector: Tensor) -> None:
+        """Copy ``vector`` (P,) to where passes take parameters from. May be collective."""
 
     def _go_back(self, total: Tensor, retain_graph: bool) -> None:
         total.backward(retain_graph=retain_graph)

@@ -89,9 +89,8 @@ class ZeroModule(SpreadNetwork):
         optimizer.zero_grad()
         return Summed(part)
 
-    def place(self, vector: Tensor) -> None:
-        with torch.no_grad():
-            self._cut.place(vector)
+    def _put(self, vector: Tensor) -> None:
+        self._cut.put(vector)
 
 
 class _Cut(ABC):
@@ -104,7 +103,7 @@ class _Cut(ABC):
     master: Tensor
 
     @abstractmethod
-    def place(self, vector: Tensor) -> None:
+    def put(self, vector: Tensor) -> None:
         """Let passes run at ``vector`` (P,). Collective."""
 
     @abstractmethod
@@ -123,14 +122,9 @@ class _WholeCut(_Cut):
         self.master = optimizer.single_partition_of_fp32_groups[0].detach()
         self._whole = optimizer.bit16_groups_flat[0]
         self._communicator = communicator
-        self._placed: tuple[Tensor, int] | None = None
 
-    def place(self, vector: Tensor) -> None:
-        # Held, so that no other vector can be at its address; the version counts what was written to it.
-        if self._placed is not None and self._placed[0] is vector and self._placed[1] == vector._version:
-            return
-        self._communicator.gather_into(self._whole, vector.detach())
-        self._placed = (vector, vector._version)
+    def put(self, vector: Tensor) -> None:
+        self._communicator.gather_into(self._whole, vector)
 
     def tensors(self, parts: Tensor, shapes: Collection[torch.Size]) -> Sequence[Tensor]:
         sizes = [shape.numel() for shape in shapes]
@@ -151,7 +145,7 @@ class _EachCut(_Cut):
         self._sizes = [p.partition_numel() for p in optimizer.fp16_groups[0]]
         self._rank, self._world_size = communicator.rank, communicator.world_size
 
-    def place(self, vector: Tensor) -> None:
+    def put(self, vector: Tensor) -> None:
         self._in_place.copy_(vector)
 
     def tensors(self, parts: Tensor, shapes: Collection[torch.Size]) -> Sequence[Tensor]:

@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 
 from ebomlc_dist.numerics.loss_scale import LossScale
-from ebomlc_dist.numerics.network import Network, whole_dots
+from ebomlc_dist.numerics.network import Network, scaled, whole_dots
 
 
 class FlatModule(Network):
@@ -78,8 +78,7 @@ class FlatModule(Network):
 
     def gradient_at(self, objective_sum: Tensor, vector: Tensor) -> Tensor:
         scale = self.loss_scale
-        total = objective_sum if scale is None else objective_sum * scale.value
-        (gradient,) = torch.autograd.grad(total, vector)
+        (gradient,) = torch.autograd.grad(scaled(objective_sum, scale), vector)
         return gradient if scale is None else gradient / scale.value
 
     def dots(self, *pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:

@@ -137,7 +137,7 @@ def gradients(objective_sum: Tensor, networks: Sequence[Network], *, retain_grap
     A parameter the objective does not depend on gets zeros.
     """
     scale = next((n.loss_scale for n in networks if n.loss_scale is not None), None)
-    total = objective_sum if scale is None else objective_sum * scale.value
+    total = scaled(objective_sum, scale)
     leaves = [leaf for network in networks for leaf in network.leaves()]
     if all(network.whole for network in networks):
         pieces: list[Tensor | None] = list(
@@ -167,6 +167,11 @@ def by_hooks(
     for leaf in leaves:
         leaf.grad = None
     return pieces
+
+
+def scaled(objective_sum: Tensor, scale: LossScale | None) -> Tensor:
+    """What a backward pass begins with: an objective times ``scale``."""
+    return objective_sum if scale is None else objective_sum * scale.value
 
 
 def unscaled(gradient: Gradient, scale: LossScale | None) -> Gradient:
