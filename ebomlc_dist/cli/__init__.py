@@ -28,6 +28,7 @@ from ebomlc_dist.cli import (
     training,
     use,
 )
+from ebomlc_dist.distributed.requests import REQUESTS
 from ebomlc_dist.errors import InputError, LoneError, TrainingFault
 
 
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run ``ebomlc`` with these arguments, by default the process's own, and leave the process."""
     code = run(sys.argv[1:] if arguments is None else arguments)
     # What was to be done is done: a request to stop, late as it is, must not turn its exit code into a signal's.
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    for number in REQUESTS:
         signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
 

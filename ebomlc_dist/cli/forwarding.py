@@ -9,7 +9,9 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-_FORWARDED = tuple(signal.Signals[f"SIG{name}"] for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2"))
+from ebomlc_dist.distributed.requests import REQUESTS, is_ignored
+
+_FORWARDED = (*REQUESTS, signal.SIGINT, signal.SIGQUIT)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -38,8 +40,7 @@ class Requests:
         # A request that came since the last child ended is this one's.
         self._child, self._early = None, [] if self.first is None else [int(self.first)]
         for number in _FORWARDED:
-            # Ignored under `nohup`, and so by the child.
-            if number not in self._previous and (number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN):
+            if number not in self._previous and not is_ignored(number):
                 self._previous[number] = signal.signal(number, self._forward)
         end = partial(_end_with_parent, os.getpid())
         self._child = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=end)

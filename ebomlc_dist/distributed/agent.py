@@ -11,22 +11,21 @@ from types import FrameType
 from accelerate.commands import accelerate_cli
 from torch.distributed.elastic.multiprocessing import SignalException
 
-_REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+from ebomlc_dist.distributed.requests import REQUESTS, is_ignored
 
 
 def main() -> None:
     """What ``accelerate`` does with the arguments of this process."""
     # Left to the agent: a person who presses Ctrl-C again is in a hurry.
     os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGINT,SIGQUIT"
-    for number in _REQUESTS:
-        # Ignored under `nohup`, which is to go on when its terminal closes.
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+    for number in REQUESTS:
+        if not is_ignored(number):
             signal.signal(number, _once)
     accelerate_cli.main()
 
 
 def _once(number: int, frame: FrameType | None) -> None:
-    for other in _REQUESTS:
+    for other in REQUESTS:
         signal.signal(other, signal.SIG_IGN)
     name = signal.Signals(number).name
     raise SignalException(f"the launcher was told to stop ({name})", sigval=signal.Signals(number))

@@ -4,7 +4,9 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+from ebomlc_dist.distributed.requests import REQUESTS, is_ignored
+
+SIGNALS = (*REQUESTS, signal.SIGINT)
 
 
 class Signals:
@@ -23,8 +25,7 @@ class Signals:
 
     def __enter__(self) -> "Signals":
         for number in SIGNALS:
-            # Ignored under `nohup`, which is to go on when its terminal closes.
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            if not is_ignored(number):
                 self._previous[number] = signal.signal(number, self._note)
         owner = getattr(self._previous[SIGNALS[0]], "__self__", None)
         if isinstance(owner, Signals):
@@ -43,9 +44,8 @@ class Signals:
         For a process that ends because all ranks have agreed to: its launcher tells them one after another, and may
         not have told this one yet.
         """
-        for number in SIGNALS:
-            if number != signal.SIGINT:
-                self._previous[number] = signal.SIG_IGN
+        for number in REQUESTS:
+            self._previous[number] = signal.SIG_IGN
         if self._outer is not None:
             self._outer.ignore_later_ones()
 
