@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import pytest
 import torch
@@ -22,10 +21,21 @@ from tests.support.problem import BlockNet, Sizes, SmallNet, make_learner, run_s
 STEPS = 5
 SIZES = Sizes(noisy=11, clean=7, lower_clean=5)
 State = dict[str, Tensor]
+
+
+def at_stage(stage: int, kind: type[ZeroModule] = ZeroModule) -> Callable[[nn.Module, Communicator], ZeroModule]:
+    def spread(module: nn.Module, communicator: Communicator) -> ZeroModule:
+        # As launchers set it; DeepSpeed asks for it.
+        os.environ["LOCAL_RANK"] = str(communicator.rank)
+        return kind(module, communicator, stage)
+
+    return spread
+
+
 FORMS: dict[str, Callable[[nn.Module, Communicator], Network]] = {
     "replicated": lambda module, communicator: FlatModule(module),
     "fsdp": ShardedModule,
-    **{f"zero{stage}": partial(ZeroModule, stage=stage) for stage in (1, 2, 3)},
+    **{f"zero{stage}": at_stage(stage) for stage in (1, 2, 3)},
 }
 with_deepspeed = pytest.mark.skipif(not installed(), reason="DeepSpeed is not installed")
 every_form = pytest.mark.parametrize(
@@ -38,8 +48,6 @@ def state_of(networks: dict[str, Network]) -> State:
 
 
 def on_a_rank(communicator: Communicator, method: str, settings: dict, form: str, dtype: torch.dtype) -> State:
-    # As launchers set it; DeepSpeed asks for it.
-    os.environ["LOCAL_RANK"] = str(communicator.rank)
     spread = (FORMS | CONTROLS)[form]
 
     def wrap(name: str, module: nn.Module) -> Network:
@@ -135,8 +143,8 @@ CONTROLS: dict[str, Callable[[nn.Module, Communicator], SpreadNetwork]] = {
     "own": OwnShardAlone,
     "ahead": StaysAhead,
     "averaged": Averaged,
-    **{f"own-{stage}": partial(OwnPartitionAlone, stage=stage) for stage in (1, 2, 3)},
-    **{f"ahead-{stage}": partial(PartitionStaysAhead, stage=stage) for stage in (1, 2, 3)},
+    **{f"own-{stage}": at_stage(stage, OwnPartitionAlone) for stage in (1, 2, 3)},
+    **{f"ahead-{stage}": at_stage(stage, PartitionStaysAhead) for stage in (1, 2, 3)},
 }
 
 
@@ -157,7 +165,6 @@ def test_a_look_ahead_leaves_no_bit_behind(two_ranks: RankPool, form: str) -> No
 
 
 def ahead_and_back(communicator: Communicator, form: str) -> bool:
-    os.environ["LOCAL_RANK"] = str(communicator.rank)
     torch.manual_seed(3)
     network = FORMS[form](SmallNet(batch_norm=True), communicator)
     images = torch.randn(4, 1, 6, 6)
@@ -175,7 +182,6 @@ def test_what_is_put_together_is_cut_again(two_ranks: RankPool, form: str) -> No
 
 
 def there_and_back(communicator: Communicator, form: str) -> bool:
-    os.environ["LOCAL_RANK"] = str(communicator.rank)
     torch.manual_seed(4)
     module = SmallNet(batch_norm=False)
     first = {name: p.detach().clone() for name, p in module.named_parameters()}
@@ -191,7 +197,6 @@ def test_a_gradient_keeps_nothing_of_the_one_before(two_ranks: RankPool, form: s
 
 
 def features_after_logits(communicator: Communicator, form: str) -> bool:
-    os.environ["LOCAL_RANK"] = str(communicator.rank)
     found = []
     for spread in (FORMS["replicated"], FORMS[form]):
         torch.manual_seed(5)
@@ -214,7 +219,6 @@ def test_blocks_that_are_computed_again_change_nothing(two_ranks: RankPool, form
 
 
 def steps_of_blocks(communicator: Communicator, form: str, again: bool) -> State:
-    os.environ["LOCAL_RANK"] = str(communicator.rank)
 
     def wrap(name: str, module: nn.Module) -> Network:
         if name != "main":
