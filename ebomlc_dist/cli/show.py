@@ -1,15 +1,17 @@
 """Commands that look and change nothing: ``show-config``, ``status``, ``env``, and the version."""
 
 import json as json_format
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ebomlc_dist.cli.flags import describes_a_run
 from ebomlc_dist.cli.output import print_json, print_table
+from ebomlc_dist.errors import InputError
 
 if TYPE_CHECKING:
     from ebomlc_dist.files.run_folder import Status
@@ -104,14 +106,14 @@ def status(
 ) -> int:
     """Say what a run is doing, or how it ended."""
     from ebomlc_dist.files.run_folder import RunFolder, read_status
-    from ebomlc_dist.reporting.goodput import goodput_text, read_goodput
+    from ebomlc_dist.reporting.goodput import goodput_text
 
     folders = [run]
     if run.is_dir() and not RunFolder(run).status.exists():
         folders = sorted(path for path in run.iterdir() if RunFolder(path).status.exists()) or [run]
     found = {folder: read_status(folder) for folder in folders}
     code = _worst_code(list(found.values())) if exit_code else 0
-    accounts = {folder: read_goodput(RunFolder(folder).attempts) for folder in folders}
+    accounts = {folder: _account(RunFolder(folder).attempts) for folder in folders}
     if json:
         print_json({str(folder): asdict(value) | {"goodput": accounts[folder]} for folder, value in found.items()})
         return code
@@ -124,6 +126,17 @@ def status(
         rows.append([str(folder), value.state, step, age, goodput, value.reason or ""])
     print_table(["run", "state", "step", "last seen", "goodput", "reason"], rows)
     return code
+
+
+def _account(attempts: Path) -> dict[str, Any] | None:
+    """The goodput of one run; a damaged file costs this figure alone, and a line on stderr."""
+    from ebomlc_dist.reporting.goodput import read_goodput
+
+    try:
+        return read_goodput(attempts)
+    except InputError as error:
+        print(f"ebomlc: no goodput: {error}", file=sys.stderr)
+        return None
 
 
 def _worst_code(found: "list[Status]") -> int:

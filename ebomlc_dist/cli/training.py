@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ebomlc_dist.cli.processes import Processes
     from ebomlc_dist.distributed.runtime import Runtime
     from ebomlc_dist.engine.packed import Begin, Ended
+    from ebomlc_dist.engine.run import Data, RunOptions
     from ebomlc_dist.recipes.assemble import Request, Resolved
 
 _OUTPUT = "Where the run goes; of several runs, each has a folder in it. Default: runs/<time>-<recipe>-seed<N>."
@@ -160,19 +161,11 @@ def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
             check_further_data([run.config for run in start.runs], runtime)
             if start.packed:
                 return _train_side_by_side(start, output, runtime, quiet=quiet, as_json=as_json)
-            summaries = [
-                train_one(
-                    run.config,
-                    folder,
-                    resume=start.resume,
-                    quiet=quiet,
-                    overrides=run.overrides,
-                    sources=run.sources,
-                    dataset=chooser(run.config, output / TRUSTED, runtime, quiet=quiet),
-                    runtime=runtime,
-                )
-                for run, folder in zip(start.runs, start.folders(output), strict=True)
-            ]
+            summaries = []
+            for run, folder in zip(start.runs, start.folders(output), strict=True):
+                data = chooser(run.config, output / TRUSTED, runtime, quiet=quiet)
+                options = _options(start, run, data, quiet=quiet)
+                summaries.append(train_one(run.config, folder, runtime=runtime, **options))
             if runtime.under_launcher and not start.audit:
                 signals.ignore_later_ones()
         audits = _audit_all(start.folders(output), runtime, quiet=quiet) if start.audit else []
@@ -201,17 +194,8 @@ def _train_side_by_side(start: Start, output: Path, runtime: "Runtime", *, quiet
         choose = chooser(run.config, output / TRUSTED, runtime, quiet=quiet)
         # Of several runs before the first one begins: a choice is trained by itself. A single one's folder is its own.
         data = choose() if choose is not None and len(start.runs) > 1 else choose
-        return lambda place, signals: steps_of(
-            run.config,
-            folder,
-            resume=start.resume,
-            quiet=quiet,
-            overrides=run.overrides,
-            sources=run.sources,
-            dataset=data,
-            runtime=place,
-            beside=signals,
-        )
+        options = _options(start, run, data, quiet=quiet)
+        return lambda place, signals: steps_of(run.config, folder, runtime=place, beside=signals, **options)
 
     def tell(ended: "Ended") -> None:
         error = ended.error
@@ -231,6 +215,16 @@ def _train_side_by_side(start: Start, output: Path, runtime: "Runtime", *, quiet
     if failures:
         return 2 if all(isinstance(error, InputError) for error in failures) else 1
     return errors[0].code if errors and isinstance(errors[0], Stopped) else 0
+
+
+def _options(start: Start, run: "Resolved", data: "Data | None", *, quiet: bool) -> "RunOptions":
+    return {
+        "resume": start.resume,
+        "quiet": quiet,
+        "overrides": run.overrides,
+        "sources": run.sources,
+        "dataset": data,
+    }
 
 
 def _describe(start: Start) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
@@ -38,31 +38,31 @@ Steps = Generator[None, None, dict[str, Any]]
 """A run, a step at a time; it returns its summary."""
 
 
-def train(
-    config: RunConfig,
-    folder: Path,
-    *,
-    resume: bool = False,
-    quiet: bool = False,
-    overrides: list[str] | None = None,
-    sources: Mapping[str, str] | None = None,
-    dataset: Data | None = None,
-    runtime: Runtime,
-) -> dict[str, Any]:
+class RunOptions(TypedDict, total=False):
+    """What `train` and `steps_of` take beside the run itself; by default nothing of it.
+
+    Attributes:
+        resume: continue what the folder holds; a first start where it holds nothing.
+        quiet: no progress.
+        overrides: what the person changed, for ``overrides.txt``.
+        sources: where values of the configuration came from, for the start panel.
+        dataset: data instead of those the configuration names: in memory already, or what prepares them (collective,
+            once the folder is claimed).
+    """
+
+    resume: bool
+    quiet: bool
+    overrides: list[str]
+    sources: Mapping[str, str]
+    dataset: Data | None
+
+
+def train(config: RunConfig, folder: Path, *, runtime: Runtime, **options: Unpack[RunOptions]) -> dict[str, Any]:
     """Train one run into ``folder``; every rank calls it with the same arguments. Returns the summary.
 
     Args and errors as of `steps_of`.
     """
-    steps = steps_of(
-        config,
-        folder,
-        resume=resume,
-        quiet=quiet,
-        overrides=overrides,
-        sources=sources,
-        dataset=dataset,
-        runtime=runtime,
-    )
+    steps = steps_of(config, folder, runtime=runtime, **options)
     while True:
         try:
             next(steps)
@@ -71,30 +71,16 @@ def train(
 
 
 def steps_of(
-    config: RunConfig,
-    folder: Path,
-    *,
-    resume: bool = False,
-    quiet: bool = False,
-    overrides: list[str] | None = None,
-    sources: Mapping[str, str] | None = None,
-    dataset: Data | None = None,
-    runtime: Runtime,
-    beside: Signals | None = None,
+    config: RunConfig, folder: Path, *, runtime: Runtime, beside: Signals | None = None, **options: Unpack[RunOptions]
 ) -> Steps:
     """`train`, with a pause after every step.
 
     Args:
         config: the run.
         folder: its run folder; one that holds another run is refused.
-        resume: continue what the folder holds; a first start where it holds nothing.
-        quiet: no progress.
-        overrides: what the person changed, for ``overrides.txt``.
-        sources: where values of the configuration came from, for the start panel.
-        dataset: data instead of those the configuration names: in memory already, or what prepares them (collective,
-            once the folder is claimed).
         runtime: the processes.
         beside: the signals of the process, where other runs go on in it.
+        options: as of `RunOptions`.
 
     Raises:
         InputError: bad input, on every rank alike, before training.
@@ -102,15 +88,16 @@ def steps_of(
         Stopped: asked to stop, with a checkpoint written.
     """
     paths, watch = RunFolder(folder), Stopwatch(runtime.synchronise)
+    resume, quiet = options.get("resume", False), options.get("quiet", False)
     claimed: list[Claim] = []
     runtime.on_first_rank(lambda: claimed.append(claim(folder, config.recipe, resume=resume)))
     try:
         check_shared(paths, runtime)
         with rank_log(paths, runtime), truth_in_status(paths, runtime):
-            checkpoint, training = _prepare(config, paths, dataset, resume, runtime)
+            checkpoint, training = _prepare(config, paths, options.get("dataset"), resume, runtime)
             if runtime.is_main and not quiet:
-                show_panel(describe(config, folder, training.dataset, runtime, sources or {}))
-            return (yield from _train(training, paths, checkpoint, overrides or [], quiet, beside, watch))
+                show_panel(describe(config, folder, training.dataset, runtime, options.get("sources", {})))
+            return (yield from _train(training, paths, checkpoint, options.get("overrides", []), quiet, beside, watch))
     finally:
         for held in claimed:
             held.release()

@@ -69,7 +69,7 @@ class Recipe:
 RECIPES: dict[str, RecipeInfo] = {
     "digits": RecipeInfo(
         "digits:digits",
-        "1,797 handwritten digits that come with scikit-learn, 40 % uniform noise: a minute on two cores",
+        "1,797 handwritten digits that come with scikit-learn, 40 % uniform noise: under a minute on two cores",
         ("ebomlc-s", "ebomlc", "ce"),
     ),
     **{

@@ -86,6 +86,17 @@ def test_status_shows_the_goodput_so_far(ebomlc: Callable[..., Ended], place: Pa
     assert found["out/old"]["goodput"] is None
 
 
+def test_a_damaged_account_costs_the_goodput_alone(ebomlc: Callable[..., Ended], place: Path) -> None:
+    (place / "out").mkdir()
+    write_status(place / "out", state="running", step=5)
+    (place / "out" / "attempts.jsonl").write_text('{"step": 5}\n')
+    ended = ebomlc("status", "out")
+    assert ended.code == 0
+    assert "running" in ended.out
+    assert ended.err.count("\n") == 1
+    assert "no goodput: out/attempts.jsonl is damaged" in ended.err
+
+
 @pytest.mark.parametrize(
     ("codes", "worst"), [([0, 0], 0), ([0, 75], 75), ([75, 2], 2), ([0, None], 1), ([130, 75], 130)]
 )

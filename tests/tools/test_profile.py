@@ -175,6 +175,7 @@ def test_the_steps_of_a_later_epoch_are_measured(tool: Tool) -> None:
         (["--scaling", "1,x"], "--scaling 1,x"),
         (["--scaling", "1"], "no scaling"),
         (["--scaling", "2", "--num-processes", "2"], "leave --num-processes out"),
+        (["--oversubscribe"], "give --scaling"),
         (["--model", "resnet9", "--num-processes", "2"], "unknown model"),
         (["--no-such-flag"], "No such option"),
     ],

@@ -77,6 +77,8 @@ def profile(
         raise InputError(f"--at-epoch {at_epoch}: epochs count from 0")
     if num_classes < 2:
         raise InputError(f"--num-classes {num_classes}: a classifier needs 2 or more")
+    if oversubscribe and not scaling:
+        raise InputError("--oversubscribe: says how many processes --scaling may start; give --scaling N,N… too")
     options = Options(
         request=request,
         rows=requested_rows(request),
