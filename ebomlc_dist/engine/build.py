@@ -86,7 +86,8 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> Trainin
         if name in MAKERS
     }
     old_labels = dataset.old_label_counts()
-    task = Task(dataset.num_classes, len(dataset.noisy_labels), len(dataset.clean_labels), old_labels)
+    sizes = dataset.num_classes, len(dataset.noisy_labels), len(dataset.clean_labels)
+    task = Task(*sizes, old_labels, audited=config.train.epoch_scores)
     method.allocate(networks, task)
     loader = build_loader(
         dataset,

@@ -138,12 +138,14 @@ class Task:
         num_noisy, num_clean: images in the noisy and in the clean set.
         old_labels: (K, K) int64, how many clean images have a label (row) and had a noisy label (column) before, see
             `Batch.old_labels`; None where that is unknown of all.
+        audited: whether the run keeps what an audit of its labels needs.
     """
 
     num_classes: int
     num_noisy: int
     num_clean: int
     old_labels: Tensor | None = None
+    audited: bool = False
 
 
 class Pending(Protocol):

@@ -3,27 +3,31 @@
 Algorithm 2 shows the corrector, on a trusted image, the true label and asks for the true label: it learns to copy. Here
 it is shown a label y' as the noisy process would have given it, and must return the true one:
 
-    F(w, α) = mean CE(ρ·f_w(x_c) + (1−ρ)·g_α(h(x_c), y'), y_c)
+    F(w, α) = mean ρ·CE(f_w(x_c), y_c) + (1−ρ)·CE(g_α(h(x_c), y'), y_c)
 
-and everything else is `ebomlc`'s step, with δ = ξ = 1, since the corrected labels can be trusted. Where y' comes from:
+and everything else is `ebomlc`'s step. Losses are mixed, not probabilities as in eq. (9), so that a trusted image
+weighs as much in the main model's gradient where the corrector is right already (`mixture_kind` has both). Where y'
+comes from:
 
 - ``observed``: the label that the image had in the noisy set before it was checked; drawn, as for ``counted``, where
   that is unknown;
 - ``counted``: y' ~ T[y_c, ·], T from the counts of observed pairs, drawn anew at each step;
 - ``estimated``: y' ~ T[y_c, ·], T found before each epoch from the main model's predictions on the noisy set and on a
-  held-out part of the trusted set, which is not trained on; blind in the first epoch;
+  held-out part of the trusted set; blind in the first epoch. After half of the epochs T is kept, and that part is
+  trained on as well (`held_out_until`);
 - ``known``: y' ~ T[y_c, ·], T given, for ablation;
 - ``auto``: ``counted`` where the old label of every trusted image is known, else ``estimated``.
 
-Draws depend on seed, step and place in the global batch. With ``settings`` ``follow``, the default, ρ, δ and ξ follow
-from the corrector's reliability on the held-out part (`ebomlc_dist.numerics.trust`), from the second epoch on. Cost: 7
-forward units, as `ebomlc`.
+Draws depend on seed, step and place in the global batch. ρ, δ and ξ follow from what noisy labels are worth
+(`ebomlc_dist.numerics.trust`): with ``settings`` ``given``, the default, by how many of the given labels are right, T's
+diagonal; with ``corrected`` by the corrector's answers on the held-out part, from the second epoch on. ``fixed`` takes
+δ = ξ = 1, ρ = 0.2, or what is set. Cost: 7 forward units, as `ebomlc`.
 """
 
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Literal, Self, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 import torch
 from pydantic import Field, model_validator
@@ -33,6 +37,7 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import Interlude, Networks, PairedBatch, Task
 from ebomlc_dist.methods.ebomlc import Ebomlc, EbomlcConfig, StepSettings
 from ebomlc_dist.numerics.draws import keys_of, uniform
+from ebomlc_dist.numerics.losses import MixtureKind
 from ebomlc_dist.numerics.transition import (
     blind_transition,
     draw_labels,
@@ -50,6 +55,9 @@ class EbomlcSConfig(EbomlcConfig):
     """EBOMLC-S's settings."""
 
     name: Literal["ebomlc-s"] = "ebomlc-s"  # type: ignore[assignment]
+    mixture_kind: MixtureKind = Field(
+        "loss", description="what ρ mixes: losses, probabilities, logits, or as the released code does"
+    )
     barrier_strength: float = Field(1.0, ge=0.0, description="δ")
     noisy_scale: float = Field(1.0, gt=0.0, le=1.0, description="ξ")
     noise_process: Literal["auto", "observed", "counted", "estimated", "known"] = Field(
@@ -62,11 +70,14 @@ class EbomlcSConfig(EbomlcConfig):
         None, description="T as rows, [[0.8, 0.2], [0.1, 0.9]], for noise_process known"
     )
     held_out: float = Field(0.2, gt=0.0, lt=1.0, description="share of the trusted images kept for measuring")
-    settings: Literal["fixed", "follow"] = Field(
-        "follow", description="follow: by the corrector's measured reliability"
+    held_out_until: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        None, description="share of the epochs after which they are trained on too; unset: 0.5, with --audit 1"
+    )
+    settings: Literal["fixed", "corrected", "given"] = Field(
+        "given", description="follow from how far the corrected labels, or the given ones, can be trusted"
     )
     followed: tuple[Followed, ...] = Field(
-        get_args(Followed), description="which settings follow; the others are fixed"
+        get_args(Followed), description="which settings follow from that; the others are fixed"
     )
 
     @model_validator(mode="after")
@@ -86,8 +97,8 @@ class EbomlcS(Ebomlc):
         noise_process: the configured one, ``auto`` resolved once the data are known.
         memory: all float64. ``transition``: T (K, K), ``T[true, noisy]``. ``settings``: (3,) ρ, δ, ξ. ``measured``:
             (3,) of the held-out images the share that the main model classifies right, the probability that the
-            corrector puts on the right label, and how far its confidence exceeds its accuracy; zeros where none is
-            held out.
+            corrector puts on the right label, and how far its confidence exceeds its accuracy, when they were last
+            held out; zeros where none is.
     """
 
     Config: ClassVar = EbomlcSConfig
@@ -96,14 +107,16 @@ class EbomlcS(Ebomlc):
     def __init__(self, config: EbomlcSConfig) -> None:
         super().__init__(config)
         self.noise_process: str = config.noise_process
+        self._measures, self._held_out_until = False, 1.0
         self._sizes = (2, 1, 1)
 
     def allocate(self, networks: Networks, task: Task) -> None:
         config, device = self.config, networks["main"].vector.device
         self.noise_process = self._chosen_process(task)
         log.info("labels shown on trusted images: %s", self.noise_process)
-        measures = self.noise_process == "estimated" or config.settings == "follow"
-        self.streams = replace(self.streams, held_out=config.held_out if measures else 0.0)
+        self._measures = self.noise_process == "estimated" or config.settings == "corrected"
+        # An audit reads from images that were never trained on how sure the model may be.
+        self._held_out_until = config.held_out_until or (1.0 if task.audited else 0.5)
         self._sizes = (task.num_classes, task.num_noisy, task.num_clean)
         fixed = [config.mixture, config.barrier_strength, config.noisy_scale]
         self.memory = {
@@ -111,12 +124,20 @@ class EbomlcS(Ebomlc):
             "settings": torch.tensor(fixed, dtype=torch.float64, device=device),
             "measured": torch.zeros(3, dtype=torch.float64, device=device),
         }
+        self._follow_given()
+
+    def enter_epoch(self, epoch: int, epochs: int) -> None:
+        super().enter_epoch(epoch, epochs)
+        keeps = self._measures and epoch <= self._held_out_until * epochs
+        self.streams = replace(self.streams, held_out=self.config.held_out if keeps else 0.0)
 
     def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
+        if not self.streams.held_out:
+            return
         if self.noise_process == "estimated" and self.epoch > 0:
             self._estimate(networks, interlude)
-        if self.streams.held_out:
-            self._measure(networks, interlude)
+            self._follow_given()
+        self._measure(networks, interlude)
 
     def shown_labels(self, batch: PairedBatch) -> Tensor:
         assert batch.clean is not None
@@ -137,10 +158,10 @@ class EbomlcS(Ebomlc):
 
     def own_metrics(self) -> dict[str, Tensor]:
         found = {"noise_rate": 1 - self.memory["transition"].diagonal().mean()}
-        if self.streams.held_out:
+        if self._measures:
             names = ("held_out_accuracy", "held_out_reliability", "held_out_overconfidence")
             found |= dict(zip(names, self.memory["measured"], strict=True))
-        if self.config.settings == "follow":
+        if self.config.settings != "fixed":
             found |= dict(zip(get_args(Followed), self.memory["settings"], strict=True))
         return found
 
@@ -186,7 +207,7 @@ class EbomlcS(Ebomlc):
         transition.copy_((transition_by_mean_softmax if soft else transition_by_moments)(joint, confusion))
 
     def _measure(self, networks: Networks, interlude: Interlude) -> None:
-        """Renew what is known of the networks on held-out images and, after the first epoch, the settings."""
+        """Renew what is known of the networks on held-out images and, after the first epoch, what follows from it."""
         transition, num_classes = self.memory["transition"], len(self.memory["transition"])
 
         def measured(images: Tensor, labels: Tensor) -> Tensor:
@@ -205,11 +226,17 @@ class EbomlcS(Ebomlc):
         count, accuracy, reliability, right, sure = interlude.sum_held_out(measured)
         shares = torch.stack([accuracy, reliability, sure - right]) / count.clamp_min(1.0)
         self.memory["measured"].copy_(shares)
-        if self.config.settings == "follow" and self.epoch > 0:
-            settings = self.memory["settings"]
-            follows = torch.tensor(
-                [name in self.config.followed for name in get_args(Followed)], device=settings.device
-            )
-            renewed = settings_for(information_share(shares[1], *self._sizes))
+        if self.config.settings == "corrected" and self.epoch > 0:
             # With so few trusted images that none is held out, the fixed values stand.
-            settings.copy_(torch.where(follows & (count > 0), renewed, settings))
+            self._follow(shares[1], when=count > 0)
+
+    def _follow_given(self) -> None:
+        if self.config.settings == "given":
+            self._follow(self.memory["transition"].diagonal().mean())
+
+    def _follow(self, reliability: Tensor, when: Tensor | bool = True) -> None:
+        """Renew the settings that follow from the share of labels that are right."""
+        settings = self.memory["settings"]
+        follows = torch.tensor([name in self.config.followed for name in get_args(Followed)], device=settings.device)
+        renewed = settings_for(information_share(reliability, *self._sizes), self.config.mixture_kind == "loss")
+        settings.copy_(torch.where(follows & when, renewed, settings))

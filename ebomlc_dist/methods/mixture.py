@@ -18,7 +18,7 @@ class MixtureConfig(CorrectorConfig):
 
     mixture: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.2, description="ρ, weight of the main prediction in F")
     mixture_kind: MixtureKind = Field(
-        "probability", description="what ρ mixes: probabilities, logits, or as the released code does"
+        "probability", description="what ρ mixes: probabilities, logits, losses, or as the released code does"
     )
     barrier_strength: Annotated[float, Field(ge=0.0)] = Field(0.25, description="δ")
     noisy_scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.5, description="ξ")

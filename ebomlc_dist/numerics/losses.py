@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-MixtureKind = Literal["probability", "logit", "released"]
+MixtureKind = Literal["probability", "logit", "released", "loss"]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -42,7 +42,11 @@ def mixture_cross_entropy(
     - ``probability``: −log(ρ·p_y + (1−ρ)·g_y), the paper's mixture of two distributions.
     - ``logit``: cross entropy of ρ·main_logits + (1−ρ)·meta_logits.
     - ``released``: cross entropy of ρ·main_logits + (1−ρ)·g, as the released code has it.
+    - ``loss``: −ρ·log p_y − (1−ρ)·log g_y, not in the paper. The main model's gradient has the weight ρ on every image.
+      Under ``probability`` it is ρ·p_y / (ρ·p_y + (1−ρ)·g_y), small where the corrector is right or the main model not.
     """
+    if kind == "loss":
+        return mixture * cross_entropy(main_logits, labels) + (1 - mixture) * cross_entropy(meta_logits, labels)
     if kind == "logit":
         return cross_entropy(mixture * main_logits + (1 - mixture) * meta_logits, labels)
     if kind == "released":

@@ -1,19 +1,22 @@
-"""How much corrected labels are worth beside trusted ones, and the settings of EBOMLC that follow from it.
+"""How much noisy labels are worth beside trusted ones, and the settings of EBOMLC that follow from it.
 
 A label that is right with probability r, and otherwise equally likely any of the K − 1 others, carries
 
     τ = (r − 1/K) / (1 − 1/K)
 
 of a right label's gradient, in expectation. Of two unbiased estimates of that gradient, one from n_c trusted images and
-one from n_n corrected ones scaled by 1/τ, the best combination weighs each by the inverse of its variance, that is by
-n_c and n_n τ². The share of the corrected labels in what is known is therefore
+one from n_n noisy ones scaled by 1/τ, the best combination weighs each by the inverse of its variance, that is by n_c
+and n_n τ². The share of the noisy images in what is known is therefore
 
     ω = n_n τ² / (n_n τ² + n_c)
 
 and the settings are δ = ξ = √ω, so that the noisy gradient's weight ξβ is ω where the two gradients are orthogonal
-(β = δ there), and ρ = (1 − ω)/2, the main model's part of F shrinking with what the trusted images have to add. There
-is no constant to be tuned: labels at chance give δ = ξ = 0 and ρ = 1/2, perfect ones and a large noisy set δ = ξ = 1
-and ρ = 0.
+(β = δ there), and, where F mixes losses, ρ = 1 − ω, so that in the main model's gradient each has its share. Where F
+mixes probabilities the weight of a trusted image is not ρ, and ρ = (1 − ω)/2, so that the corrector always learns.
+There is no constant to be tuned.
+
+Which r: that of the given labels, T's diagonal, or that of the corrected ones. The latter also counts what the
+corrector has learnt from the trusted images, as if the noisy ones had told it.
 """
 
 import torch
@@ -27,7 +30,7 @@ def information_share(reliability: Tensor, num_classes: int, num_noisy: int, num
     return worth / (worth + num_clean)
 
 
-def settings_for(share: Tensor) -> Tensor:
-    """(3,) ρ, δ and ξ for ω = ``share`` (0-dim)."""
+def settings_for(share: Tensor, losses_mixed: bool) -> Tensor:
+    """(3,) ρ, δ and ξ for ω = ``share`` (0-dim), where F mixes losses or something else."""
     root = share.sqrt()
-    return torch.stack([(1 - share) / 2, root, root])
+    return torch.stack([1 - share if losses_mixed else (1 - share) / 2, root, root])

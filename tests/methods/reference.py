@@ -22,6 +22,9 @@ def upper_objective(config, main, meta, batch: PairedBatch) -> Tensor:
     if config.mixture_kind == "probability":
         mixed = rho * logits.softmax(1) + (1 - rho) * meta_logits.softmax(1)
         return functional.nll_loss(mixed.log(), labels)
+    if config.mixture_kind == "loss":
+        main_loss, meta_loss = (functional.cross_entropy(scores, labels) for scores in (logits, meta_logits))
+        return rho * main_loss + (1 - rho) * meta_loss
     other = meta_logits if config.mixture_kind == "logit" else meta_logits.softmax(1)
     return functional.cross_entropy(rho * logits + (1 - rho) * other, labels)
 

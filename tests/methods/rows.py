@@ -43,13 +43,13 @@ ROWS = {
         forward_units=7,
         epoch=1,
         # Half of the few trusted images is held out, so that something is measured.
-        short_run={"noise_process": "estimated", "settings": "follow", "held_out": 0.5},
+        short_run={"noise_process": "estimated", "held_out": 0.5},
         variants=(
             {},
             {"epoch": 0, "value_gradient": "difference"},
-            {"settings": "fixed"},
-            {"noise_process": "observed", "settings": "follow"},
-            {"noise_process": "counted", "settings": "follow", "followed": ["noisy_scale"], "mixture_kind": "logit"},
+            {"settings": "fixed", "mixture_kind": "probability"},
+            {"noise_process": "observed", "settings": "corrected"},
+            {"noise_process": "counted", "followed": ["noisy_scale"], "mixture_kind": "logit"},
             {"estimate": "mean_softmax"},
             {"noise_process": "known", "transition": [[0.7, 0.1, 0.1, 0.1]] * 4},
         ),

@@ -13,6 +13,7 @@ OPTIONS = [
     {"value_gradient": "difference"},
     {"mixture_kind": "logit"},
     {"mixture_kind": "released"},
+    {"mixture_kind": "loss"},
     {"inner_steps": 3},
     {"inner_steps": 3, "value_gradient": "difference"},
     {"lower_objective": "with_clean"},

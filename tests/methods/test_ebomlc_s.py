@@ -16,8 +16,9 @@ from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import config_from_mapping
-from ebomlc_dist.methods.contract import Batch
+from ebomlc_dist.methods.contract import Batch, Task
 from ebomlc_dist.numerics.transition import transition_by_counts, transition_by_moments
+from ebomlc_dist.numerics.trust import information_share
 from tests.support import problem
 from tests.support.lockstep import over_shards
 from tests.support.pool import RankPool
@@ -34,7 +35,7 @@ from tests.support.runs import alone, runtime_of, tiny_config
 
 CPU = torch.device("cpu")
 IDENTITY = torch.eye(4).tolist()
-PAPER = {"barrier_strength": 0.25, "noisy_scale": 0.5}
+PAPER = {"barrier_strength": 0.25, "noisy_scale": 0.5, "settings": "fixed", "mixture_kind": "probability"}
 
 
 def after(method: str, **settings: object) -> torch.Tensor:
@@ -45,15 +46,15 @@ def after(method: str, **settings: object) -> torch.Tensor:
 
 
 def test_with_the_identity_and_the_papers_constants_it_is_ebomlc_bit_for_bit() -> None:
-    plain = after("ebomlc", **PAPER)
-    assert torch.equal(after("ebomlc-s", noise_process="known", settings="fixed", transition=IDENTITY, **PAPER), plain)
+    plain = after("ebomlc", barrier_strength=0.25, noisy_scale=0.5)
+    assert torch.equal(after("ebomlc-s", noise_process="known", transition=IDENTITY, **PAPER), plain)
     noisy = [[0.6, 0.4, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
-    assert not torch.equal(after("ebomlc-s", noise_process="known", settings="fixed", transition=noisy, **PAPER), plain)
+    assert not torch.equal(after("ebomlc-s", noise_process="known", transition=noisy, **PAPER), plain)
 
 
 def test_with_old_labels_that_were_right_it_is_ebomlc_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = after("ebomlc", **PAPER)
-    observed = {"noise_process": "observed", "settings": "fixed", **PAPER}
+    plain = after("ebomlc", barrier_strength=0.25, noisy_scale=0.5)
+    observed = {"noise_process": "observed", **PAPER}
     assert not torch.equal(after("ebomlc-s", **observed), plain)
     monkeypatch.setattr(problem, "_with_old_labels", lambda clean: replace(clean, old_labels=clean.labels))
     assert torch.equal(after("ebomlc-s", **observed), plain)
@@ -82,18 +83,39 @@ def test_the_noise_process_follows_what_is_known() -> None:
         "all": "counted", "some": "estimated", "none": "estimated"
     }  # fmt: skip
     assert torch.equal(found["all"].memory["transition"], transition_by_counts(complete))
-    assert [method.streams.held_out for method in found.values()] == [0.2, 0.2, 0.2]
     # Nothing is held out where nothing is measured.
-    fixed = make_learner("ebomlc-s", Communicator(CPU), old_labels=complete, settings="fixed")
-    assert fixed.method.streams.held_out == 0.0
+    assert [method.streams.held_out for method in found.values()] == [0.0, 0.2, 0.2]
+    corrected = make_learner("ebomlc-s", Communicator(CPU), old_labels=complete, settings="corrected")
+    assert corrected.method.streams.held_out == 0.2
     for process in ("observed", "counted"):
         with pytest.raises(InputError, match="needs the labels that trusted images had"):
             make_learner("ebomlc-s", Communicator(CPU), noise_process=process, old_labels=None)
 
 
-def test_settings_follow_from_the_second_epoch_on_and_stand_still_within_one() -> None:
-    fixed = {"noise_process": "observed", "mixture": 0.3, "settings": "fixed", **PAPER}
-    follow = {**fixed, "settings": "follow"}
+def test_settings_by_given_labels_are_known_from_the_first_step_and_renewed_with_the_estimate() -> None:
+    def found(process: str, epoch: int, **more: object) -> dict[str, float]:
+        learner = make_learner("ebomlc-s", Communicator(CPU), epoch=epoch, noise_process=process, **more)
+        reliability = learner.method.memory["transition"].diagonal().mean()
+        share = float(information_share(reliability, 4, NUM_NOISY, NUM_CLEAN))
+        values = learner.method.settings()
+        return {"share": share, **{name: float(value) for name, value in vars(values).items()}}
+
+    first, second = (found("estimated", epoch) for epoch in (0, 1))
+    # Half of the labels right in four classes: τ = (1/2 − 1/4) / (1 − 1/4).
+    assert first["share"] == pytest.approx(NUM_NOISY / 9 / (NUM_NOISY / 9 + NUM_CLEAN))
+    assert second["share"] != pytest.approx(first["share"], abs=1e-3)
+    for values in (first, second, found("counted", 0)):
+        assert 0 < values["share"] < 1
+        assert values["mixture"] == pytest.approx(1 - values["share"])
+        assert values["barrier_strength"] == values["noisy_scale"] == pytest.approx(values["share"] ** 0.5)
+    mixed = found("counted", 0, mixture_kind="probability", followed=["mixture"])
+    assert mixed["mixture"] == pytest.approx((1 - mixed["share"]) / 2)
+    assert (mixed["barrier_strength"], mixed["noisy_scale"]) == (1.0, 1.0)
+
+
+def test_settings_by_corrected_labels_follow_from_the_second_epoch_on_and_stand_still_within_one() -> None:
+    fixed = {"noise_process": "observed", "mixture": 0.3, **PAPER}
+    follow = {**fixed, "settings": "corrected"}
     # The held-out share changes the data, not this problem's batches.
     assert torch.equal(after("ebomlc-s", epoch=0, **follow), after("ebomlc-s", epoch=0, **fixed))
     assert not torch.equal(after("ebomlc-s", epoch=1, **follow), after("ebomlc-s", epoch=1, **fixed))
@@ -114,7 +136,7 @@ def test_settings_follow_from_the_second_epoch_on_and_stand_still_within_one() -
 
 
 def test_what_is_measured_is_what_a_loop_over_images_and_labels_finds() -> None:
-    learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted", settings="follow")
+    learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted", settings="corrected")
     main, meta = (learner.networks[name] for name in ("main", "meta"))
     whole = WholeInterlude(learner.networks)
     rows = slice(NUM_NOISY, NUM_NOISY + 4)
@@ -157,7 +179,7 @@ def test_what_is_estimated_comes_from_predictions_down_and_given_labels_across()
 def test_with_nothing_held_out_the_fixed_values_stand(tmp_path: Path) -> None:
     """Two trusted images a class are too few to keep one back."""
     config = tiny_config("ebomlc-s")
-    method = config_from_mapping({"name": "ebomlc-s"})
+    method = config_from_mapping({"name": "ebomlc-s", "settings": "corrected"})
     summary = train(config.model_copy(update={"method": method}), tmp_path / "run", quiet=True, runtime=alone())
     report = summary["method_report"]
     assert report["noise_process"] == "counted"
@@ -193,6 +215,26 @@ def test_what_is_held_out_is_not_trained_on_and_each_class_has_its_share() -> No
     assert held_out(torch.tensor([0, 0, 1]), 0.9).tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize(
+    ("until", "epochs", "kept"), [(0.5, 8, 5), (1.0, 8, 8), (0.5, 3, 2), (0.5, 1, 1), (0.01, 8, 1)]
+)
+def test_what_is_held_out_is_trained_on_once_the_noise_is_known(until: float, epochs: int, kept: int) -> None:
+    method = make_learner("ebomlc-s", Communicator(CPU), noise_process="estimated", held_out_until=until).method
+    shares = []
+    for epoch in range(epochs):
+        method.enter_epoch(epoch, epochs)
+        shares.append(method.streams.held_out)
+    assert shares == [0.2] * kept + [0.0] * (epochs - kept)
+
+
+@pytest.mark.parametrize(("settings", "kept"), [({}, 0.2), ({"held_out_until": 0.5}, 0.0)], ids=str)
+def test_where_labels_are_audited_images_stay_held_out_to_the_end(settings: dict, kept: float) -> None:
+    learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="estimated", **settings)
+    learner.method.allocate(learner.networks, Task(4, NUM_NOISY, NUM_CLEAN, audited=True))
+    learner.method.enter_epoch(7, 8)
+    assert learner.method.streams.held_out == kept
+
+
 def test_impossible_matrices_are_refused() -> None:
     for settings in ({"noise_process": "known"}, {"transition": IDENTITY}):
         with pytest.raises(ValidationError, match="go together"):
@@ -209,7 +251,7 @@ def report_on_a_rank(communicator: Communicator, config: RunConfig, folder: Path
 
 def test_what_follows_in_a_run_is_the_same_on_every_rank(two_ranks: RankPool, tmp_path: Path) -> None:
     config = tiny_config("ebomlc-s", data={"noisy_size": 512, "clean_size": 50}, train={"epochs": 3})
-    method = config_from_mapping({"name": "ebomlc-s", "noise_process": "estimated", "settings": "follow"})
+    method = config_from_mapping({"name": "ebomlc-s", "noise_process": "estimated"})
     config = config.model_copy(update={"method": method})
     first, second = two_ranks.run(report_on_a_rank, config, tmp_path / "run")
     assert first == second
@@ -219,7 +261,7 @@ def test_what_follows_in_a_run_is_the_same_on_every_rank(two_ranks: RankPool, tm
 
 CASES = {
     "estimated": {"noise_process": "estimated"},
-    "follow": {"noise_process": "observed", "settings": "follow"},
+    "reliability": {"noise_process": "observed", "settings": "corrected"},
     "copy": {},
 }
 
@@ -237,7 +279,7 @@ def on_digits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     return found
 
 
-@pytest.mark.parametrize("name", ["estimated", "follow"])
+@pytest.mark.parametrize("name", ["estimated", "reliability"])
 def test_the_corrector_learns_to_correct_digits_where_ebomlcs_learns_to_copy(
     on_digits: dict[str, dict], name: str
 ) -> None:
@@ -249,7 +291,7 @@ def test_the_corrector_learns_to_correct_digits_where_ebomlcs_learns_to_copy(
 
 def test_what_it_says_of_the_noise_and_of_itself_is_true(on_digits: dict[str, dict]) -> None:
     """40.6 % of the labels are wrong; the reliability is that of the noisy set, measured on 20 held-out images."""
-    summary = on_digits["follow"]
+    summary = on_digits["reliability"]
     report, wrong = summary["method_report"], summary["noise_rate_realised"]
     assert report["noise_rate"] == pytest.approx(0.406, abs=0.1)
     reliable = (wrong * summary["wrong_labels_corrected"] + (100 - wrong) * summary["right_labels_kept"]) / 100

@@ -1,4 +1,4 @@
-"""The worth of corrected labels, and the settings that follow from it."""
+"""The worth of noisy labels, and the settings that follow from it."""
 
 import pytest
 import torch
@@ -32,6 +32,7 @@ def test_the_share_is_that_of_the_best_combination(reliability: float) -> None:
 
 def test_the_settings_stay_in_their_ranges_and_the_noisy_weight_is_the_share() -> None:
     for omega in (0.0, 0.3, 1.0):
-        mixture, strength, scale = settings_for(torch.tensor(omega, dtype=torch.float64)).tolist()
-        assert strength * scale == pytest.approx(omega)
-        assert mixture == pytest.approx((1 - omega) / 2)
+        for losses_mixed, rest in ((True, 1 - omega), (False, (1 - omega) / 2)):
+            mixture, strength, scale = settings_for(torch.tensor(omega, dtype=torch.float64), losses_mixed).tolist()
+            assert strength * scale == pytest.approx(omega)
+            assert mixture == pytest.approx(rest)
