@@ -70,15 +70,21 @@ class Collector:
             self._predicted[positions[own]] = block.main.argmax(dim=1)
             self._probabilities[self._image[positions[own]]] = block.main
 
-    def evidence(self, epochs: tuple[Tensor, Tensor] | None) -> Evidence:
-        """What was taken in, on the first rank; ``epochs``: from `epoch_means`, where there is any."""
+    def evidence(self, epochs: tuple[Tensor, Tensor] | None, unseen: Tensor | None) -> Evidence:
+        """What was taken in, on the first rank.
+
+        Args:
+            epochs: from `epoch_means`, where there is any.
+            unseen: (Nc,) bool, see `Evidence`.
+        """
         assert self.table is not None
         trials = self.trials
         outcome = (self._suspicion, self._corrected, self._predicted)
         columns = (trials.rows, trials.truth, trials.labels, trials.weights, *outcome)
         cases = Cases(*(column.numpy() for column in columns))
         means = None if epochs is None else (epochs[0].numpy(), epochs[1].numpy())
-        return Evidence(self.table, cases, self._probabilities.numpy(), means)
+        hidden = None if unseen is None else unseen.numpy()
+        return Evidence(self.table, cases, self._probabilities.numpy(), hidden, means)
 
     def _scored(self, training: Training, rows: Tensor, given: Tensor) -> Iterator[tuple[slice, ScoredBlock]]:
         blocks = -(-len(rows) // (BATCH * training.runtime.world_size))

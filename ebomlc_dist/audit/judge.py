@@ -2,8 +2,8 @@
 
 Several suspicions and several proposed labels are to be had. The trusted images, under the labels that they could have
 been given, show which suspicion tells wrong labels from right ones best (by AUROC) and whose labels are right most
-often; a person may choose otherwise. Without trusted images there is no posterior, the mean over epochs is taken where
-it was kept, and the corrector's labels are proposed.
+often; a person may choose otherwise. Where some were held out from training, those alone are asked. Without trusted
+images there is no posterior, the mean over epochs is taken where it was kept, and the corrector's labels are proposed.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ebomlc_dist.audit.findings import Findings, Kind, Relabel, Subject
 from ebomlc_dist.audit.noise import NoiseEstimate, confusion, estimate_noise
-from ebomlc_dist.audit.posterior import Calibration, calibrate
+from ebomlc_dist.audit.posterior import FEWEST_UNSEEN, Calibration, calibrate
 from ebomlc_dist.audit.precision import Cases, accuracy, auroc
 from ebomlc_dist.audit.table import ScoreTable
 from ebomlc_dist.errors import InputError
@@ -28,12 +28,15 @@ class Evidence:
         table: of the noisy images.
         cases: of the trusted images, with the networks' own suspicion.
         trusted_probabilities: (Nc, K) float32, the main model's, beside `Cases.own`.
+        unseen: (Nc,) bool, trusted images that the models were not trained on while they were on the others; None where
+            there is no such difference.
         epochs: suspicion as the mean over epochs, of the noisy images (n,) and of the cases (m,), where it was kept.
     """
 
     table: ScoreTable
     cases: Cases
     trusted_probabilities: NDArray[np.float32]
+    unseen: NDArray[np.bool_] | None = None
     epochs: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
 
@@ -53,8 +56,9 @@ def judge(subject: Subject, evidence: Evidence, kind: Kind | None = None, relabe
         InputError: a choice that is not to be had.
     """
     table, cases = evidence.table, evidence.cases
-    calibration = calibrate(evidence.trusted_probabilities, cases.truth[cases.own])
+    calibration = calibrate(evidence.trusted_probabilities, cases.truth[cases.own], evidence.unseen)
     noise = _noise(evidence, calibration)
+    heard = _heard(evidence)
     suspicions: dict[Kind, _Opinion] = {
         "confidence": _Opinion(table.suspicion, cases.suspicion, table.given_probability)
     }
@@ -68,10 +72,14 @@ def judge(subject: Subject, evidence: Evidence, kind: Kind | None = None, relabe
         suspicions["posterior"], labels["posterior"] = _posterior(evidence, calibration)
     if kind is None:
         fallback: Kind = "epochs" if "epochs" in suspicions else "confidence"
-        quality = {name: auroc(replace(cases, suspicion=found.cases), noise) for name, found in suspicions.items()}
+        views = {name: replace(cases, suspicion=found.cases).only(heard) for name, found in suspicions.items()}
+        quality = {name: auroc(view, noise) for name, view in views.items()}
         kind = _best(quality, fallback)
     if relabel is None:
-        relabel = _best({name: accuracy(cases, found.cases, noise) for name, found in labels.items()}, "corrector")
+        tried = cases.only(heard)
+        relabel = _best(
+            {name: accuracy(tried, found.cases[heard], noise) for name, found in labels.items()}, "corrector"
+        )
     for flag, chosen, known in (("--scores", kind, suspicions), ("--relabel", relabel, labels)):
         if chosen not in known:
             raise InputError(f"{flag} {chosen} is not to be had here: {_REASONS[chosen]}; known: {', '.join(known)}")
@@ -81,7 +89,7 @@ def judge(subject: Subject, evidence: Evidence, kind: Kind | None = None, relabe
         noise=noise,
         kind=kind,
         suspicion=suspicions[kind].noisy,
-        cases=replace(cases, suspicion=suspicions[kind].cases),
+        cases=replace(cases, suspicion=suspicions[kind].cases).only(heard),
         order=np.argsort(-suspicions[kind].noisy, kind="stable"),
         relabel=relabel,
         proposed=labels[relabel].noisy,
@@ -94,6 +102,15 @@ _REASONS = {
     "epochs": "the run kept no scores of its epochs (train --audit does), or the scores are cross-fitted",
     "posterior": "it needs two trusted images of every class, and at most 100 classes",
 }
+
+
+def _heard(evidence: Evidence) -> NDArray[np.bool_]:
+    """(m,) the cases that a choice rests on: of images that were held out, where there are enough."""
+    own, unseen = evidence.cases.own, evidence.unseen
+    if unseen is None or unseen.sum() < FEWEST_UNSEEN:
+        return np.ones(len(own), dtype=np.bool_)
+    heard: NDArray[np.bool_] = unseen[np.cumsum(own) - 1]
+    return heard
 
 
 def _noise(evidence: Evidence, calibration: Calibration | None) -> NoiseEstimate:

@@ -5,7 +5,7 @@ right one, and wrong ones as often as the estimated transition matrix says. The 
 to the noisy images; the precision at a rank is the share of wrong cases among those at least as suspicious.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,10 @@ class Cases:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def only(self, chosen: NDArray[np.bool_]) -> "Cases":
+        """Those of ``chosen`` (m,), whole images."""
+        return Cases(*(getattr(self, column.name)[chosen] for column in fields(self)))
 
     @property
     def own(self) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ebomlc_dist.audit.collect import Collector, epoch_means
 from ebomlc_dist.audit.cross_fit import check_cross_fit, cross_fit
@@ -20,6 +21,7 @@ from ebomlc_dist.audit.summary import given_to_corrected, summarise
 from ebomlc_dist.audit.table import score_table
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.held_out import held_out
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.outcome import truth_in_status
@@ -124,7 +126,7 @@ def _audit(
             given = dataset.noisy_labels.numpy()
             table = stack.enter_context(score_table(given, dataset.num_classes, paths.audit))
         collector = Collector(dataset, table, quiet)
-        in_sample = _collect(collector, config, paths, options, runtime)
+        in_sample, unseen = _collect(collector, config, paths, options, runtime)
 
         def write() -> dict[str, Any]:
             subject = _subject(config, dataset, images, in_sample, options)
@@ -133,27 +135,37 @@ def _audit(
                 last = method_class(config.method.name).stages * config.train.epochs
                 stage = range(last - config.train.epochs + 1, last + 1)
                 epochs = epoch_means(paths, stage, len(subject.ids), len(collector.trials.rows))
-            findings = judge(subject, collector.evidence(epochs), options.scores, options.relabel)
+            findings = judge(subject, collector.evidence(epochs, unseen), options.scores, options.relabel)
             return _write(findings, dataset, images, paths, options)
 
         written: dict[str, Any] = runtime.on_first_rank(write)
         return written
 
 
-def _collect(collector: Collector, config: RunConfig, paths: RunFolder, options: Options, runtime: Runtime) -> bool:
-    """Fill the collector. Returns whether the models had been trained on the images that they score."""
+def _collect(
+    collector: Collector, config: RunConfig, paths: RunFolder, options: Options, runtime: Runtime
+) -> tuple[bool, Tensor | None]:
+    """Fill the collector.
+
+    Returns:
+        Whether the models had been trained on the noisy images that they score, and (Nc,) which trusted ones had been
+        held out while they were trained on the others, where some had.
+    """
     dataset = collector.dataset
     if options.cross_fit is not None:
         place = paths.audit / f"cross-fit-{options.cross_fit}"
         for fold in cross_fit(config, dataset, options.cross_fit, place, runtime, quiet=collector.quiet):
             collector.noisy(fold.training, fold.noisy)
             collector.trusted(fold.training, fold.held_out[collector.trials.rows].nonzero().flatten())
-        return False
+        return False, None
     training = load_trained(config, paths, dataset, runtime)
-    in_sample = training.method.streams.noisy_images != "clean"
+    method, epochs = training.method, config.train.epochs
+    method.enter_epoch(method.stages * epochs - 1, epochs)
+    unseen = held_out(dataset.clean_labels, method.streams.held_out)
+    in_sample = method.streams.noisy_images != "clean"
     collector.noisy(training, torch.arange(len(dataset.noisy_index)))
     collector.trusted(training, torch.arange(len(collector.trials.rows)))
-    return in_sample
+    return in_sample, unseen if unseen.any() else None
 
 
 def _subject(

@@ -88,6 +88,47 @@ def test_calibration_needs_two_images_of_each_class() -> None:
     assert calibrate(world.trusted_probabilities[:5], world.trusted_true[:5]) is None
 
 
+def overconfident(rng: np.random.Generator, right: float, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of 5 classes with 0.96 on one of them, which is the true one as often as asked."""
+    truth = np.arange(number) % 5
+    predicted = np.where(rng.random(number) < right, truth, (truth + rng.integers(1, 5, number)) % 5)
+    return np.where(np.eye(5, dtype=bool)[predicted], 0.96, 0.01).astype(np.float32), truth
+
+
+def test_held_out_images_say_how_far_the_model_may_be_believed() -> None:
+    rng = np.random.default_rng(7)
+    (seen, seen_truth), (hidden, hidden_truth) = overconfident(rng, 0.95, 500), overconfident(rng, 0.6, 200)
+    probabilities, truth = np.concatenate([seen, hidden]), np.concatenate([seen_truth, hidden_truth])
+    unseen = np.arange(700) >= 500
+    elsewhere, _ = overconfident(rng, 0.6, 2000)
+
+    def confidence(held_out: np.ndarray | None) -> float:
+        found = calibrate(probabilities, truth, held_out)
+        assert found is not None
+        ((_, calibrated),) = found.blocks(elsewhere)
+        return float(calibrated.max(axis=1).mean())
+
+    assert confidence(unseen) == pytest.approx(0.6, abs=0.08)
+    assert confidence(None) > 0.75
+    # Too few to say anything are taken like the others.
+    assert confidence(np.arange(700) >= 690) == confidence(None)
+
+
+def test_what_is_best_is_judged_on_held_out_images_where_there_are_any(tmp_path: Path) -> None:
+    """A suspicion that is perfect on images that were trained on alone is not taken."""
+    world = make_world(uniform(5, 0.3), strength=1.5)
+    with evidence_of(world, tmp_path) as evidence:
+        wrong = ~evidence.cases.own
+        image = np.cumsum(evidence.cases.own) - 1
+        unseen = np.arange(image.max() + 1) % 4 == 0
+        blind = np.where(unseen[image], 0.5, wrong).astype(np.float32)
+        tempting = replace(evidence, epochs=(world.wrong.astype(np.float32), blind))
+        assert judge(make_subject(world), tempting).kind == "epochs"
+        findings = judge(make_subject(world), replace(tempting, unseen=unseen))
+        assert findings.kind != "epochs"
+        assert len(np.unique(findings.cases.image)) == unseen.sum()
+
+
 def test_figures_against_the_truth() -> None:
     suspicion, wrong = np.array([0.9, 0.8, 0.2, 0.1]), np.array([True, False, True, False])
     assert ranking_figures(suspicion, wrong, 2) == {
