@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ebomlc_dist.audit.findings import Findings, Kind, Relabel, Subject
 from ebomlc_dist.audit.noise import NoiseEstimate, confusion, estimate_noise
-from ebomlc_dist.audit.posterior import FEWEST_UNSEEN, Calibration, calibrate
+from ebomlc_dist.audit.posterior import Calibration, calibrate, enough
 from ebomlc_dist.audit.precision import Cases, accuracy, auroc
 from ebomlc_dist.audit.table import ScoreTable
 from ebomlc_dist.errors import InputError
@@ -106,11 +106,8 @@ _REASONS = {
 
 def _heard(evidence: Evidence) -> NDArray[np.bool_]:
     """(m,) the cases that a choice rests on: of images that were held out, where there are enough."""
-    own, unseen = evidence.cases.own, evidence.unseen
-    if unseen is None or unseen.sum() < FEWEST_UNSEEN:
-        return np.ones(len(own), dtype=np.bool_)
-    heard: NDArray[np.bool_] = unseen[np.cumsum(own) - 1]
-    return heard
+    cases, unseen = evidence.cases, evidence.unseen
+    return unseen[cases.number] if enough(unseen) else np.ones(len(cases), dtype=np.bool_)
 
 
 def _noise(evidence: Evidence, calibration: Calibration | None) -> NoiseEstimate:
@@ -137,8 +134,7 @@ def _posterior(evidence: Evidence, calibration: Calibration) -> tuple[_Opinion, 
         found = calibration.posterior(calibrated, given, priors)
         doubt[rows] = 1 - found[np.arange(len(given)), given]
         best[rows], sure[rows] = found.argmax(axis=1), found.max(axis=1)
-    image = np.cumsum(cases.own) - 1
-    of_cases = calibration.posterior(calibration.trusted[image], cases.label, priors)
+    of_cases = calibration.posterior(calibration.trusted[cases.number], cases.label, priors)
     case_doubt = (1 - of_cases[np.arange(len(cases)), cases.label]).astype(np.float32)
     return _Opinion(doubt, case_doubt, sure), _Opinion(best, of_cases.argmax(axis=1), sure)
 

@@ -15,7 +15,8 @@ scaling): a few images cannot teach which classes a model mixes up, but how far 
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ _LEAST = 1e-6
 _BLOCK = 65_536
 _STEPS = 30
 _TEMPERATURES = np.geomspace(0.25, 16.0, 61)
-FEWEST_UNSEEN = 20
+_FEWEST_UNSEEN = 20
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,12 @@ def calibrate(
     Returns:
         None where they cannot teach it: above 100 classes, or a class with fewer than two images.
     """
-    if unseen is not None and unseen.sum() >= FEWEST_UNSEEN:
-        return _flattened_on(probabilities, truth, unseen)
-    return _fitted(probabilities, truth)
+    return _flattened_on(probabilities, truth, unseen) if enough(unseen) else _fitted(probabilities, truth)
+
+
+def enough(unseen: NDArray[np.bool_] | None) -> TypeGuard[NDArray[np.bool_]]:
+    """Whether there are images that were held out, and enough of them to ask them alone."""
+    return unseen is not None and int(unseen.sum()) >= _FEWEST_UNSEEN
 
 
 def _flattened_on(
@@ -110,8 +114,8 @@ def _flattened_on(
     temperature = float(max(_TEMPERATURES, key=likelihood))
     trusted = np.empty((len(truth), calibrated.shape[1]))
     trusted[~unseen], trusted[unseen] = found.trusted, calibrated
-    counts = np.bincount(truth, minlength=calibrated.shape[1])
-    return Calibration(_flattened(trusted, temperature), counts / counts.sum(), temperature, found._model)
+    prior = np.bincount(truth, minlength=calibrated.shape[1]) / len(truth)
+    return replace(found, trusted=_flattened(trusted, temperature), prior=prior, temperature=temperature)
 
 
 def _fitted(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> Calibration | None:

@@ -46,6 +46,11 @@ class Cases:
         return Cases(*(getattr(self, column.name)[chosen] for column in fields(self)))
 
     @property
+    def number(self) -> NDArray[np.int64]:
+        """(m,) which of the images, counted as they come: rows of what has one an image, beside `own`."""
+        return np.cumsum(self.own) - 1
+
+    @property
     def own(self) -> NDArray[np.bool_]:
         """(m,) whether the label tried is the image's own: one case an image."""
         return self.truth == self.label

@@ -107,14 +107,13 @@ class EbomlcS(Ebomlc):
     def __init__(self, config: EbomlcSConfig) -> None:
         super().__init__(config)
         self.noise_process: str = config.noise_process
-        self._measures, self._held_out_until = False, 1.0
+        self._held_out_until = 1.0
         self._sizes = (2, 1, 1)
 
     def allocate(self, networks: Networks, task: Task) -> None:
         config, device = self.config, networks["main"].vector.device
         self.noise_process = self._chosen_process(task)
         log.info("labels shown on trusted images: %s", self.noise_process)
-        self._measures = self.noise_process == "estimated" or config.settings == "corrected"
         # An audit reads from images that were never trained on how sure the model may be.
         self._held_out_until = config.held_out_until or (1.0 if task.audited else 0.5)
         self._sizes = (task.num_classes, task.num_noisy, task.num_clean)
@@ -125,6 +124,10 @@ class EbomlcS(Ebomlc):
             "measured": torch.zeros(3, dtype=torch.float64, device=device),
         }
         self._follow_given()
+
+    @property
+    def _measures(self) -> bool:
+        return self.noise_process == "estimated" or self.config.settings == "corrected"
 
     def enter_epoch(self, epoch: int, epochs: int) -> None:
         super().enter_epoch(epoch, epochs)
