@@ -12,9 +12,9 @@ comes from:
 - ``observed``: the label that the image had in the noisy set before it was checked; drawn, as for ``counted``, where
   that is unknown;
 - ``counted``: y' ~ T[y_c, ·], T from the counts of observed pairs, drawn anew at each step;
-- ``estimated``: y' ~ T[y_c, ·], T found before each epoch from the main model's predictions on the noisy set and on a
-  held-out part of the trusted set; blind in the first epoch. After half of the epochs T is kept, and that part is
-  trained on as well (`held_out_until`);
+- ``estimated``: y' ~ T[y_c, ·], T found from the main model's predictions on the noisy set and on a held-out part of
+  the trusted set, before epochs 1, 2, 4, 8, … counted from 0, and before the last one for which that part is held out;
+  blind in epoch 0. After half of the epochs T is kept, and that part is trained on as well (`held_out_until`);
 - ``known``: y' ~ T[y_c, ·], T given, for ablation;
 - ``auto``: ``counted`` where the old label of every trusted image is known, else ``estimated``.
 
@@ -27,6 +27,7 @@ diagonal; with ``corrected`` by the corrector's answers on the held-out part, fr
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 import torch
@@ -45,6 +46,7 @@ from ebomlc_dist.numerics.transition import (
     transition_by_mean_softmax,
     transition_by_moments,
 )
+from ebomlc_dist.numerics.transition_posterior import MOST_CLASSES, transition_by_posterior
 from ebomlc_dist.numerics.trust import information_share, settings_for
 
 Followed = Literal["mixture", "barrier_strength", "noisy_scale"]
@@ -63,8 +65,8 @@ class EbomlcSConfig(EbomlcConfig):
     noise_process: Literal["auto", "observed", "counted", "estimated", "known"] = Field(
         "auto", description="where the labels shown on trusted images come from"
     )
-    estimate: Literal["moments", "mean_softmax"] = Field(
-        "moments", description="how T is estimated; the latter is GLC's"
+    estimate: Literal["posterior", "moments", "mean_softmax"] = Field(
+        "posterior", description="how T is estimated; moments also above 100 classes; the last is GLC's"
     )
     transition: tuple[tuple[float, ...], ...] | None = Field(
         None, description="T as rows, [[0.8, 0.2], [0.1, 0.9]], for noise_process known"
@@ -108,6 +110,7 @@ class EbomlcS(Ebomlc):
         super().__init__(config)
         self.noise_process: str = config.noise_process
         self._held_out_until = 1.0
+        self._estimates_now = False
         self._sizes = (2, 1, 1)
 
     def allocate(self, networks: Networks, task: Task) -> None:
@@ -131,13 +134,17 @@ class EbomlcS(Ebomlc):
 
     def enter_epoch(self, epoch: int, epochs: int) -> None:
         super().enter_epoch(epoch, epochs)
-        keeps = self._measures and epoch <= self._held_out_until * epochs
+        last = min(int(self._held_out_until * epochs), epochs - 1)
+        keeps = self._measures and epoch <= last
         self.streams = replace(self.streams, held_out=self.config.held_out if keeps else 0.0)
+        # T changes ever more slowly; that each estimate counts the noisy set anew would be felt in a long run.
+        is_due = epoch.bit_count() == 1 or epoch == last > 0
+        self._estimates_now = keeps and self.noise_process == "estimated" and is_due
 
     def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
         if not self.streams.held_out:
             return
-        if self.noise_process == "estimated" and self.epoch > 0:
+        if self._estimates_now:
             self._estimate(networks, interlude)
             self._follow_given()
         self._measure(networks, interlude)
@@ -197,7 +204,8 @@ class EbomlcS(Ebomlc):
 
     def _estimate(self, networks: Networks, interlude: Interlude) -> None:
         """Renew T."""
-        transition, soft = self.memory["transition"], self.config.estimate == "mean_softmax"
+        transition, way = self.memory["transition"], self.config.estimate
+        soft = way == "mean_softmax"
         classes = torch.arange(len(transition), device=transition.device)
 
         def counted(images: Tensor, labels: Tensor) -> Tensor:
@@ -207,7 +215,11 @@ class EbomlcS(Ebomlc):
             return (labels[:, None] == classes).double()[:, :, None] * predicted[:, None, :]
 
         joint, confusion = interlude.sum_noisy(counted).t(), interlude.sum_held_out(counted)
-        transition.copy_((transition_by_mean_softmax if soft else transition_by_moments)(joint, confusion))
+        if way == "posterior" and len(transition) <= MOST_CLASSES:
+            work = partial(transition_by_posterior, joint, confusion)
+            transition.copy_(interlude.once(work, like=torch.zeros_like(transition)))
+        else:
+            transition.copy_((transition_by_mean_softmax if soft else transition_by_moments)(joint, confusion))
 
     def _measure(self, networks: Networks, interlude: Interlude) -> None:
         """Renew what is known of the networks on held-out images and, after the first epoch, what follows from it."""

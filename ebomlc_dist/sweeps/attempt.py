@@ -15,8 +15,8 @@ from ebomlc_dist.sweeps.tidy import Keep, tidy
 log = logging.getLogger(__name__)
 Outcome = tuple[dict[str, Any], dict[str, Any]] | Exception
 """Summary and environment of a cell, or what it raised."""
-# The run folder may be gone soon, or lie elsewhere; a hundred classes' matrix would be most of a store.
-_NOT_PUBLISHED = ("run", "correction_matrix")
+# A hundred classes' matrices would be most of a store.
+_PUBLISHED_CLASSES = 20
 
 
 class Attempts:
@@ -67,7 +67,7 @@ class Attempts:
             key=cell.key,
             name=cell.name,
             config=cell.flat,
-            summary={key: value for key, value in summary.items() if key not in _NOT_PUBLISHED},
+            summary={key: value for key, value in summary.items() if _is_published(key, value)},
             environment=environment | {"cuda_graph": cell.config.train.cuda_graph},
             seconds=time.monotonic() - self._began[cell.key],
             neighbours=self._neighbours,
@@ -80,6 +80,11 @@ class Attempts:
         line = reason.splitlines()[0] if reason else "no reason given"
         self._store.fail(cell.key, Failure(line, code, time.time()))
         self._store.workplace(cell.key).started.unlink(missing_ok=True)
+
+
+def _is_published(key: str, value: Any) -> bool:
+    """Not the run folder, which may be gone soon or lie elsewhere, nor a large matrix."""
+    return key != "run" and not (key.endswith("_matrix") and value is not None and len(value) > _PUBLISHED_CLASSES)
 
 
 def _newest(run: RunFolder) -> str | None:

@@ -1,5 +1,6 @@
 """EBOMLC-S: EBOMLC where the labels shown are the true ones, and a corrector that corrects where they are not."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from ebomlc_dist.engine.build import build
 from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.methods import config_from_mapping
+from ebomlc_dist.methods import config_from_mapping, ebomlc_s
 from ebomlc_dist.methods.contract import Batch, Task
 from ebomlc_dist.numerics.transition import transition_by_counts, transition_by_moments
+from ebomlc_dist.numerics.transition_posterior import transition_by_posterior
 from ebomlc_dist.numerics.trust import information_share
 from tests.support import problem
 from tests.support.lockstep import over_shards
@@ -154,8 +156,13 @@ def test_what_is_measured_is_what_a_loop_over_images_and_labels_finds() -> None:
     torch.testing.assert_close(learner.method.memory["measured"], found / 4)
 
 
-def test_what_is_estimated_comes_from_predictions_down_and_given_labels_across() -> None:
-    learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="estimated", epoch=1)
+@pytest.mark.parametrize(
+    ("way", "estimate"), [("posterior", transition_by_posterior), ("moments", transition_by_moments)]
+)
+def test_what_is_estimated_comes_from_predictions_down_and_given_labels_across(
+    way: str, estimate: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> None:
+    learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="estimated", estimate=way, epoch=1)
     run_steps(learner, 6)
     whole = WholeInterlude(learner.networks)
     # More of one class, so that predictions and given labels are counted differently.
@@ -172,8 +179,52 @@ def test_what_is_estimated_comes_from_predictions_down_and_given_labels_across()
             else:
                 confusion[whole.labels[row], predicted] += 1
     found = learner.method.memory["transition"]
-    torch.testing.assert_close(found, transition_by_moments(joint, confusion))
-    assert not torch.allclose(found, transition_by_moments(joint.t(), confusion), atol=1e-3)
+    torch.testing.assert_close(found, estimate(joint, confusion))
+    assert not torch.allclose(found, estimate(joint.t(), confusion), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("until", "epochs", "renewed"),
+    [
+        (0.5, 8, [1, 2, 4]),
+        (0.5, 120, [1, 2, 4, 8, 16, 32, 60]),
+        (1.0, 8, [1, 2, 4, 7]),
+        (0.5, 1, []),
+        (0.1, 20, [1, 2]),
+    ],
+)
+def test_the_noise_is_estimated_ever_more_rarely_and_once_more_before_it_is_kept(
+    until: float, epochs: int, renewed: list[int]
+) -> None:
+    learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="estimated", held_out_until=until)
+    counting = CountingInterlude(learner.networks)
+    found = []
+    for epoch in range(epochs):
+        learner.method.enter_epoch(epoch, epochs)
+        before = counting.looks_at_noisy
+        learner.method.begin_epoch(learner.networks, counting)
+        found += [epoch] if counting.looks_at_noisy > before else []
+    assert found == renewed
+
+
+class CountingInterlude(WholeInterlude):
+    """Counts how often the whole noisy set is looked at."""
+
+    looks_at_noisy = 0
+
+    def gather_noisy(self, values: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        self.looks_at_noisy += 1
+        return super().gather_noisy(values)
+
+
+def test_above_a_hundred_classes_the_noise_is_estimated_by_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(way: str) -> torch.Tensor:
+        learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="estimated", estimate=way, epoch=1)
+        return learner.method.memory["transition"]
+
+    assert not torch.equal(found("posterior"), found("moments"))
+    monkeypatch.setattr(ebomlc_s, "MOST_CLASSES", 3)
+    assert torch.equal(found("posterior"), found("moments"))
 
 
 def test_with_nothing_held_out_the_fixed_values_stand(tmp_path: Path) -> None:

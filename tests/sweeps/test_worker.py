@@ -275,13 +275,26 @@ def test_what_is_kept_of_a_run(store: Store, keep: Keep, left: set[str]) -> None
 def test_a_result_is_small_and_names_no_folder(store: Store) -> None:
     def run(cell: Cell, folder: Path) -> Any:
         summary, environment = fake_run(cell, folder)
-        return summary | {"run": str(folder), "correction_matrix": [[1.0] * 100] * 100}, environment
+        large = {name: [[1] * 100] * 100 for name in ("correction_matrix", "given_correction_matrix")}
+        return summary | {"run": str(folder), **large}, environment
 
     (cell,) = small_cells()[:1]
     work(store, [cell], run)
     assert store.result(cell.key).summary == fake_run(cell, Path())[0]
     assert store.result(cell.key).environment == {"devices": ["cpu"], "cuda_graph": False}
     assert (store.cells / f"{cell.key}.json").stat().st_size < 10_000
+
+
+def test_matrices_of_few_classes_are_part_of_a_result(store: Store) -> None:
+    small = {"correction_matrix": [[3, 1], [0, 2]], "given_correction_matrix": None}
+
+    def run(cell: Cell, folder: Path) -> Any:
+        summary, environment = fake_run(cell, folder)
+        return summary | small, environment
+
+    (cell,) = small_cells()[:1]
+    work(store, [cell], run)
+    assert store.result(cell.key).summary == fake_run(cell, Path())[0] | small
 
 
 def test_what_a_worker_left_that_died_after_publishing_is_finished(store: Store) -> None:
