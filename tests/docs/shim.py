@@ -24,7 +24,8 @@ def shortened(arguments: list[str]) -> list[str]:
         return ["sweep", "paper-tiny", *arguments[2:], *SMALL_SWEEP, "-o", f"sweeps/{arguments[1]}"]
     if verb != "train":
         return arguments
-    several = ["--num-processes", "1"] if "--num-processes" in arguments else []
+    # A spread model needs several processes, which a dry run does not start.
+    several = ["--num-processes", "1"] if "--num-processes" in arguments and "--strategy" not in arguments else []
     if any(word.startswith("cifar") for word in arguments):
         return [*arguments, *several, "--device", "cpu", "--dry-run"]
     tiny = any(word.endswith(":tiny") for word in arguments) or "--tiny" in arguments
