@@ -5,9 +5,13 @@ it is shown a label y' as the noisy process would have given it, and must return
 
     F(w, α) = mean ρ·CE(f_w(x_c), y_c) + (1−ρ)·CE(g_α(h(x_c), y'), y_c)
 
-and everything else is `ebomlc`'s step. Losses are mixed, not probabilities as in eq. (9), so that a trusted image
-weighs as much in the main model's gradient where the corrector is right already (`mixture_kind` has both). Where y'
-comes from:
+Losses are mixed, not probabilities as in eq. (9), so that a trusted image weighs as much in the main model's gradient
+where the corrector is right already (`mixture_kind` has both). And on noisy images the given label keeps a weight, as
+the corrector may be worth less than it, where trusted images are few, or noise is rare:
+
+    G(w, α) = mean softCE(f_w(x_n), κ·g_α(h(x_n), ỹ) + (1−κ)·e_ỹ)
+
+Everything else is `ebomlc`'s step. Where y' comes from:
 
 - ``observed``: the label that the image had in the noisy set before it was checked; drawn, as for ``counted``, where
   that is unknown;
@@ -18,10 +22,10 @@ comes from:
 - ``known``: y' ~ T[y_c, ·], T given, for ablation;
 - ``auto``: ``counted`` where the old label of every trusted image is known, else ``estimated``.
 
-Draws depend on seed, step and place in the global batch. ρ, δ and ξ follow from what noisy labels are worth
-(`ebomlc_dist.numerics.trust`): with ``settings`` ``given``, the default, by how many of the given labels are right, T's
-diagonal; with ``corrected`` by the corrector's answers on the held-out part, from the second epoch on. ``fixed`` takes
-δ = ξ = 1, ρ = 0.2, or what is set. Cost: 7 forward units, as `ebomlc`.
+Draws depend on seed, step and place in the global batch. ρ, δ, ξ and κ follow from what noisy labels are worth
+(`ebomlc_dist.numerics.trust`): with ``settings`` ``given``, the default, ρ, δ and ξ by how many of the given labels are
+right, T's diagonal; with ``corrected`` by the corrector's answers on the held-out part, from the second epoch on; κ by
+both. ``fixed`` takes δ = ξ = κ = 1, ρ = 0.2, or what is set. Cost: 7 forward units, as `ebomlc`.
 """
 
 import logging
@@ -47,9 +51,9 @@ from ebomlc_dist.numerics.transition import (
     transition_by_moments,
 )
 from ebomlc_dist.numerics.transition_posterior import MOST_CLASSES, transition_by_posterior
-from ebomlc_dist.numerics.trust import information_share, settings_for
+from ebomlc_dist.numerics.trust import corrected_share, information_share, lead, settings_for
 
-Followed = Literal["mixture", "barrier_strength", "noisy_scale"]
+Followed = Literal["mixture", "barrier_strength", "noisy_scale", "corrected_share"]
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +66,9 @@ class EbomlcSConfig(EbomlcConfig):
     )
     barrier_strength: float = Field(1.0, ge=0.0, description="δ")
     noisy_scale: float = Field(1.0, gt=0.0, le=1.0, description="ξ")
+    corrected_share: float = Field(
+        1.0, ge=0.0, le=1.0, description="κ, weight of the corrected label beside the given one in G"
+    )
     noise_process: Literal["auto", "observed", "counted", "estimated", "known"] = Field(
         "auto", description="where the labels shown on trusted images come from"
     )
@@ -97,10 +104,10 @@ class EbomlcS(Ebomlc):
 
     Attributes:
         noise_process: the configured one, ``auto`` resolved once the data are known.
-        memory: all float64. ``transition``: T (K, K), ``T[true, noisy]``. ``settings``: (3,) ρ, δ, ξ. ``measured``:
-            (3,) of the held-out images the share that the main model classifies right, the probability that the
-            corrector puts on the right label, and how far its confidence exceeds its accuracy, when they were last
-            held out; zeros where none is.
+        memory: all float64. ``transition``: T (K, K), ``T[true, noisy]``. ``settings``: (4,) ρ, δ, ξ, κ. ``measured``:
+            (4,) of the held-out images the share that the main model classifies right, the probability that the
+            corrector puts on the right label, how far its confidence exceeds its accuracy, and λ of its answers, when
+            they were last held out; zeros where none is.
     """
 
     Config: ClassVar = EbomlcSConfig
@@ -120,17 +127,17 @@ class EbomlcS(Ebomlc):
         # An audit reads from images that were never trained on how sure the model may be.
         self._held_out_until = config.held_out_until or (1.0 if task.audited else 0.5)
         self._sizes = (task.num_classes, task.num_noisy, task.num_clean)
-        fixed = [config.mixture, config.barrier_strength, config.noisy_scale]
+        fixed = [config.mixture, config.barrier_strength, config.noisy_scale, config.corrected_share]
         self.memory = {
             "transition": self._first_transition(task).to(device),
             "settings": torch.tensor(fixed, dtype=torch.float64, device=device),
-            "measured": torch.zeros(3, dtype=torch.float64, device=device),
+            "measured": torch.zeros(4, dtype=torch.float64, device=device),
         }
-        self._follow_given()
+        self._follow()
 
     @property
     def _measures(self) -> bool:
-        return self.noise_process == "estimated" or self.config.settings == "corrected"
+        return self.noise_process == "estimated" or self.config.settings != "fixed"
 
     def enter_epoch(self, epoch: int, epochs: int) -> None:
         super().enter_epoch(epoch, epochs)
@@ -146,8 +153,8 @@ class EbomlcS(Ebomlc):
             return
         if self._estimates_now:
             self._estimate(networks, interlude)
-            self._follow_given()
         self._measure(networks, interlude)
+        self._follow()
 
     def shown_labels(self, batch: PairedBatch) -> Tensor:
         assert batch.clean is not None
@@ -164,12 +171,17 @@ class EbomlcS(Ebomlc):
     def settings(self) -> StepSettings:
         if self.config.settings == "fixed":
             return super().settings()
-        return StepSettings(*self.memory["settings"])
+        return StepSettings(*self.memory["settings"][:3])
+
+    def soft_labels(self, answers: Tensor, labels: Tensor) -> Tensor:
+        share = self.memory["settings"][3].to(answers.dtype)
+        given = labels[:, None] == torch.arange(answers.shape[1], device=labels.device)
+        return share * answers + (1 - share) * given
 
     def own_metrics(self) -> dict[str, Tensor]:
         found = {"noise_rate": 1 - self.memory["transition"].diagonal().mean()}
         if self._measures:
-            names = ("held_out_accuracy", "held_out_reliability", "held_out_overconfidence")
+            names = ("held_out_accuracy", "held_out_reliability", "held_out_overconfidence", "held_out_lead")
             found |= dict(zip(names, self.memory["measured"], strict=True))
         if self.config.settings != "fixed":
             found |= dict(zip(get_args(Followed), self.memory["settings"], strict=True))
@@ -222,36 +234,45 @@ class EbomlcS(Ebomlc):
             transition.copy_((transition_by_mean_softmax if soft else transition_by_moments)(joint, confusion))
 
     def _measure(self, networks: Networks, interlude: Interlude) -> None:
-        """Renew what is known of the networks on held-out images and, after the first epoch, what follows from it."""
+        """Renew what is known of the networks on held-out images."""
         transition, num_classes = self.memory["transition"], len(self.memory["transition"])
 
         def measured(images: Tensor, labels: Tensor) -> Tensor:
-            """(n, 5): a one, main model right, and the corrector's mean over shown labels: reliability, right, sure."""
+            """(n, 4 + K²): a one, main model right, and, over the labels that could have been shown, corrector right,
+            its confidence, and its mean answer in the row of the true class."""
             logits, features = networks["main"](images)
             seen = self.features(networks, images, features)
-            terms = torch.zeros(len(labels), 3, dtype=torch.float64, device=labels.device)
+            terms = torch.zeros(len(labels), 2 + num_classes, dtype=torch.float64, device=labels.device)
             for label in range(num_classes):
                 answer = networks["meta"](seen, torch.full_like(labels, label)).double().softmax(dim=1)
                 right = (answer.argmax(dim=1) == labels).double()
-                figures = [answer.gather(1, labels[:, None])[:, 0], right, answer.max(dim=1).values]
-                terms += transition[labels, label][:, None] * torch.stack(figures, dim=1)
-            ones = torch.ones(len(labels), 1, dtype=torch.float64, device=labels.device)
-            return torch.cat([ones, (logits.argmax(dim=1) == labels).double()[:, None], terms], dim=1)
+                figures = torch.cat([right[:, None], answer.max(dim=1).values[:, None], answer], dim=1)
+                terms += transition[labels, label][:, None] * figures
+            own_row = (labels[:, None] == torch.arange(num_classes, device=labels.device)).double()
+            answers = (own_row[:, :, None] * terms[:, None, 2:]).flatten(1)
+            main_right = (logits.argmax(dim=1) == labels).double()
+            return torch.cat([torch.ones_like(main_right)[:, None], main_right[:, None], terms[:, :2], answers], dim=1)
 
-        count, accuracy, reliability, right, sure = interlude.sum_held_out(measured)
-        shares = torch.stack([accuracy, reliability, sure - right]) / count.clamp_min(1.0)
-        self.memory["measured"].copy_(shares)
-        if self.config.settings == "corrected" and self.epoch > 0:
-            # With so few trusted images that none is held out, the fixed values stand.
-            self._follow(shares[1], when=count > 0)
+        found = interlude.sum_held_out(measured)
+        (count, accuracy, right, sure), answers = found[:4], found[4:].view(num_classes, num_classes)
+        shares = torch.stack([accuracy, answers.trace(), sure - right]) / count.clamp_min(1.0)
+        # A class of which no image is held out leads nowhere.
+        mean_answers = answers / answers.sum(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+        self.memory["measured"].copy_(torch.cat([shares, lead(mean_answers)[None]]))
 
-    def _follow_given(self) -> None:
-        if self.config.settings == "given":
-            self._follow(self.memory["transition"].diagonal().mean())
-
-    def _follow(self, reliability: Tensor, when: Tensor | bool = True) -> None:
-        """Renew the settings that follow from the share of labels that are right."""
-        settings = self.memory["settings"]
-        follows = torch.tensor([name in self.config.followed for name in get_args(Followed)], device=settings.device)
-        renewed = settings_for(information_share(reliability, *self._sizes), self.config.mixture_kind == "loss")
-        settings.copy_(torch.where(follows & when, renewed, settings))
+    def _follow(self) -> None:
+        """Renew the settings that follow from how far the given and the corrected labels can be trusted."""
+        config, settings = self.config, self.memory["settings"]
+        if config.settings == "fixed":
+            return
+        transition, measured = self.memory["transition"], self.memory["measured"]
+        reliability = transition.diagonal().mean() if config.settings == "given" else measured[1]
+        share = information_share(reliability, *self._sizes)
+        kappa = corrected_share(measured[3], lead(transition))
+        renewed = torch.cat([settings_for(share, config.mixture_kind == "loss"), kappa[None]])
+        # With so few trusted images that none is held out, nothing is known of the corrector, and fixed values stand.
+        is_measured = measured[1] > 0
+        is_known = is_measured.new_full((3,), True) if config.settings == "given" else is_measured & (self.epoch > 0)
+        follows = torch.tensor([name in config.followed for name in get_args(Followed)], device=settings.device)
+        known = torch.cat([is_known.expand(3), is_measured[None]])
+        settings.copy_(torch.where(follows & known, renewed, settings))

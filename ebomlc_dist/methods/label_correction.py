@@ -58,6 +58,10 @@ class LabelCorrection(Method):
         with torch.no_grad():
             return networks["extractor"](images)[1]
 
+    def soft_labels(self, answers: Tensor, labels: Tensor) -> Tensor:
+        """What G asks for on noisy images, (n, K): g_α's ``answers`` (n, K). ``labels``: the given ones, (n,) int64."""
+        return answers
+
     def lower_sum(self, forward: Forward, batch: PairedBatch, logits: Tensor, soft_labels: Tensor) -> Tensor:
         """Sum of G for ``logits`` (n, K) of the noisy images under ``forward``, with (n, K) soft labels.
 

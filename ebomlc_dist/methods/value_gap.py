@@ -65,7 +65,8 @@ def value_gap(
     main, meta, noisy = networks["main"], networks["meta"], batch.noisy
     count = objectives.lower_count(batch)
     logits, features = main(noisy.images)
-    soft_labels = meta(objectives.features(networks, noisy.images, features), noisy.labels).softmax(dim=1)
+    answers = meta(objectives.features(networks, noisy.images, features), noisy.labels).softmax(dim=1)
+    soft_labels = objectives.soft_labels(answers, noisy.labels)
     targets = soft_labels.detach()
     lower_sum = objectives.lower_sum(main, batch, logits, targets)
     sums = [*gradients(lower_sum, [main]), lower_sum.detach()]
@@ -95,7 +96,7 @@ def value_gap(
         lower=lower_mean,
         main=lower_main - ahead_main[0] if difference else lower_main,
         meta=gap_meta,
-        corrected=targets.argmax(dim=1),
+        corrected=answers.detach().argmax(dim=1),
     )
 
 

@@ -1,4 +1,4 @@
-"""How much noisy labels are worth beside trusted ones, and the settings of EBOMLC that follow from it.
+"""How much noisy labels are worth beside trusted ones, and the settings of EBOMLC-S that follow from it.
 
 A label that is right with probability r, and otherwise equally likely any of the K − 1 others, carries
 
@@ -17,6 +17,17 @@ There is no constant to be tuned.
 
 Which r: that of the given labels, T's diagonal, or that of the corrected ones. The latter also counts what the
 corrector has learnt from the trusted images, as if the noisy ones had told it.
+
+A noisy image comes with two labels, the given one and the corrector's answer. What a model learns from either is
+decided by how far the right class leads its strongest rival: with A[t, ·] the mean label of images of class t (T for
+given labels, the corrector's mean answers for corrected ones),
+
+    λ = max(0, mean over t of A[t, t] − max_{j≠t} A[t, j])
+
+is τ where errors are spread evenly, and less where they all go one way. The weight of the corrected label beside the
+given one is
+
+    κ = λ_c² / (λ_c² + λ_g²)
 """
 
 import torch
@@ -28,6 +39,18 @@ def information_share(reliability: Tensor, num_classes: int, num_noisy: int, num
     signal = ((reliability - 1 / num_classes) / (1 - 1 / num_classes)).clamp(0.0, 1.0)
     worth = num_noisy * signal.square()
     return worth / (worth + num_clean)
+
+
+def lead(mean_labels: Tensor) -> Tensor:
+    """λ in 0…1, 0-dim, of A (K, K), rows on the simplex."""
+    rivals = mean_labels.clone().fill_diagonal_(-torch.inf).max(dim=1).values
+    return (mean_labels.diagonal() - rivals).mean().clamp_min(0.0)
+
+
+def corrected_share(corrected: Tensor, given: Tensor) -> Tensor:
+    """κ in 0…1 for λ of corrected and of given labels (0-dim each); a half where neither leads anywhere."""
+    total = corrected.square() + given.square()
+    return torch.where(total > 0, corrected.square() / torch.where(total > 0, total, 1.0), 0.5)
 
 
 def settings_for(share: Tensor, losses_mixed: bool) -> Tensor:

@@ -18,9 +18,11 @@ from ebomlc_dist.engine.run import train
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import config_from_mapping, ebomlc_s
 from ebomlc_dist.methods.contract import Batch, Task
+from ebomlc_dist.methods.value_gap import value_gap
+from ebomlc_dist.numerics.network import gradients
 from ebomlc_dist.numerics.transition import transition_by_counts, transition_by_moments
 from ebomlc_dist.numerics.transition_posterior import transition_by_posterior
-from ebomlc_dist.numerics.trust import information_share
+from ebomlc_dist.numerics.trust import corrected_share, information_share, lead
 from tests.support import problem
 from tests.support.lockstep import over_shards
 from tests.support.pool import RankPool
@@ -28,6 +30,7 @@ from tests.support.problem import (
     NUM_CLEAN,
     NUM_NOISY,
     OLD_LABELS,
+    Learner,
     WholeInterlude,
     local_batch,
     make_learner,
@@ -37,6 +40,8 @@ from tests.support.runs import alone, runtime_of, tiny_config
 
 CPU = torch.device("cpu")
 IDENTITY = torch.eye(4).tolist()
+HELD_OUT = slice(NUM_NOISY, NUM_NOISY + 4)
+"""What `WholeInterlude` holds out."""
 PAPER = {"barrier_strength": 0.25, "noisy_scale": 0.5, "settings": "fixed", "mixture_kind": "probability"}
 
 
@@ -85,10 +90,10 @@ def test_the_noise_process_follows_what_is_known() -> None:
         "all": "counted", "some": "estimated", "none": "estimated"
     }  # fmt: skip
     assert torch.equal(found["all"].memory["transition"], transition_by_counts(complete))
+    assert [method.streams.held_out for method in found.values()] == [0.2, 0.2, 0.2]
     # Nothing is held out where nothing is measured.
-    assert [method.streams.held_out for method in found.values()] == [0.0, 0.2, 0.2]
-    corrected = make_learner("ebomlc-s", Communicator(CPU), old_labels=complete, settings="corrected")
-    assert corrected.method.streams.held_out == 0.2
+    fixed = make_learner("ebomlc-s", Communicator(CPU), old_labels=complete, settings="fixed")
+    assert fixed.method.streams.held_out == 0.0
     for process in ("observed", "counted"):
         with pytest.raises(InputError, match="needs the labels that trusted images had"):
             make_learner("ebomlc-s", Communicator(CPU), noise_process=process, old_labels=None)
@@ -115,13 +120,61 @@ def test_settings_by_given_labels_are_known_from_the_first_step_and_renewed_with
     assert (mixed["barrier_strength"], mixed["noisy_scale"]) == (1.0, 1.0)
 
 
+def of_the_class_that_the_corrector_names(learner: Learner) -> WholeInterlude:
+    """Held-out images all of one class, so that the right class leads there."""
+    whole = WholeInterlude(learner.networks)
+    main, meta = (learner.networks[name] for name in ("main", "meta"))
+    main.module.eval()
+    with torch.no_grad():
+        answers = meta(main(whole.images[HELD_OUT])[1], whole.labels[HELD_OUT]).softmax(dim=1)
+    whole.labels[HELD_OUT] = answers.mean(dim=0).argmax()
+    return whole
+
+
+def test_the_weight_of_the_corrected_label_follows_from_how_far_both_labels_lead() -> None:
+    learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted")
+    assert float(learner.method.memory["settings"][3]) == 0.0
+    learner.method.begin_epoch(learner.networks, of_the_class_that_the_corrector_names(learner))
+    memory = learner.method.memory
+    expected = float(corrected_share(memory["measured"][3], lead(memory["transition"])))
+    assert 0 < expected < 1
+    assert float(memory["settings"][3]) == learner.method.report()["corrected_share"] == expected
+    kept = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted", followed=["mixture"])
+    assert float(kept.method.memory["settings"][3]) == 1.0
+
+
+def test_the_lower_objective_asks_for_the_corrected_and_the_given_label() -> None:
+    def asked(share: float) -> torch.Tensor:
+        learner = make_learner("ebomlc-s", Communicator(CPU), settings="fixed", corrected_share=share)
+        return learner.method.soft_labels(answers, labels)
+
+    answers = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]], dtype=torch.float64)
+    labels = torch.tensor([2, 0])
+    assert torch.equal(asked(1.0), answers)
+    assert torch.equal(asked(0.0), torch.eye(4, dtype=torch.float64)[labels])
+    torch.testing.assert_close(asked(0.25)[0], torch.tensor([0.025, 0.05, 0.825, 0.1], dtype=torch.float64))
+
+
+def test_without_any_corrected_label_the_noisy_images_are_those_of_cross_entropy() -> None:
+    """∇_αQ vanishes with κ, and ∇_wQ is the gradient of plain cross entropy on the given labels."""
+    learner = make_learner("ebomlc-s", Communicator(CPU), settings="fixed", corrected_share=0.0, batch_norm=False)
+    batch = local_batch(learner.method, 0, 0, 1)
+    rate, reducer = torch.tensor(0.1), Communicator(CPU)
+    gap = value_gap(learner.method, learner.method.config, learner.networks, rate, batch, reducer)
+    main = learner.networks["main"]
+    logits, _ = main(batch.noisy.images)
+    (plain,) = gradients(torch.nn.functional.cross_entropy(logits, batch.noisy.labels), [main])
+    torch.testing.assert_close(gap.main, plain)
+    assert not gap.meta.any()
+
+
 def test_settings_by_corrected_labels_follow_from_the_second_epoch_on_and_stand_still_within_one() -> None:
     fixed = {"noise_process": "observed", "mixture": 0.3, **PAPER}
-    follow = {**fixed, "settings": "corrected"}
+    follow = {**fixed, "settings": "corrected", "followed": ["mixture", "barrier_strength", "noisy_scale"]}
     # The held-out share changes the data, not this problem's batches.
     assert torch.equal(after("ebomlc-s", epoch=0, **follow), after("ebomlc-s", epoch=0, **fixed))
     assert not torch.equal(after("ebomlc-s", epoch=1, **follow), after("ebomlc-s", epoch=1, **fixed))
-    assert torch.equal(after("ebomlc-s", epoch=1, **follow, followed=[]), after("ebomlc-s", epoch=1, **fixed))
+    assert torch.equal(after("ebomlc-s", epoch=1, **{**follow, "followed": []}), after("ebomlc-s", epoch=1, **fixed))
     learner = make_learner("ebomlc-s", Communicator(CPU), epoch=1, **follow)
     first, *_, last = run_steps(learner, 3)
     reliability = float(first.metrics["held_out_reliability"])
@@ -131,7 +184,7 @@ def test_settings_by_corrected_labels_follow_from_the_second_epoch_on_and_stand_
         assert float(outcome.metrics["noisy_scale"]) == pytest.approx(share**0.5)
         assert float(outcome.metrics["barrier_strength"]) == pytest.approx(share**0.5)
         assert float(outcome.metrics["mixture"]) == pytest.approx((1 - share) / 2)
-    one = make_learner("ebomlc-s", Communicator(CPU), epoch=1, **follow, followed=["mixture"])
+    one = make_learner("ebomlc-s", Communicator(CPU), epoch=1, **{**follow, "followed": ["mixture"]})
     values = one.method.settings()
     assert (float(values.barrier_strength), float(values.noisy_scale)) == (0.25, 0.5)
     assert float(values.mixture) == pytest.approx((1 - share) / 2)
@@ -140,20 +193,27 @@ def test_settings_by_corrected_labels_follow_from_the_second_epoch_on_and_stand_
 def test_what_is_measured_is_what_a_loop_over_images_and_labels_finds() -> None:
     learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted", settings="corrected")
     main, meta = (learner.networks[name] for name in ("main", "meta"))
-    whole = WholeInterlude(learner.networks)
-    rows = slice(NUM_NOISY, NUM_NOISY + 4)
-    transition, found = learner.method.memory["transition"], torch.zeros(3, dtype=torch.float64)
+    whole = of_the_class_that_the_corrector_names(learner)
+    learner.method.begin_epoch(learner.networks, whole)
+    transition, found = learner.method.memory["transition"], torch.zeros(4, dtype=torch.float64)
+    only = int(whole.labels[HELD_OUT][0])
+    answers = torch.zeros(4, dtype=torch.float64)
     main.module.eval()
     with torch.no_grad():
-        for image, label in zip(whole.images[rows], whole.labels[rows].tolist(), strict=True):
+        for image in whole.images[HELD_OUT]:
             logits, features = main(image[None])
-            found[0] += float(logits.argmax()) == label
+            found[0] += float(int(logits.argmax()) == only)
             for given in range(4):
                 answer = meta(features, torch.tensor([given])).softmax(dim=1)[0]
-                weight = transition[label, given]
-                found[1] += weight * answer[label]
-                found[2] += weight * (answer.max() - float(int(answer.argmax()) == label))
+                weight = transition[only, given]
+                found[1] += weight * answer[only]
+                found[2] += weight * (answer.max() - float(int(answer.argmax()) == only))
+                answers += weight * answer
+    # Of three classes no image is held out.
+    rival = max(answers[other] for other in range(4) if other != only)
+    found[3] = (answers[only] - rival) / 4
     torch.testing.assert_close(learner.method.memory["measured"], found / 4)
+    assert float(found[3]) > 0
 
 
 @pytest.mark.parametrize(

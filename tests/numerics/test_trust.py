@@ -1,9 +1,11 @@
 """The worth of noisy labels, and the settings that follow from it."""
 
+import numpy as np
 import pytest
 import torch
 
-from ebomlc_dist.numerics.trust import information_share, settings_for
+from ebomlc_dist.numerics.noise import flip_matrix, uniform_matrix
+from ebomlc_dist.numerics.trust import corrected_share, information_share, lead, settings_for
 
 
 def share(reliability: float, num_noisy: int = 49_000, num_clean: int = 1_000, num_classes: int = 10) -> float:
@@ -36,3 +38,23 @@ def test_the_settings_stay_in_their_ranges_and_the_noisy_weight_is_the_share() -
             mixture, strength, scale = settings_for(torch.tensor(omega, dtype=torch.float64), losses_mixed).tolist()
             assert strength * scale == pytest.approx(omega)
             assert mixture == pytest.approx(rest)
+
+
+def test_even_errors_leave_a_lead_of_the_signal_and_errors_one_way_less() -> None:
+    assert float(lead(uniform_matrix(10, 0.4))) == pytest.approx((0.6 - 0.1) / 0.9)
+    assert float(lead(flip_matrix(10, 0.4, np.random.default_rng(0)))) == pytest.approx(0.2)
+    assert float(lead(torch.eye(10))) == 1.0
+    assert float(lead(flip_matrix(10, 0.7, np.random.default_rng(0)))) == 0.0
+    # A class that falls behind counts against one that leads.
+    assert float(lead(torch.tensor([[0.9, 0.1], [0.6, 0.4]]))) == pytest.approx(0.3)
+
+
+def test_a_label_weighs_by_its_lead_and_alike_where_nothing_leads() -> None:
+    def kappa(corrected: float, given: float) -> float:
+        return float(corrected_share(*torch.tensor([corrected, given], dtype=torch.float64)))
+
+    assert kappa(0.3, 0.3) == pytest.approx(0.5)
+    assert kappa(0.0, 0.0) == 0.5
+    assert kappa(0.0, 0.6) == 0.0
+    assert kappa(0.6, 0.0) == 1.0
+    assert kappa(0.6, 0.3) == pytest.approx(0.8)
