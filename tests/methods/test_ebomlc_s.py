@@ -30,7 +30,6 @@ from tests.support.problem import (
     NUM_CLEAN,
     NUM_NOISY,
     OLD_LABELS,
-    Learner,
     WholeInterlude,
     local_batch,
     make_learner,
@@ -40,8 +39,6 @@ from tests.support.runs import alone, runtime_of, tiny_config
 
 CPU = torch.device("cpu")
 IDENTITY = torch.eye(4).tolist()
-HELD_OUT = slice(NUM_NOISY, NUM_NOISY + 4)
-"""What `WholeInterlude` holds out."""
 PAPER = {"barrier_strength": 0.25, "noisy_scale": 0.5, "settings": "fixed", "mixture_kind": "probability"}
 
 
@@ -120,21 +117,8 @@ def test_settings_by_given_labels_are_known_from_the_first_step_and_renewed_with
     assert (mixed["barrier_strength"], mixed["noisy_scale"]) == (1.0, 1.0)
 
 
-def of_the_class_that_the_corrector_names(learner: Learner) -> WholeInterlude:
-    """Held-out images all of one class, so that the right class leads there."""
-    whole = WholeInterlude(learner.networks)
-    main, meta = (learner.networks[name] for name in ("main", "meta"))
-    main.module.eval()
-    with torch.no_grad():
-        answers = meta(main(whole.images[HELD_OUT])[1], whole.labels[HELD_OUT]).softmax(dim=1)
-    whole.labels[HELD_OUT] = answers.mean(dim=0).argmax()
-    return whole
-
-
 def test_the_weight_of_the_corrected_label_follows_from_how_far_both_labels_lead() -> None:
     learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted")
-    assert float(learner.method.memory["settings"][3]) == 0.0
-    learner.method.begin_epoch(learner.networks, of_the_class_that_the_corrector_names(learner))
     memory = learner.method.memory
     expected = float(corrected_share(memory["measured"][3], lead(memory["transition"])))
     assert 0 < expected < 1
@@ -193,14 +177,13 @@ def test_settings_by_corrected_labels_follow_from_the_second_epoch_on_and_stand_
 def test_what_is_measured_is_what_a_loop_over_images_and_labels_finds() -> None:
     learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted", settings="corrected")
     main, meta = (learner.networks[name] for name in ("main", "meta"))
-    whole = of_the_class_that_the_corrector_names(learner)
-    learner.method.begin_epoch(learner.networks, whole)
+    whole = WholeInterlude(learner.networks)
     transition, found = learner.method.memory["transition"], torch.zeros(4, dtype=torch.float64)
-    only = int(whole.labels[HELD_OUT][0])
+    only = int(whole.held_out_labels[0])
     answers = torch.zeros(4, dtype=torch.float64)
     main.module.eval()
     with torch.no_grad():
-        for image in whole.images[HELD_OUT]:
+        for image in whole.held_out_images:
             logits, features = main(image[None])
             found[0] += float(int(logits.argmax()) == only)
             for given in range(4):
@@ -227,17 +210,16 @@ def test_what_is_estimated_comes_from_predictions_down_and_given_labels_across(
     whole = WholeInterlude(learner.networks)
     # More of one class, so that predictions and given labels are counted differently.
     whole.labels[:10] = 1
+    whole.held_out_labels = torch.arange(len(whole.held_out_labels))
     learner.method.begin_epoch(learner.networks, whole)
     main = learner.networks["main"]
     joint, confusion = torch.zeros(4, 4, dtype=torch.float64), torch.zeros(4, 4, dtype=torch.float64)
     main.module.eval()
     with torch.no_grad():
-        for row in range(NUM_NOISY + 4):
-            predicted = int(main(whole.images[row : row + 1])[0].argmax())
-            if row < NUM_NOISY:
-                joint[predicted, whole.labels[row]] += 1
-            else:
-                confusion[whole.labels[row], predicted] += 1
+        for image, label in zip(whole.images[:NUM_NOISY], whole.labels[:NUM_NOISY], strict=True):
+            joint[main(image[None])[0].argmax(), label] += 1
+        for image, label in zip(whole.held_out_images, whole.held_out_labels, strict=True):
+            confusion[label, main(image[None])[0].argmax()] += 1
     found = learner.method.memory["transition"]
     torch.testing.assert_close(found, estimate(joint, confusion))
     assert not torch.allclose(found, estimate(joint.t(), confusion), atol=1e-3)

@@ -21,6 +21,7 @@ from ebomlc_dist.numerics.network import Network
 NUM_CLASSES = 4
 NUM_NOISY = 40
 NUM_CLEAN = 12
+NUM_HELD_OUT = 4
 EPOCHS = 4
 # Of two of the clean images the old label is unknown.
 OLD_LABELS = torch.tensor([[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 2, 0], [1, 0, 1, 1]])
@@ -110,18 +111,24 @@ class WholeInterlude:
         self.images = torch.randn(NUM_NOISY + NUM_CLEAN, 1, 6, 6, generator=generator, dtype=torch.float64)
         # Every class has clean images.
         self.labels = torch.arange(NUM_NOISY + NUM_CLEAN) % NUM_CLASSES
+        # The class that the correctors of `make_learner` begin with, so that they lead somewhere.
+        self.held_out_labels = torch.ones(NUM_HELD_OUT, dtype=torch.int64)
+
+    @property
+    def held_out_images(self) -> Tensor:
+        return self.images[NUM_NOISY : NUM_NOISY + NUM_HELD_OUT]
 
     def gather_noisy(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        return self._values(values, slice(0, NUM_NOISY))
+        return self._values(values, self.images[:NUM_NOISY], self.labels[:NUM_NOISY])
 
     def sum_noisy(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         return self.gather_noisy(values).sum(dim=0)
 
     def sum_held_out(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        return self._values(values, slice(NUM_NOISY, NUM_NOISY + 4)).sum(dim=0)
+        return self._values(values, self.held_out_images, self.held_out_labels).sum(dim=0)
 
     def sum_clean(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        return self._values(values, slice(NUM_NOISY, None)).sum(dim=0)
+        return self._values(values, self.images[NUM_NOISY:], self.labels[NUM_NOISY:]).sum(dim=0)
 
     def once(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
         return like.copy_(work())
@@ -129,11 +136,11 @@ class WholeInterlude:
     def restart(self, name: str) -> None:
         self.restarted.append(name)
 
-    def _values(self, values: Callable[[Tensor, Tensor], Tensor], rows: slice) -> Tensor:
+    def _values(self, values: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
         for network in self._networks.values():
             network.module.eval()
         with torch.no_grad():
-            found = values(self.images[rows].to(self._networks["main"].vector.dtype), self.labels[rows])
+            found = values(images.to(self._networks["main"].vector.dtype), labels)
         for name, network in self._networks.items():
             network.module.train(name != "extractor")
         return found
