@@ -66,6 +66,12 @@ def test_it_is_nearer_to_the_truth_than_the_most_likely_matrix(name: str) -> Non
     assert moments > (2 * posterior if name.startswith("uniform") else posterior)
 
 
+@pytest.mark.parametrize(("name", "limit"), [("none", 0.15), ("uniform 20", 0.15), ("flips 40", 0.27)])
+def test_five_images_a_class_do_where_classes_lend_each_other_their_accuracy(name: str, limit: float) -> None:
+    joint, held_out = tables(weak_confusion(), NOISE[name], held_out=5)
+    assert distance(transition_by_posterior(joint, held_out), NOISE[name]) < limit
+
+
 def test_with_more_images_held_out_it_comes_nearer() -> None:
     few, many = (
         distance(transition_by_posterior(*tables(weak_confusion(), FLIPS, held_out=count)), FLIPS)
