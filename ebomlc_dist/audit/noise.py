@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ebomlc_dist.numerics.transition_posterior import mean_confusion
+
 Matrix = NDArray[np.float64]
 
 _SEED = 11
@@ -129,11 +131,7 @@ def _unfold(noisy: NDArray, errors: Matrix, trust: float, steps: int) -> Matrix:
 def _smoothed(trusted: NDArray) -> Matrix:
     """P(predicted | true) from counts, one pseudo-image a class: that of the mean accuracy, errors spread evenly."""
     counts = trusted.astype(np.float64)
-    size = len(counts)
-    accuracy = (np.trace(counts) + 1) / (counts.sum() + 2)
-    prior = np.full(counts.shape, (1 - accuracy) / (size - 1))
-    np.fill_diagonal(prior, accuracy)
-    return (counts + prior) / (counts.sum(axis=1, keepdims=True) + 1)
+    return (counts + mean_confusion(counts)) / (counts.sum(axis=1, keepdims=True) + 1)
 
 
 def _shares(counts: NDArray) -> Matrix:

@@ -40,6 +40,8 @@ _CONFUSION_IMAGES = 10.0
 _RATES = np.concatenate([[0.005, 0.01, 0.02, 0.04, 0.07], np.arange(0.1, 0.99, 0.05)])
 _STRENGTHS = 2.0 ** np.arange(1, 9)
 _EVENNESS = 0.005 * 2.0 ** np.arange(13)
+_KEPT, _LOST = _STRENGTHS[:, None] * (1 - _RATES), _STRENGTHS[:, None] * _RATES
+_LOG_BETA = gammaln(_KEPT + _LOST) - gammaln(_KEPT) - gammaln(_LOST)
 _TINY = 1e-300
 
 
@@ -53,7 +55,7 @@ def transition_by_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> T
     joint, held_out = (np.rint(counts.cpu().numpy()).astype(np.int64) for counts in (joint_counts, confusion_counts))
     size = len(joint)
     rng = np.random.Generator(np.random.PCG64(_SEED))
-    known = held_out + _CONFUSION_IMAGES * _mean_confusion(held_out)
+    known = held_out + _CONFUSION_IMAGES * mean_confusion(held_out)
     confusion = known / known.sum(axis=1, keepdims=True)
     transition = blind_transition(size, torch.device("cpu")).numpy()
     classes, likeness = np.full(size, 1 / size), _Likeness(rate=0.5, strength=8.0, evenness=1.0)
@@ -101,9 +103,7 @@ def _draw_transition(
 def _draw_likeness(rng: np.random.Generator, kept: Matrix, shares: Matrix) -> _Likeness:
     """From the likelihood of T's diagonal, (K,), and of its other entries' shares, (K, K − 1), on the grids."""
     size, others = len(kept), shares.shape[1]
-    a, b = _STRENGTHS[:, None] * (1 - _RATES), _STRENGTHS[:, None] * _RATES
-    beta = size * (gammaln(a + b) - gammaln(a) - gammaln(b))
-    beta += (a - 1) * np.log(kept).sum() + (b - 1) * np.log1p(-kept).sum()
+    beta = size * _LOG_BETA + ((_KEPT - 1) * np.log(kept).sum() + (_LOST - 1) * np.log1p(-kept).sum())
     strength, rate = np.unravel_index(_choice(rng, beta.ravel()), beta.shape)
     c = _EVENNESS
     even = size * (gammaln(others * c) - others * gammaln(c)) + (c - 1) * np.log(shares).sum()
@@ -121,8 +121,8 @@ def _dirichlet(rng: np.random.Generator, concentrations: Matrix) -> Matrix:
     return drawn / drawn.sum(axis=1, keepdims=True)
 
 
-def _mean_confusion(counts: NDArray[np.int64]) -> Matrix:
-    """(K, K): the mean accuracy in every class, errors spread evenly."""
+def mean_confusion(counts: NDArray[np.number]) -> Matrix:
+    """P(predicted | true), (K, K), of (K, K) counts: the mean accuracy in every class, errors spread evenly."""
     size, accuracy = len(counts), (np.trace(counts) + 1) / (counts.sum() + 2)
     mean = np.full((size, size), (1 - accuracy) / (size - 1))
     np.fill_diagonal(mean, accuracy)
