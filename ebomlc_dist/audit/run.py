@@ -159,10 +159,9 @@ def _collect(
             collector.trusted(fold.training, fold.held_out[collector.trials.rows].nonzero().flatten())
         return False, None
     training = load_trained(config, paths, dataset, runtime)
-    method, epochs = training.method, config.train.epochs
-    method.enter_epoch(method.stages * epochs - 1, epochs)
-    unseen = held_out(dataset.clean_labels, method.streams.held_out)
-    in_sample = method.streams.noisy_images != "clean"
+    streams = training.method.streams
+    unseen = held_out(dataset.clean_labels, streams.held_out)
+    in_sample = streams.noisy_images != "clean"
     collector.noisy(training, torch.arange(len(dataset.noisy_index)))
     collector.trusted(training, torch.arange(len(collector.trials.rows)))
     return in_sample, unseen if unseen.any() else None

@@ -41,7 +41,7 @@ def check_stored_data(config: RunConfig, folder: Path) -> None:
 
 
 def load_trained(config: RunConfig, paths: RunFolder, dataset: NoisyDataset, runtime: Runtime) -> Training:
-    """A finished run's networks and method, as its last checkpoint holds them. Collective.
+    """A finished run's networks and method in its last epoch, as its last checkpoint holds them. Collective.
 
     Raises:
         InputError: no good checkpoint, or data other than those it was trained on.
@@ -52,4 +52,6 @@ def load_trained(config: RunConfig, paths: RunFolder, dataset: NoisyDataset, run
     training = build(config, dataset, runtime)
     # Of the schedules nothing is asked any more.
     restore(training, {name: checkpoint.tensors(name) for name in checkpoint.groups}, 0, None)
+    method, epochs = training.method, config.train.epochs
+    method.enter_epoch(method.stages * epochs - 1, epochs)
     return training

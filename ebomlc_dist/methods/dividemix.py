@@ -43,6 +43,7 @@ from ebomlc_dist.methods.two_networks import TwoNetworks, both_directions
 from ebomlc_dist.numerics.draws import beta, permutation
 from ebomlc_dist.numerics.losses import cross_entropy, soft_cross_entropy
 from ebomlc_dist.numerics.network import Network
+from ebomlc_dist.numerics.one_hot import one_hot
 from ebomlc_dist.numerics.two_groups import small_loss_probability, unit_range
 
 
@@ -193,9 +194,7 @@ class DivideMix(TwoNetworks):
         assert half.labelled.positions is not None
         weights = torch.cat([self.memory["clean_probability"][index], refined.new_ones(self._num_clean)])
         weight = weights[half.labelled.positions][:, None]
-        given = (half.labelled.labels[:, None] == torch.arange(refined.shape[1], device=refined.device)).to(
-            refined.dtype
-        )
+        given = one_hot(half.labelled.labels, refined.shape[1], refined.dtype)
         views = (half.unlabelled, half.unlabelled_again)
         guessed = (
             sum((_predictions(net, view) for net in (own, other) for view in views), torch.zeros_like(refined)) / 4

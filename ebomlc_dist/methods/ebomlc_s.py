@@ -43,6 +43,7 @@ from ebomlc_dist.methods.contract import Interlude, Networks, PairedBatch, Task
 from ebomlc_dist.methods.ebomlc import Ebomlc, EbomlcConfig, StepSettings
 from ebomlc_dist.numerics.draws import keys_of, uniform
 from ebomlc_dist.numerics.losses import MixtureKind
+from ebomlc_dist.numerics.one_hot import in_own_row, one_hot
 from ebomlc_dist.numerics.transition import (
     blind_transition,
     draw_labels,
@@ -175,8 +176,7 @@ class EbomlcS(Ebomlc):
 
     def soft_labels(self, answers: Tensor, labels: Tensor) -> Tensor:
         share = self.memory["settings"][3].to(answers.dtype)
-        given = labels[:, None] == torch.arange(answers.shape[1], device=labels.device)
-        return share * answers + (1 - share) * given
+        return share * answers + (1 - share) * one_hot(labels, answers.shape[1], answers.dtype)
 
     def own_metrics(self) -> dict[str, Tensor]:
         found = {"noise_rate": 1 - self.memory["transition"].diagonal().mean()}
@@ -210,24 +210,23 @@ class EbomlcS(Ebomlc):
                 raise InputError(f"method.transition has {len(given)} rows and there are {task.num_classes} classes")
             return torch.tensor(given, dtype=torch.float64)
         if self.noise_process == "estimated":
-            return blind_transition(task.num_classes, torch.device("cpu"))
+            return blind_transition(task.num_classes)
         assert task.old_labels is not None
         return transition_by_counts(task.old_labels)
 
     def _estimate(self, networks: Networks, interlude: Interlude) -> None:
         """Renew T."""
         transition, way = self.memory["transition"], self.config.estimate
-        soft = way == "mean_softmax"
-        classes = torch.arange(len(transition), device=transition.device)
+        soft, num_classes = way == "mean_softmax", len(transition)
 
         def counted(images: Tensor, labels: Tensor) -> Tensor:
             """(n, K, K): at [label, ·] the prediction, as a one in its place or as probabilities."""
-            logits = networks["main"](images)[0]
-            predicted = logits.double().softmax(dim=1) if soft else (logits.argmax(dim=1)[:, None] == classes).double()
-            return (labels[:, None] == classes).double()[:, :, None] * predicted[:, None, :]
+            logits = networks["main"](images)[0].double()
+            predicted = logits.softmax(dim=1) if soft else one_hot(logits.argmax(dim=1), num_classes, logits.dtype)
+            return in_own_row(labels, predicted, num_classes)
 
         joint, confusion = interlude.sum_noisy(counted).t(), interlude.sum_held_out(counted)
-        if way == "posterior" and len(transition) <= MOST_CLASSES:
+        if way == "posterior" and num_classes <= MOST_CLASSES:
             work = partial(transition_by_posterior, joint, confusion)
             transition.copy_(interlude.once(work, like=torch.zeros_like(transition)))
         else:
@@ -248,8 +247,7 @@ class EbomlcS(Ebomlc):
                 right = (answer.argmax(dim=1) == labels).double()
                 figures = torch.cat([right[:, None], answer.max(dim=1).values[:, None], answer], dim=1)
                 terms += transition[labels, label][:, None] * figures
-            own_row = (labels[:, None] == torch.arange(num_classes, device=labels.device)).double()
-            answers = (own_row[:, :, None] * terms[:, None, 2:]).flatten(1)
+            answers = in_own_row(labels, terms[:, 2:], num_classes).flatten(1)
             main_right = (logits.argmax(dim=1) == labels).double()
             return torch.cat([torch.ones_like(main_right)[:, None], main_right[:, None], terms[:, :2], answers], dim=1)
 
@@ -272,7 +270,9 @@ class EbomlcS(Ebomlc):
         renewed = torch.cat([settings_for(share, config.mixture_kind == "loss"), kappa[None]])
         # With so few trusted images that none is held out, nothing is known of the corrector, and fixed values stand.
         is_measured = measured[1] > 0
-        is_known = is_measured.new_full((3,), True) if config.settings == "given" else is_measured & (self.epoch > 0)
+        is_known = transition.new_ones((), dtype=torch.bool)
+        if config.settings == "corrected":
+            is_known = is_measured & (self.epoch > 0)
         follows = torch.tensor([name in config.followed for name in get_args(Followed)], device=settings.device)
-        known = torch.cat([is_known.expand(3), is_measured[None]])
+        known = torch.stack([is_known, is_known, is_known, is_measured])
         settings.copy_(torch.where(follows & known, renewed, settings))

@@ -36,6 +36,7 @@ from ebomlc_dist.methods.contract import (
 )
 from ebomlc_dist.numerics.losses import cross_entropy, forward_corrected
 from ebomlc_dist.numerics.network import gradients
+from ebomlc_dist.numerics.one_hot import in_own_row
 
 
 class GlcConfig(MethodConfig):
@@ -72,14 +73,13 @@ class Glc(Method):
     def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
         if self.epoch != self.epochs:
             return
-        transition, classes = self.memory["transition"], torch.arange(len(self.memory["transition"]))
+        transition = self.memory["transition"]
 
         def outer(images: Tensor, labels: Tensor) -> Tensor:
             """(n, K, K + 1): the sample's probabilities, and a one, in the row of its class."""
             probabilities = networks["main"](images)[0].softmax(dim=1)
             counted = torch.cat([probabilities, torch.ones_like(probabilities[:, :1])], dim=1)
-            own = (labels[:, None] == classes.to(labels.device)).to(counted.dtype)
-            return own[:, :, None] * counted[:, None, :]
+            return in_own_row(labels, counted, len(transition))
 
         totals = interlude.sum_clean(outer)
         counts = totals[:, -1:]

@@ -20,6 +20,8 @@ classifier's own uncertainty.
 import torch
 from torch import Tensor
 
+from ebomlc_dist.numerics.noise import uniform_matrix
+
 PRIOR_IMAGES = 1.0
 ITERATIONS = 2000
 
@@ -36,7 +38,7 @@ def transition_by_moments(joint_counts: Tensor, confusion_counts: Tensor) -> Ten
     # One image a class, spread over the predictions, keeps every entry of C above zero.
     confusion = confusion_counts.double() + 1.0 / num_classes
     confusion = confusion / confusion.sum(dim=1, keepdim=True)
-    prior = blind_transition(num_classes, joint.device) * PRIOR_IMAGES
+    prior = blind_transition(num_classes).to(joint.device) * PRIOR_IMAGES
     found = prior / prior.sum() * joint.sum()
     for _ in range(ITERATIONS):
         explained = (confusion.t() @ found).clamp_min(torch.finfo(torch.float64).tiny)
@@ -66,10 +68,9 @@ def transition_by_counts(counts: Tensor) -> Tensor:
     return counted / counted.sum(dim=1, keepdim=True)
 
 
-def blind_transition(num_classes: int, device: torch.device) -> Tensor:
+def blind_transition(num_classes: int) -> Tensor:
     """(K, K) float64, what is assumed before anything is known: half of the labels right, the others anywhere else."""
-    other = torch.full((num_classes, num_classes), 0.5 / (num_classes - 1), dtype=torch.float64, device=device)
-    return other.fill_diagonal_(0.5)
+    return uniform_matrix(num_classes, rate=0.5)
 
 
 def draw_labels(labels: Tensor, transition_matrix: Tensor, numbers: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def transition_by_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> T
     rng = np.random.Generator(np.random.PCG64(_SEED))
     known = held_out + _CONFUSION_IMAGES * mean_confusion(held_out)
     confusion = known / known.sum(axis=1, keepdims=True)
-    transition = blind_transition(size, torch.device("cpu")).numpy()
+    transition = blind_transition(size).numpy()
     classes, likeness = np.full(size, 1 / size), _Likeness(rate=0.5, strength=8.0, evenness=1.0)
 
     sweeps = _SWEEPS if size <= _MANY_CLASSES else _FEW_SWEEPS
