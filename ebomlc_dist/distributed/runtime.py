@@ -20,6 +20,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from ebomlc_dist.config import TrainConfig
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.determinism import make_deterministic
+from ebomlc_dist.distributed.freed_memory import keep_freed_memory
 from ebomlc_dist.distributed.launcher import (
     check_place,
     die_with_launcher,
@@ -89,6 +90,8 @@ class Runtime:
             limit_s = config.step_timeout_s + WATCHED_S
             group = cast(dist.ProcessGroup, dist.new_group(timeout=timedelta(seconds=limit_s)))
         _set_threads()
+        if cpu:
+            keep_freed_memory()
         rank, pulse = accelerator.process_index, Pulse()
         place = {"rank": rank, "world_size": world_size}
         watch = None if store is None else Watch(open_store(rank, WATCHED_S, joined=True), cards, rank, pulse)
