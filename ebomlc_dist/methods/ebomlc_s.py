@@ -270,9 +270,7 @@ class EbomlcS(Ebomlc):
         renewed = torch.cat([settings_for(share, config.mixture_kind == "loss"), kappa[None]])
         # With so few trusted images that none is held out, nothing is known of the corrector, and fixed values stand.
         is_measured = measured[1] > 0
-        is_known = transition.new_ones((), dtype=torch.bool)
-        if config.settings == "corrected":
-            is_known = is_measured & (self.epoch > 0)
+        is_known = is_measured & (self.epoch > 0) if config.settings == "corrected" else torch.ones_like(is_measured)
         follows = torch.tensor([name in config.followed for name in get_args(Followed)], device=settings.device)
         known = torch.stack([is_known, is_known, is_known, is_measured])
         settings.copy_(torch.where(follows & known, renewed, settings))

@@ -63,8 +63,7 @@ def transition_by_counts(counts: Tensor) -> Tensor:
     """T (K, K) float64 from (K, K) counts [true, given], and one image a class more that is wrong at the mean rate."""
     counted = counts.double()
     wrong = 1.0 - counted.diagonal().sum() / counted.sum().clamp_min(1.0)
-    identity = torch.eye(len(counted), dtype=torch.float64, device=counts.device)
-    counted = counted + (1.0 - wrong) * identity + wrong / (len(counted) - 1) * (1.0 - identity)
+    counted = counted + uniform_matrix(len(counted), float(wrong)).to(counts.device)
     return counted / counted.sum(dim=1, keepdim=True)
 
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.numerics.draws import keys_of, uniform
+from ebomlc_dist.numerics.noise import uniform_matrix
 from ebomlc_dist.numerics.transition import (
     blind_transition,
     draw_labels,
@@ -60,6 +61,7 @@ def test_without_any_evidence_it_is_the_blind_one() -> None:
     nothing = torch.zeros(CLASSES, CLASSES)
     blind = blind_transition(CLASSES)
     torch.testing.assert_close(transition_by_moments(nothing, nothing), blind)
+    torch.testing.assert_close(blind, uniform_matrix(CLASSES, 0.5))
     torch.testing.assert_close(blind.diagonal(), torch.full((CLASSES,), 0.5, dtype=torch.float64))
 
 
