@@ -37,10 +37,10 @@ class EngineInterlude:
 
     def gather_noisy(self, values: Values) -> Tensor:
         dataset = self._training.dataset
-        whole = self._nothing(values, len(dataset.noisy_labels))
-        for places, block in self._blocks(dataset.noisy_index, dataset.noisy_labels, values):
-            whole[places] = block
-        return self._training.runtime.patient.sum(whole)
+        return self._gather(dataset.noisy_index, dataset.noisy_labels, values)
+
+    def gather_held_out(self, values: Values) -> Tensor:
+        return self._gather(*self._held_out(), values)
 
     def sum_noisy(self, values: Values) -> Tensor:
         dataset = self._training.dataset
@@ -51,9 +51,19 @@ class EngineInterlude:
         return self._sum(dataset.clean_index, dataset.clean_labels, values)
 
     def sum_held_out(self, values: Values) -> Tensor:
+        return self._sum(*self._held_out(), values)
+
+    def _held_out(self) -> tuple[Tensor, Tensor]:
+        """Index and labels of the trusted images that are not trained on."""
         dataset = self._training.dataset
         rows = held_out(dataset.clean_labels, self._training.method.streams.held_out)
-        return self._sum(dataset.clean_index[rows], dataset.clean_labels[rows], values)
+        return dataset.clean_index[rows], dataset.clean_labels[rows]
+
+    def _gather(self, index: Tensor, labels: Tensor, values: Values) -> Tensor:
+        whole = self._nothing(values, len(index))
+        for places, block in self._blocks(index, labels, values):
+            whole[places] = block
+        return self._training.runtime.patient.sum(whole)
 
     def _sum(self, index: Tensor, labels: Tensor, values: Values) -> Tensor:
         total = self._nothing(values, 1)[0]

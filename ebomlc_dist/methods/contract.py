@@ -192,6 +192,10 @@ class Interlude(Protocol):
         """The sum over the part of the clean set that is not trained on."""
         ...
 
+    def gather_held_out(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """(N, …): `values` of every image of that part, in its order."""
+        ...
+
     def once(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
         """What ``work`` gives on one rank, on every rank; ``like``: a tensor of its shape and dtype, overwritten."""
         ...

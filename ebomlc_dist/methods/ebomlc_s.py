@@ -6,10 +6,11 @@ it is shown a label y' as the noisy process would have given it, and must return
     F(w, α) = mean ρ·CE(f_w(x_c), y_c) + (1−ρ)·CE(g_α(h(x_c), y'), y_c)
 
 Losses are mixed, not probabilities as in eq. (9), so that a trusted image weighs as much in the main model's gradient
-where the corrector is right already (`mixture_kind` has both). And on noisy images the given label keeps a weight, as
-the corrector may be worth less than it, where trusted images are few, or noise is rare:
+where the corrector is right already (`mixture_kind` has both). And on noisy images three readings of the given label ỹ
+share the target: the corrector's answer, the main model's own posterior, and the label itself:
 
-    G(w, α) = mean softCE(f_w(x_n), κ·g_α(h(x_n), ỹ) + (1−κ)·e_ỹ)
+    G(w, α) = mean softCE(f_w(x_n), κ_c·g_α(h(x_n), ỹ) + κ_p·p(· | x_n, ỹ) + (1 − κ_c − κ_p)·e_ỹ)
+    p(y | x, ỹ) ∝ softmax f_w(x)_y · T[y, ỹ], held constant
 
 Everything else is `ebomlc`'s step. Where y' comes from:
 
@@ -22,10 +23,15 @@ Everything else is `ebomlc`'s step. Where y' comes from:
 - ``known``: y' ~ T[y_c, ·], T given, for ablation;
 - ``auto``: ``counted`` where the old label of every trusted image is known, else ``estimated``.
 
-Draws depend on seed, step and place in the global batch. ρ, δ, ξ and κ follow from what noisy labels are worth
-(`ebomlc_dist.numerics.trust`): with ``settings`` ``given``, the default, ρ, δ and ξ by how many of the given labels are
-right, T's diagonal; with ``corrected`` by the corrector's answers on the held-out part, from the second epoch on; κ by
-both. ``fixed`` takes δ = ξ = κ = 1, ρ = 0.2, or what is set. Cost: 7 forward units, as `ebomlc`.
+A choice by ``auto`` for ``counted`` is taken back where the pairs are cleaner than the model's estimate beyond chance:
+trusted images that were kept because their label was right are no sample of the noise (`ebomlc_dist.numerics.pairs`).
+
+Draws depend on seed, step and place in the global batch. With ``settings`` ``measured``, the default, κ_c and κ_p are
+those under which the three readings together give the true labels of the held-out images the highest likelihood
+(`ebomlc_dist.numerics.stacking`), measured before each epoch in which images are held out; until something is measured
+both are 0. Trusted and noisy images weigh alike: ρ = δ = 1/2, ξ = 1. ``given`` and ``corrected`` are rules of thumb
+without a held-out measurement of what they gain (`ebomlc_dist.numerics.trust`); ``fixed`` takes δ = ξ = κ_c = 1,
+ρ = 0.2, or what is set. Cost: 7 forward units, as `ebomlc`.
 """
 
 import logging
@@ -41,9 +47,12 @@ from torch import Tensor
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import Interlude, Networks, PairedBatch, Task
 from ebomlc_dist.methods.ebomlc import Ebomlc, EbomlcConfig, StepSettings
+from ebomlc_dist.methods.readings import corrector_figures, prediction_counts, readings_of_true_labels
 from ebomlc_dist.numerics.draws import keys_of, uniform
 from ebomlc_dist.numerics.losses import MixtureKind
-from ebomlc_dist.numerics.one_hot import in_own_row, one_hot
+from ebomlc_dist.numerics.one_hot import one_hot
+from ebomlc_dist.numerics.pairs import against_estimate
+from ebomlc_dist.numerics.stacking import stacking_weights
 from ebomlc_dist.numerics.transition import (
     blind_transition,
     draw_labels,
@@ -51,10 +60,14 @@ from ebomlc_dist.numerics.transition import (
     transition_by_mean_softmax,
     transition_by_moments,
 )
-from ebomlc_dist.numerics.transition_posterior import MOST_CLASSES, transition_by_posterior
+from ebomlc_dist.numerics.transition_posterior import MOST_CLASSES, NoisePosterior, noise_posterior
 from ebomlc_dist.numerics.trust import corrected_share, information_share, lead, settings_for
 
 Followed = Literal["mixture", "barrier_strength", "noisy_scale", "corrected_share"]
+ALIKE = (0.5, 0.5, 1.0)
+"""ρ, δ and ξ under which trusted and noisy images weigh alike: the noisy gradient's weight ξβ is 1/2 where β is δ."""
+LEAST_PROBABILITY = 1e-6
+"""Of a given label, whatever T says: a label that T excludes is met nevertheless."""
 log = logging.getLogger(__name__)
 
 
@@ -83,8 +96,10 @@ class EbomlcSConfig(EbomlcConfig):
     held_out_until: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
         None, description="share of the epochs after which they are trained on too; unset: 0.5, with --audit 1"
     )
-    settings: Literal["fixed", "corrected", "given"] = Field(
-        "given", description="follow from how far the corrected labels, or the given ones, can be trusted"
+    settings: Literal["measured", "fixed", "corrected", "given"] = Field(
+        "measured",
+        description="measured: targets by held-out likelihood, trusted and noisy images alike; given, corrected: by "
+        "how many of these labels are right",
     )
     followed: tuple[Followed, ...] = Field(
         get_args(Followed), description="which settings follow from that; the others are fixed"
@@ -108,7 +123,8 @@ class EbomlcS(Ebomlc):
         memory: all float64. ``transition``: T (K, K), ``T[true, noisy]``. ``settings``: (4,) ρ, δ, ξ, κ. ``measured``:
             (4,) of the held-out images the share that the main model classifies right, the probability that the
             corrector puts on the right label, how far its confidence exceeds its accuracy, and λ of its answers, when
-            they were last held out; zeros where none is.
+            they were last held out; zeros where none is. With ``settings`` ``measured`` also ``posterior_share``: κ_p,
+            0-dim. Where ``auto`` found pairs, ``pairs_refused``: 0-dim, 1 once the estimate has taken their place.
     """
 
     Config: ClassVar = EbomlcSConfig
@@ -120,6 +136,7 @@ class EbomlcS(Ebomlc):
         self._held_out_until = 1.0
         self._estimates_now = False
         self._sizes = (2, 1, 1)
+        self._pairs: Tensor | None = None
 
     def allocate(self, networks: Networks, task: Task) -> None:
         config, device = self.config, networks["main"].vector.device
@@ -134,6 +151,12 @@ class EbomlcS(Ebomlc):
             "settings": torch.tensor(fixed, dtype=torch.float64, device=device),
             "measured": torch.zeros(4, dtype=torch.float64, device=device),
         }
+        if config.settings == "measured":
+            self.memory["posterior_share"] = torch.zeros((), dtype=torch.float64, device=device)
+        if config.noise_process == "auto" and self.noise_process == "counted":
+            assert task.old_labels is not None
+            self._pairs = task.old_labels
+            self.memory["pairs_refused"] = torch.zeros((), dtype=torch.float64, device=device)
         self._follow()
 
     @property
@@ -147,7 +170,13 @@ class EbomlcS(Ebomlc):
         self.streams = replace(self.streams, held_out=self.config.held_out if keeps else 0.0)
         # T changes ever more slowly; that each estimate counts the noisy set anew would be felt in a long run.
         is_due = epoch.bit_count() == 1 or epoch == last > 0
-        self._estimates_now = keeps and self.noise_process == "estimated" and is_due
+        self._estimates_now = keeps and is_due and self._estimates(epoch)
+
+    def _estimates(self, epoch: int) -> bool:
+        """Whether T is estimated in this epoch: to be used, or, once the model has learnt, to check the pairs by."""
+        if self._pairs is not None and bool(self.memory["pairs_refused"]):
+            self.noise_process = "estimated"
+        return self.noise_process == "estimated" or (self._pairs is not None and epoch > 0)
 
     def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
         if not self.streams.held_out:
@@ -155,6 +184,8 @@ class EbomlcS(Ebomlc):
         if self._estimates_now:
             self._estimate(networks, interlude)
         self._measure(networks, interlude)
+        if self.config.settings == "measured" and self.epoch > 0:
+            self._weigh_readings(networks, interlude)
         self._follow()
 
     def shown_labels(self, batch: PairedBatch) -> Tensor:
@@ -174,9 +205,22 @@ class EbomlcS(Ebomlc):
             return super().settings()
         return StepSettings(*self.memory["settings"][:3])
 
-    def soft_labels(self, answers: Tensor, labels: Tensor) -> Tensor:
-        share = self.memory["settings"][3].to(answers.dtype)
-        return share * answers + (1 - share) * one_hot(labels, answers.shape[1], answers.dtype)
+    def soft_labels(self, answers: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        shares = self.memory["settings"][3].to(answers.dtype), self.memory.get("posterior_share")
+        corrected = shares[0] * answers
+        left = 1 - shares[0]
+        if shares[1] is not None:
+            share = shares[1].to(answers.dtype)
+            corrected, left = corrected + share * self._posterior(logits, labels), left - share
+        return corrected + left * one_hot(labels, answers.shape[1], answers.dtype)
+
+    def corrected_labels(self, answers: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.soft_labels(answers, logits, labels) if self.config.settings == "measured" else answers
+
+    def _posterior(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """p(y | x, ỹ) ∝ softmax(logits)_y T[y, ỹ], (n, K), without a gradient."""
+        likelihood = self.memory["transition"].t()[labels].clamp_min(LEAST_PROBABILITY).to(logits.dtype)
+        return (logits.detach().log_softmax(dim=1) + likelihood.log()).softmax(dim=1)
 
     def own_metrics(self) -> dict[str, Tensor]:
         found = {"noise_rate": 1 - self.memory["transition"].diagonal().mean()}
@@ -185,7 +229,7 @@ class EbomlcS(Ebomlc):
             found |= dict(zip(names, self.memory["measured"], strict=True))
         if self.config.settings != "fixed":
             found |= dict(zip(get_args(Followed), self.memory["settings"], strict=True))
-        return found
+        return found | {name: self.memory[name] for name in ("posterior_share", "pairs_refused") if name in self.memory}
 
     def report(self) -> Mapping[str, str | float]:
         figures = {name: float(value) for name, value in self.own_metrics().items()}
@@ -215,62 +259,90 @@ class EbomlcS(Ebomlc):
         return transition_by_counts(task.old_labels)
 
     def _estimate(self, networks: Networks, interlude: Interlude) -> None:
-        """Renew T."""
-        transition, way = self.memory["transition"], self.config.estimate
-        soft, num_classes = way == "mean_softmax", len(transition)
-
-        def counted(images: Tensor, labels: Tensor) -> Tensor:
-            """(n, K, K): at [label, ·] the prediction, as a one in its place or as probabilities."""
-            logits = networks["main"](images)[0].double()
-            predicted = logits.softmax(dim=1) if soft else one_hot(logits.argmax(dim=1), num_classes, logits.dtype)
-            return in_own_row(labels, predicted, num_classes)
-
+        """Renew T, or check the pairs that it was counted from."""
+        transition, way, num_classes = self.memory["transition"], self.config.estimate, len(self.memory["transition"])
+        soft = way == "mean_softmax"
+        counted = partial(prediction_counts, networks, num_classes, soft)
         joint, confusion = interlude.sum_noisy(counted).t(), interlude.sum_held_out(counted)
-        if way == "posterior" and num_classes <= MOST_CLASSES:
-            work = partial(transition_by_posterior, joint, confusion)
-            transition.copy_(interlude.once(work, like=torch.zeros_like(transition)))
+        if self._pairs is not None and not confusion.any():
+            return  # Nothing speaks against the pairs.
+        if self._pairs is not None or (way == "posterior" and num_classes <= MOST_CLASSES):
+            found = self._shared_posterior(joint, confusion, interlude)
+            if self._pairs is None or self._is_replaced(self._pairs, found.interval):
+                transition.copy_(found.transition)
         else:
             transition.copy_((transition_by_mean_softmax if soft else transition_by_moments)(joint, confusion))
 
+    def _shared_posterior(self, joint: Tensor, confusion: Tensor, interlude: Interlude) -> NoisePosterior:
+        """The noise's posterior, found on one rank."""
+        num_classes = len(joint)
+
+        def work() -> Tensor:
+            found = noise_posterior(joint, confusion)
+            return torch.cat([found.transition.flatten(), torch.tensor([found.rate, *found.interval]).double()])
+
+        like = torch.zeros(num_classes**2 + 3, dtype=torch.float64, device=self.memory["transition"].device)
+        flat = interlude.once(work, like=like)
+        rate, low, high = flat[-3:].tolist()
+        return NoisePosterior(flat[:-3].view(num_classes, num_classes), rate, (low, high))
+
+    def _is_replaced(self, pairs: Tensor, interval: tuple[float, float]) -> bool:
+        """Whether the estimate with this interval of the rate takes the place of the pairs, from now on."""
+        refused = self.memory["pairs_refused"]
+        if not refused:
+            too_clean, remark = against_estimate(pairs, interval)
+            if remark:
+                log.warning("%s", remark)
+            refused.fill_(float(too_clean))
+        if refused:
+            self.noise_process = "estimated"
+        return bool(refused)
+
     def _measure(self, networks: Networks, interlude: Interlude) -> None:
         """Renew what is known of the networks on held-out images."""
-        transition, num_classes = self.memory["transition"], len(self.memory["transition"])
-
-        def measured(images: Tensor, labels: Tensor) -> Tensor:
-            """(n, 4 + K²): a one, main model right, and, over the labels that could have been shown, corrector right,
-            its confidence, and its mean answer in the row of the true class."""
-            logits, features = networks["main"](images)
-            seen = self.features(networks, images, features)
-            terms = torch.zeros(len(labels), 2 + num_classes, dtype=torch.float64, device=labels.device)
-            for label in range(num_classes):
-                answer = networks["meta"](seen, torch.full_like(labels, label)).double().softmax(dim=1)
-                right = (answer.argmax(dim=1) == labels).double()
-                figures = torch.cat([right[:, None], answer.max(dim=1).values[:, None], answer], dim=1)
-                terms += transition[labels, label][:, None] * figures
-            answers = in_own_row(labels, terms[:, 2:], num_classes).flatten(1)
-            main_right = (logits.argmax(dim=1) == labels).double()
-            return torch.cat([torch.ones_like(main_right)[:, None], main_right[:, None], terms[:, :2], answers], dim=1)
-
-        found = interlude.sum_held_out(measured)
+        num_classes = len(self.memory["transition"])
+        figures = partial(corrector_figures, networks, self.features, self.memory["transition"])
+        found = interlude.sum_held_out(figures)
         (count, accuracy, right, sure), answers = found[:4], found[4:].view(num_classes, num_classes)
         shares = torch.stack([accuracy, answers.trace(), sure - right]) / count.clamp_min(1.0)
         # A class of which no image is held out leads nowhere.
         mean_answers = answers / answers.sum(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
         self.memory["measured"].copy_(torch.cat([shares, lead(mean_answers)[None]]))
 
+    def _weigh_readings(self, networks: Networks, interlude: Interlude) -> None:
+        """Renew κ_c and κ_p: by what the readings of every label that a held-out image could have been given, as likely
+        as T says, give to its true label."""
+        found = interlude.gather_held_out(
+            partial(readings_of_true_labels, networks, self.features, self._posterior, self.memory["transition"])
+        )
+        cases = found.flatten(0, 1)
+        # One image more that speaks for the given label, so that nothing is believed on no evidence.
+        pseudo_counts = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64, device=cases.device)
+        shares = stacking_weights(cases[:, :3], cases[:, 3], pseudo_counts)
+        self.memory["settings"][3] = shares[0]
+        self.memory["posterior_share"].copy_(shares[1])
+
     def _follow(self) -> None:
-        """Renew the settings that follow from how far the given and the corrected labels can be trusted."""
-        config, settings = self.config, self.memory["settings"]
+        """Renew the settings that follow from what is known of the given and the corrected labels."""
+        config, settings, measured = self.config, self.memory["settings"], self.memory["measured"]
         if config.settings == "fixed":
             return
-        transition, measured = self.memory["transition"], self.memory["measured"]
-        reliability = transition.diagonal().mean() if config.settings == "given" else measured[1]
-        share = information_share(reliability, *self._sizes)
-        kappa = corrected_share(measured[3], lead(transition))
-        renewed = torch.cat([settings_for(share, config.mixture_kind == "loss"), kappa[None]])
-        # With so few trusted images that none is held out, nothing is known of the corrector, and fixed values stand.
-        is_measured = measured[1] > 0
-        is_known = is_measured & (self.epoch > 0) if config.settings == "corrected" else torch.ones_like(is_measured)
+        if config.settings == "measured":
+            renewed, is_known = settings.clone(), torch.ones((), dtype=torch.bool, device=settings.device)
+            renewed[:3] = torch.tensor(ALIKE, dtype=settings.dtype, device=settings.device)
+            if self.epoch == 0:
+                renewed[3] = 0.0
+        else:
+            reliability = self.memory["transition"].diagonal().mean() if config.settings == "given" else measured[1]
+            share = information_share(reliability, *self._sizes)
+            kappa = corrected_share(measured[3], lead(self.memory["transition"]))
+            # Where no image is held out nothing is known of the corrector: it is not asked, and fixed values stand.
+            is_measured = measured[1] > 0
+            kappa = torch.where(is_measured, kappa, 0.0)
+            renewed = torch.cat([settings_for(share, config.mixture_kind == "loss"), kappa[None]])
+            is_known = (
+                is_measured & (self.epoch > 0) if config.settings == "corrected" else torch.ones_like(is_measured)
+            )
         follows = torch.tensor([name in config.followed for name in get_args(Followed)], device=settings.device)
-        known = torch.stack([is_known, is_known, is_known, is_measured])
+        known = torch.stack([is_known, is_known, is_known, torch.ones_like(is_known)])
         settings.copy_(torch.where(follows & known, renewed, settings))

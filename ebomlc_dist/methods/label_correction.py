@@ -58,8 +58,15 @@ class LabelCorrection(Method):
         with torch.no_grad():
             return networks["extractor"](images)[1]
 
-    def soft_labels(self, answers: Tensor, labels: Tensor) -> Tensor:
-        """What G asks for on noisy images, (n, K): g_α's ``answers`` (n, K). ``labels``: the given ones, (n,) int64."""
+    def soft_labels(self, answers: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """What G asks for on noisy images, (n, K): g_α's ``answers`` (n, K), in which it is linear.
+
+        ``logits``: the main model's, (n, K). ``labels``: the given ones, (n,) int64.
+        """
+        return answers
+
+    def corrected_labels(self, answers: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """What is believed of the true labels, (n, K), on the simplex. Arguments as for `soft_labels`."""
         return answers
 
     def lower_sum(self, forward: Forward, batch: PairedBatch, logits: Tensor, soft_labels: Tensor) -> Tensor:
@@ -79,5 +86,5 @@ class LabelCorrection(Method):
     def corrected_probabilities(
         self, networks: Networks, logits: Tensor, features: Tensor, labels: Tensor
     ) -> Tensor | None:
-        """g_α(h(x), ỹ), (n, K)."""
-        return networks["meta"](features, labels).softmax(dim=1)
+        """What is believed of the true labels, (n, K)."""
+        return self.corrected_labels(networks["meta"](features, labels).softmax(dim=1), logits, labels)

@@ -66,7 +66,7 @@ def value_gap(
     count = objectives.lower_count(batch)
     logits, features = main(noisy.images)
     answers = meta(objectives.features(networks, noisy.images, features), noisy.labels).softmax(dim=1)
-    soft_labels = objectives.soft_labels(answers, noisy.labels)
+    soft_labels = objectives.soft_labels(answers, logits, noisy.labels)
     targets = soft_labels.detach()
     lower_sum = objectives.lower_sum(main, batch, logits, targets)
     sums = [*gradients(lower_sum, [main]), lower_sum.detach()]
@@ -96,7 +96,7 @@ def value_gap(
         lower=lower_mean,
         main=lower_main - ahead_main[0] if difference else lower_main,
         meta=gap_meta,
-        corrected=answers.detach().argmax(dim=1),
+        corrected=objectives.corrected_labels(answers, logits, noisy.labels).detach().argmax(dim=1),
     )
 
 

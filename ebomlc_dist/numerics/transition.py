@@ -17,9 +17,11 @@ this apart from `transition_by_mean_softmax`, the estimate of GLC (Hendrycks et 
 classifier's own uncertainty.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ebomlc_dist.numerics.alike_rows import mean_of_rows
 from ebomlc_dist.numerics.noise import uniform_matrix
 
 PRIOR_IMAGES = 1.0
@@ -60,11 +62,8 @@ def transition_by_mean_softmax(joint_sums: Tensor, confusion_sums: Tensor) -> Te
 
 
 def transition_by_counts(counts: Tensor) -> Tensor:
-    """T (K, K) float64 from (K, K) counts [true, given], and one image a class more that is wrong at the mean rate."""
-    counted = counts.double()
-    wrong = 1.0 - counted.diagonal().sum() / counted.sum().clamp_min(1.0)
-    counted = counted + uniform_matrix(len(counted), float(wrong)).to(counts.device)
-    return counted / counted.sum(dim=1, keepdim=True)
+    """T (K, K) float64, the mean of its posterior after (K, K) counts [true, given], with rows that are alike."""
+    return torch.from_numpy(mean_of_rows(counts.cpu().numpy().round().astype(np.int64))).to(counts.device)
 
 
 def blind_transition(num_classes: int) -> Tensor:

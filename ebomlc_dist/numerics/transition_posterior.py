@@ -1,22 +1,21 @@
-"""The noise process T[t, g] = P(given g | true t) as the mean of its posterior, from what a classifier says of images.
+"""The noise process T[t, g] = P(given g | true t) and its rate, from what a classifier says of images.
 
 As for `transition.transition_by_moments`, a noisy image shows its prediction p and its given label g, and a held-out
 trusted image its true class t and p; g and p depend on each other through t alone:
 
-    t ~ π,   p | t ~ C[t],   g | t ~ T[t]
+    t ~ π,   p | t ~ C[t],   g | t ~ T[t],   π ~ Dirichlet(1, …, 1),   C, T: rows that are alike (`alike_rows`)
 
-Where the classifier is weak and few images are held out, many T explain the counts about as well, and the one that
-does best can be far off in single classes. Here all of them count, by how well they explain both tables and by
+Where the classifier is weak and few images are held out, many pairs (C, T) explain the counts about as well: a
+classifier that errs, or labels that do. All of them count, by how well they explain both tables.
 
-    T[t, t] ~ Beta(s(1−ε), sε),   T[t, others] / (1 − T[t, t]) ~ Dirichlet(c, …, c),   ε, s, c: the same for all classes
-    C[t] ~ Dirichlet(m·a at t, m(1−a)/(K−1) elsewhere),   a: mean accuracy on the held-out images,   m = 10
-    π ~ Dirichlet(1, …, 1)
+They are drawn by Gibbs sampling (Geman and Geman 1984) of the true classes, C, T and π in turn, with a fixed seed. The
+two labels of an image are two observers in the sense of Dawid and Skene (1979). Gibbs steps alone hardly move along
 
-ε, s and c are unknown too, each evenly likely on a grid. So classes lend each other strength where they are alike:
-errors that go to one other class (c small), or anywhere (c large); the same rate in all classes (s large), or not.
+    J = Cᵀ M,   M[t, g] = π_t T[t, g]        what noisy images show, the same for (A C, A⁻ᵀ M) with any A
 
-The two labels of an image are two observers in the sense of Dawid and Skene (1979). The mean is found by Gibbs
-sampling (Geman and Geman 1984) of the true classes, C, T, π, and ε, s, c in turn, with a fixed seed.
+so that each sweep also proposes A = exp(xG), accepted by Metropolis' rule. G = R − 1 mixes each row with other rows:
+evenly, or as the held-out images, or the noisy ones, are mixed up. exp(−xG) is proposed as often as exp(xG), and the
+volume changes by |A|^(K−1) for C, |A|^(−K) for M, Π π_t^(K−1) from T to M.
 """
 
 from dataclasses import dataclass
@@ -24,29 +23,41 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import gammaln
+from scipy.linalg import expm
 from torch import Tensor
 
-from ebomlc_dist.numerics.transition import blind_transition
-
-Matrix = NDArray[np.floating]
+from ebomlc_dist.numerics.alike_rows import Counts, Matrix, draw_rows, log_density
 
 MOST_CLASSES = 100
 """The work of a sweep grows with the cube of the number of classes."""
+COVERAGE = 0.95
 _SEED = 13
-_SWEEPS, _MANY_CLASSES, _FEW_SWEEPS = 1000, 20, 200
-_SETTLING = 0.25
-_CONFUSION_IMAGES = 10.0
-_RATES = np.concatenate([[0.005, 0.01, 0.02, 0.04, 0.07], np.arange(0.1, 0.99, 0.05)])
-_STRENGTHS = 2.0 ** np.arange(1, 9)
-_EVENNESS = 0.005 * 2.0 ** np.arange(13)
-_KEPT, _LOST = _STRENGTHS[:, None] * (1 - _RATES), _STRENGTHS[:, None] * _RATES
-_LOG_BETA = gammaln(_KEPT + _LOST) - gammaln(_KEPT) - gammaln(_LOST)
+_SWEEPS, _MANY_CLASSES, _FEW_SWEEPS = 500, 20, 200
+_SETTLING = 0.2
+_PROPOSALS = 12
+_SIZES = (0.003, 0.01, 0.03, 0.1, 0.3)
+_EVEN_PART = 0.02
+_FIRST_STRENGTH = 10.0
 _TINY = 1e-300
 
 
-def transition_by_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> Tensor:
-    """T (K, K) float64 on the CPU, ``T[true, given]``, rows on the simplex; K ≤ `MOST_CLASSES`.
+@dataclass(frozen=True)
+class NoisePosterior:
+    """What the two tables say of the noise.
+
+    Attributes:
+        transition: the mean of T, (K, K) float64 on the CPU, ``T[true, given]``, rows on the simplex.
+        rate: mean share of wrong labels among the noisy images, 0…1.
+        interval: the shortest interval that holds the rate with a probability of `COVERAGE`.
+    """
+
+    transition: Tensor
+    rate: float
+    interval: tuple[float, float]
+
+
+def noise_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> NoisePosterior:
+    """The posterior mean of T and the rate of wrong labels; K ≤ `MOST_CLASSES`.
 
     Args:
         joint_counts: (K, K), noisy images with prediction p (row) and given label g (column).
@@ -55,70 +66,39 @@ def transition_by_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> T
     joint, held_out = (np.rint(counts.cpu().numpy()).astype(np.int64) for counts in (joint_counts, confusion_counts))
     size = len(joint)
     rng = np.random.Generator(np.random.PCG64(_SEED))
-    known = held_out + _CONFUSION_IMAGES * mean_confusion(held_out)
+    known = held_out + _FIRST_STRENGTH * mean_confusion(held_out)
     confusion = known / known.sum(axis=1, keepdims=True)
-    transition = blind_transition(size).numpy()
-    classes, likeness = np.full(size, 1 / size), _Likeness(rate=0.5, strength=8.0, evenness=1.0)
+    start = mean_confusion(np.zeros((size, size)))
+    mass = start / size
+    cells = joint.nonzero()
+    moves = _Moves(joint, held_out)
 
     sweeps = _SWEEPS if size <= _MANY_CLASSES else _FEW_SWEEPS
     settling = round(_SETTLING * sweeps)
-    total = np.zeros((size, size))
+    total, rates = np.zeros((size, size)), np.empty(sweeps)
     for sweep in range(sweeps):
-        weights = np.einsum("t,tp,tg->pgt", classes, confusion, transition) + _TINY
-        true = rng.multinomial(joint, weights / weights.sum(axis=2, keepdims=True))  # (p, g, t)
-        by_prediction, by_given = true.sum(axis=1).T, true.sum(axis=0).T
-        confusion = _dirichlet(rng, known + by_prediction)
-        transition, likeness = _draw_transition(rng, by_given, likeness)
-        classes = rng.dirichlet(by_given.sum(axis=1) + 1.0)
+        by_prediction, by_given = _draw_classes(rng, joint, cells, confusion, mass)
+        confusion, transition = draw_rows(rng, by_prediction + held_out), draw_rows(rng, by_given)
+        mass = rng.dirichlet(by_given.sum(axis=1) + 1.0)[:, None] * transition
+        confusion, mass = moves.applied(rng, confusion, mass)
+        rates[sweep] = 1 - np.trace(mass)
         if sweep >= settling:
-            total += transition
-    return torch.from_numpy(total / (sweeps - settling))
+            total += mass / mass.sum(axis=1, keepdims=True)
+    rates = rates[settling:]
+    return NoisePosterior(torch.from_numpy(total / len(rates)), float(rates.mean()), shortest_interval(rates))
 
 
-@dataclass(frozen=True)
-class _Likeness:
-    """How alike the rows of T are: ε, s and c."""
-
-    rate: float
-    strength: float
-    evenness: float
+def transition_by_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> Tensor:
+    """`NoisePosterior.transition` alone."""
+    return noise_posterior(joint_counts, confusion_counts).transition
 
 
-def _draw_transition(
-    rng: np.random.Generator, counts: NDArray[np.int64], likeness: _Likeness
-) -> tuple[Matrix, _Likeness]:
-    """T given counts [true, given] and how alike its rows are; then how alike they are, given T."""
-    size = len(counts)
-    others = ~np.eye(size, dtype=bool)
-    right = counts.diagonal()
-    wrong = counts[others].reshape(size, size - 1)
-    strength, rate = likeness.strength, likeness.rate
-    kept = rng.beta(right + strength * (1 - rate), wrong.sum(axis=1) + strength * rate).clip(1e-12, 1 - 1e-12)
-    shares = _dirichlet(rng, wrong + likeness.evenness)
-    transition = np.diag(kept)
-    transition[others] = ((1 - kept)[:, None] * shares).ravel()
-    return transition, _draw_likeness(rng, kept, shares)
-
-
-def _draw_likeness(rng: np.random.Generator, kept: Matrix, shares: Matrix) -> _Likeness:
-    """From the likelihood of T's diagonal, (K,), and of its other entries' shares, (K, K − 1), on the grids."""
-    size, others = len(kept), shares.shape[1]
-    beta = size * _LOG_BETA + ((_KEPT - 1) * np.log(kept).sum() + (_LOST - 1) * np.log1p(-kept).sum())
-    strength, rate = np.unravel_index(_choice(rng, beta.ravel()), beta.shape)
-    c = _EVENNESS
-    even = size * (gammaln(others * c) - others * gammaln(c)) + (c - 1) * np.log(shares).sum()
-    return _Likeness(float(_RATES[rate]), float(_STRENGTHS[strength]), float(c[_choice(rng, even)]))
-
-
-def _choice(rng: np.random.Generator, log_weights: Matrix) -> int:
-    weights = np.exp(log_weights - log_weights.max())
-    return int(rng.choice(len(weights), p=weights / weights.sum()))
-
-
-def _dirichlet(rng: np.random.Generator, concentrations: Matrix) -> Matrix:
-    """A draw for each row."""
-    drawn = rng.gamma(concentrations) + _TINY
-    return drawn / drawn.sum(axis=1, keepdims=True)
+def shortest_interval(draws: Matrix) -> tuple[float, float]:
+    """The shortest interval that holds `COVERAGE` of ``draws`` (n,) in 0…1; from 0 on where it begins at the least."""
+    ordered = np.sort(draws)
+    count = min(int(np.ceil(COVERAGE * len(ordered))), len(ordered) - 1)
+    begin = int(np.argmin(ordered[count:] - ordered[: len(ordered) - count]))
+    return (0.0 if begin == 0 else float(ordered[begin])), float(ordered[begin + count])
 
 
 def mean_confusion(counts: NDArray[np.number]) -> Matrix:
@@ -127,3 +107,59 @@ def mean_confusion(counts: NDArray[np.number]) -> Matrix:
     mean = np.full((size, size), (1 - accuracy) / (size - 1))
     np.fill_diagonal(mean, accuracy)
     return mean
+
+
+def _draw_classes(
+    rng: np.random.Generator, joint: Counts, cells: tuple[Counts, ...], confusion: Matrix, mass: Matrix
+) -> tuple[Counts, Counts]:
+    """True classes of all noisy images, as counts [true, predicted] and [true, given]."""
+    size, (predicted, given) = len(joint), cells
+    weights = confusion.T[predicted] * mass.T[given] + _TINY
+    true = rng.multinomial(joint[cells], weights / weights.sum(axis=1, keepdims=True))
+    by_prediction, by_given = np.zeros((2, size, size), dtype=np.int64)
+    np.add.at(by_prediction, predicted, true)
+    np.add.at(by_given, given, true)
+    return by_prediction.T, by_given.T
+
+
+class _Moves:
+    """Proposals along the (C, M) that explain the noisy images alike."""
+
+    def __init__(self, joint: Counts, held_out: Counts) -> None:
+        size = len(joint)
+        ways = (np.ones((size, size)), held_out, joint + joint.T)
+        self._held_out = held_out
+        self._steps = [
+            (x, expm(x * generator), expm(-x * generator).T)
+            for generator in map(_generator, ways)
+            for length in _SIZES
+            for x in (length, -length)
+        ]
+
+    def applied(self, rng: np.random.Generator, confusion: Matrix, mass: Matrix) -> tuple[Matrix, Matrix]:
+        """C and M after some proposals."""
+        size, worth = len(mass), self._worth(confusion, mass)
+        for choice, luck in zip(rng.integers(len(self._steps), size=_PROPOSALS), rng.random(_PROPOSALS), strict=True):
+            x, forth, back = self._steps[choice]
+            other_confusion, other_mass = forth @ confusion, back @ mass
+            if other_confusion.min() <= 0 or other_mass.min() <= 0:
+                continue
+            other_worth = self._worth(other_confusion, other_mass)
+            # log |A|^(K−1) |A|^(−K) = −x·trace(G), and G's diagonal is −1.
+            if np.log(luck) < other_worth - worth + x * size:
+                confusion, mass, worth = other_confusion, other_mass, other_worth
+        return confusion, mass
+
+    def _worth(self, confusion: Matrix, mass: Matrix) -> float:
+        """The log posterior of C and M, but for what no proposal changes."""
+        classes = mass.sum(axis=1, keepdims=True)
+        likelihood = (self._held_out * np.log(confusion + _TINY)).sum()
+        volume = (len(mass) - 1) * np.log(classes).sum()
+        return float(likelihood + log_density(confusion) + log_density(mass / classes) - volume)
+
+
+def _generator(mixed: NDArray) -> Matrix:
+    """R − 1, R[t, ·] the shares of the other classes in (K, K) counts ``mixed``, a few of them even."""
+    others = np.where(np.eye(len(mixed), dtype=bool), 0.0, mixed.astype(float))
+    others += (~np.eye(len(mixed), dtype=bool)) * max(_EVEN_PART * others.mean(), _EVEN_PART)
+    return others / others.sum(axis=1, keepdims=True) - np.eye(len(mixed))

@@ -20,8 +20,9 @@ from ebomlc_dist.methods import config_from_mapping, ebomlc_s
 from ebomlc_dist.methods.contract import Batch, Task
 from ebomlc_dist.methods.value_gap import value_gap
 from ebomlc_dist.numerics.network import gradients
+from ebomlc_dist.numerics.noise import uniform_matrix
 from ebomlc_dist.numerics.transition import transition_by_counts, transition_by_moments
-from ebomlc_dist.numerics.transition_posterior import transition_by_posterior
+from ebomlc_dist.numerics.transition_posterior import NoisePosterior, transition_by_posterior
 from ebomlc_dist.numerics.trust import corrected_share, information_share, lead
 from tests.support import problem
 from tests.support.lockstep import over_shards
@@ -98,7 +99,9 @@ def test_the_noise_process_follows_what_is_known() -> None:
 
 def test_settings_by_given_labels_are_known_from_the_first_step_and_renewed_with_the_estimate() -> None:
     def found(process: str, epoch: int, **more: object) -> dict[str, float]:
-        learner = make_learner("ebomlc-s", Communicator(CPU), epoch=epoch, noise_process=process, **more)
+        learner = make_learner(
+            "ebomlc-s", Communicator(CPU), epoch=epoch, noise_process=process, settings="given", **more
+        )
         reliability = learner.method.memory["transition"].diagonal().mean()
         share = float(information_share(reliability, 4, NUM_NOISY, NUM_CLEAN))
         values = learner.method.settings()
@@ -118,7 +121,7 @@ def test_settings_by_given_labels_are_known_from_the_first_step_and_renewed_with
 
 
 def test_the_weight_of_the_corrected_label_follows_from_how_far_both_labels_lead() -> None:
-    learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted")
+    learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted", settings="given")
     memory = learner.method.memory
     expected = float(corrected_share(memory["measured"][3], lead(memory["transition"])))
     assert 0 < expected < 1
@@ -130,7 +133,7 @@ def test_the_weight_of_the_corrected_label_follows_from_how_far_both_labels_lead
 def test_the_lower_objective_asks_for_the_corrected_and_the_given_label() -> None:
     def asked(share: float) -> torch.Tensor:
         learner = make_learner("ebomlc-s", Communicator(CPU), settings="fixed", corrected_share=share)
-        return learner.method.soft_labels(answers, labels)
+        return learner.method.soft_labels(answers, torch.zeros_like(answers), labels)
 
     answers = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]], dtype=torch.float64)
     labels = torch.tensor([2, 0])
@@ -269,14 +272,18 @@ def test_above_a_hundred_classes_the_noise_is_estimated_by_moments(monkeypatch: 
     assert torch.equal(found("posterior"), found("moments"))
 
 
-def test_with_nothing_held_out_the_fixed_values_stand(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("settings", "step"), [("corrected", (0.2, 1.0, 1.0)), ("measured", (0.5, 0.5, 1.0))])
+def test_with_nothing_held_out_no_corrector_is_trusted(
+    settings: str, step: tuple[float, float, float], tmp_path: Path
+) -> None:
     """Two trusted images a class are too few to keep one back."""
     config = tiny_config("ebomlc-s")
-    method = config_from_mapping({"name": "ebomlc-s", "settings": "corrected"})
+    method = config_from_mapping({"name": "ebomlc-s", "settings": settings})
     summary = train(config.model_copy(update={"method": method}), tmp_path / "run", quiet=True, runtime=alone())
     report = summary["method_report"]
     assert report["noise_process"] == "counted"
-    assert (report["mixture"], report["barrier_strength"], report["noisy_scale"]) == (0.2, 1.0, 1.0)
+    assert (report["mixture"], report["barrier_strength"], report["noisy_scale"]) == step
+    assert report["corrected_share"] == report.get("posterior_share", 0.0) == 0.0
 
 
 def test_the_labels_shown_depend_on_place_and_step_not_on_the_rank() -> None:
@@ -349,7 +356,64 @@ def test_what_follows_in_a_run_is_the_same_on_every_rank(two_ranks: RankPool, tm
     first, second = two_ranks.run(report_on_a_rank, config, tmp_path / "run")
     assert first == second
     assert 0 < first["held_out_reliability"] < 1
-    assert first["noisy_scale"] != 1.0
+    assert first["corrected_share"] + first["posterior_share"] > 0
+
+
+def test_the_target_is_what_makes_held_out_labels_likeliest_and_the_label_itself_until_then() -> None:
+    def shares(epoch: int) -> tuple[float, float]:
+        learner = make_learner("ebomlc-s", Communicator(CPU), epoch=epoch, noise_process="counted")
+        memory = learner.method.memory
+        return float(memory["settings"][3]), float(memory["posterior_share"])
+
+    assert shares(0) == (0.0, 0.0)
+    corrected, posterior = shares(1)
+    assert corrected >= 0
+    assert posterior >= 0
+    assert 0 < corrected + posterior < 1
+
+
+def test_the_main_models_posterior_joins_the_target_without_a_gradient() -> None:
+    transition = torch.tensor([[0.6, 0.2, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1], [0.0, 0.1, 0.8, 0.1], [0.1, 0.1, 0.1, 0.7]])
+    learner = make_learner(
+        "ebomlc-s", Communicator(CPU), noise_process="known", transition=transition.double().tolist()
+    )
+    method = learner.method
+    method.memory["settings"][3], method.memory["posterior_share"] = 0.25, torch.tensor(0.5).double()
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]], dtype=torch.float64, requires_grad=True)
+    answers = torch.full((1, 4), 0.25, dtype=torch.float64)
+    found = method.soft_labels(answers, logits, torch.tensor([1]))
+    product = logits.detach()[0].softmax(dim=0) * transition.double()[:, 1]
+    expected = 0.25 * 0.25 + 0.5 * product / product.sum() + 0.25 * torch.tensor([0.0, 1.0, 0.0, 0.0])
+    torch.testing.assert_close(found[0], expected)
+    assert not found.requires_grad
+    # A given label that no class has, as T says, is met nevertheless.
+    method.memory["transition"][:, 1] = 0.0
+    assert bool(method.soft_labels(answers, logits, torch.tensor([1])).isfinite().all())
+
+
+@pytest.mark.parametrize(("wrong", "estimate", "refused"), [(0, 0.45, True), (12, 0.1, False), (8, 0.35, False)])
+def test_pairs_that_are_cleaner_than_the_estimate_allows_give_way_to_it(
+    wrong: int, estimate: float, refused: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Confirmed images are no sample; images that look worse than the estimate may be one, and are only remarked on."""
+    pairs = torch.eye(4, dtype=torch.int64) * 6
+    pairs[0, 0], pairs[0, 1] = pairs[0, 0] - min(wrong, 5), min(wrong, 5)
+    pairs[1, 1], pairs[1, 2] = pairs[1, 1] - max(wrong - 5, 0) % 6, max(wrong - 5, 0) % 6
+    pairs[2, 2], pairs[2, 3] = pairs[2, 2] - max(wrong - 10, 0), max(wrong - 10, 0)
+    monkeypatch.setattr("tests.support.problem.NUM_CLEAN", int(pairs.sum()))
+    found = uniform_matrix(4, estimate)
+    monkeypatch.setattr(
+        ebomlc_s, "noise_posterior", lambda *_: NoisePosterior(found, estimate, (estimate - 0.05, estimate + 0.05))
+    )
+    learner = make_learner("ebomlc-s", Communicator(CPU), epoch=1, old_labels=pairs)
+    method = learner.method
+    assert method.report()["noise_process"] == ("estimated" if refused else "counted")
+    expected = found if refused else transition_by_counts(pairs)
+    torch.testing.assert_close(method.memory["transition"], expected)
+    says = {0: "no random sample", 12: "because their labels looked wrong"}.get(wrong)
+    assert (says in caplog.text) if says else not caplog.text
+    # The choice survives a resume: it is part of what a checkpoint holds.
+    assert bool(method.memory["pairs_refused"]) == refused
 
 
 CASES = {

@@ -127,6 +127,9 @@ class WholeInterlude:
     def sum_held_out(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         return self._values(values, self.held_out_images, self.held_out_labels).sum(dim=0)
 
+    def gather_held_out(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        return self._values(values, self.held_out_images, self.held_out_labels)
+
     def sum_clean(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         return self._values(values, self.images[NUM_NOISY:], self.labels[NUM_NOISY:]).sum(dim=0)
 
