@@ -10,8 +10,8 @@ F drives the meta model alone.
 
 The defaults are those of the authors' code (github.com/microsoft/MLC, ``hmlc_K_mix``), which EBOMLC's authors run as
 well. Half of each clean batch joins G as cross entropy, weighted by counts: the main model learns from trusted labels
-too. w' is where SGD itself would go. ``lower_objective=noisy`` and ``look_ahead=plain`` are the bare equations: the main
-model learns from the corrector alone, and w' = w − η∇_wG(w, α).
+too. w' is where SGD itself would go. ``lower_objective=noisy`` and ``look_ahead=plain`` are the bare equations, in
+which the main model learns from the corrector alone and w' = w − η∇_wG(w, α).
 
 Their commands for CIFAR are the common frame, so there is no ``own_frame``: ResNet-32, 120 epochs, SGD 0.1 with ×0.1
 after 80 and 100, momentum 0.9, weight decay 5e-4, batches of 100 noisy and 100 clean images, Adam 3e-4, K = 1.
