@@ -6,7 +6,7 @@
 
 One run, one optimiser and one learning-rate schedule, so that the whole costs what `ce` costs. The default s = 1/3
 starts the fine-tuning where the common step schedule first reduces the rate: it runs at a tenth of the rate, and ends
-at a hundredth. The noisy labels have not been learnt by heart by then. An epoch has as many steps in both parts.
+at a hundredth. An epoch has as many steps in both parts.
 Cost: 3 forward units. Reductions: 1.
 """
 
