@@ -3,7 +3,8 @@
     L(w) = λ·mean CE(f_w(x_c), y_c) + (1−λ)·mean CE(f_w(x_n), ỹ),   d_w = ∇_wL
 
 The first mean is over the clean batch, the second over the noisy one. λ = 1 is `ce-clean` with the clean batch's size,
-λ = 0 is `ce`, but for running statistics, which both passes move. The two means are reduced apart, the first on its way while the noisy pass runs.
+λ = 0 is `ce`, but for running statistics, which both passes move. The two means are reduced apart, the first on its way
+while the noisy pass runs.
 Cost: 6 forward units. Reductions: 2.
 """
 
