@@ -45,7 +45,7 @@ def scores_of(cells: list[Mapping[str, Any]]) -> Scores:
     for cell in cells:
         config, score = cell["config"], cell["summary"].get(SCORE)
         if score is not None:
-            found[_variant(config)][_setting(config), int(config["seeds.seed"])] = float(score)
+            found[variant_of(config)][_setting(config), int(config["seeds.seed"])] = float(score)
     return dict(found)
 
 
@@ -105,7 +105,7 @@ def _only(runs: dict[Pair, float], setting: str) -> dict[Pair, float]:
     return {pair: score for pair, score in runs.items() if pair[0] == setting}
 
 
-def _variant(config: Mapping[str, Any]) -> str:
+def variant_of(config: Mapping[str, Any]) -> str:
     """The method's name and where it leaves its recipe: ``epochs=19`` for ``train.epochs``."""
     usual = _usual(config["recipe"], config["method.name"])
     own = {key: value for key, value in config.items() if key in usual and _text(usual[key]) != _text(value)}

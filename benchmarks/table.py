@@ -1,6 +1,8 @@
-"""The stored summaries of one setting as a Markdown table: ``python benchmarks/table.py benchmarks/methods/digits``.
+"""The runs of one setting as a Markdown table: ``python -m benchmarks.table benchmarks/methods/digits [STORE …]``.
 
-Each file is one run's ``summary.json``, named ``METHOD-seedN.json``; more runs are more files.
+Each file of the folder is one run's ``summary.json``, named ``METHOD-seedN.json``; more runs are more files. From the
+stores come the finished cells of the same recipe, named as `benchmarks.corrector` names variants, where the folder has
+no run of that name and seed.
 """
 
 import json
@@ -9,6 +11,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from benchmarks.corrector import variant_of
 
 COLUMNS = (
     ("last", "accuracy_last"),
@@ -21,16 +25,33 @@ COLUMNS = (
 )
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, *stores: Path) -> None:
     """Rows by descending accuracy of the last epoch."""
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(folder.glob("*.json")):
-        runs.setdefault(path.stem.rpartition("-seed")[0], []).append(json.loads(path.read_text()))
+    runs = runs_of(folder, *stores)
     print("| method | seeds | " + " | ".join(heading for heading, _ in COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 2) + "|")
     for name, summaries in sorted(runs.items(), key=lambda item: -_mean(item[1], "accuracy_last")):
         seeds = ", ".join(str(summary["seed"]) for summary in summaries)
         print(f"| `{name}` | {seeds} | " + " | ".join(_cell(summaries, key) for _, key in COLUMNS) + " |")
+
+
+def runs_of(folder: Path, *stores: Path) -> dict[str, list[dict[str, Any]]]:
+    """Name of a row → the summaries of its runs, by seed."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for path in folder.glob("*.json"):
+        summary = json.loads(path.read_text())
+        found[path.stem.rpartition("-seed")[0], summary["seed"]] = summary
+    recipes = {summary["recipe"] for summary in found.values()}
+    for store in stores:
+        for path in (store / "cells").glob("*.json"):
+            cell = json.loads(path.read_text())
+            # An imported one is a file of the folder.
+            if cell["config"]["recipe"] in recipes and "imported" not in cell["environment"]:
+                found.setdefault((variant_of(cell["config"]), cell["summary"]["seed"]), cell["summary"])
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for (name, _), summary in sorted(found.items(), key=lambda item: item[0]):
+        runs.setdefault(name, []).append(summary)
+    return runs
 
 
 def _mean(summaries: Iterable[dict[str, Any]], key: str) -> float:
@@ -48,4 +69,4 @@ def _cell(summaries: list[dict[str, Any]], key: str) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

@@ -24,6 +24,7 @@ from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.held_out import held_out
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.build import make_method
 from ebomlc_dist.engine.outcome import truth_in_status
 from ebomlc_dist.engine.prepare import load_everywhere
 from ebomlc_dist.engine.rank_log import rank_log
@@ -159,12 +160,21 @@ def _collect(
             collector.trusted(fold.training, fold.held_out[collector.trials.rows].nonzero().flatten())
         return False, None
     training = load_trained(config, paths, dataset, runtime)
-    streams = training.method.streams
-    unseen = held_out(dataset.clean_labels, streams.held_out)
-    in_sample = streams.noisy_images != "clean"
+    unseen = held_out(dataset.clean_labels, training.method.streams.held_out)
     collector.noisy(training, torch.arange(len(dataset.noisy_index)))
     collector.trusted(training, torch.arange(len(collector.trials.rows)))
-    return in_sample, unseen if unseen.any() else None
+    return _trained_on_noisy(config), unseen if unseen.any() else None
+
+
+def _trained_on_noisy(config: RunConfig) -> bool:
+    """Whether noisy images were drawn in any epoch of a run, be it not the last one."""
+    method, epochs = make_method(config), config.train.epochs
+
+    def drawn(epoch: int) -> str:
+        method.enter_epoch(epoch, epochs)
+        return method.streams.noisy_images
+
+    return any(drawn(epoch) != "clean" for epoch in range(method.stages * epochs))
 
 
 def _subject(

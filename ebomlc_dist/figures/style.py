@@ -74,6 +74,8 @@ _METHODS = {
     "ebomlc-released": ("EBOMLC (released step)", PINK),
     "ce": ("CE", BLACK),
     "ce-clean": ("CE (trusted only)", GREY),
+    "ce-weighted": ("CE (trusted and noisy, fixed weight)", ORANGE),
+    "ce-finetune": ("CE, fine-tuned on trusted", VERMILLION),
     "ce-oracle": ("CE (true labels)", OLIVE),
 }
 _ORDERED = (BLUE, VERMILLION, GREEN, ORANGE, PINK, SKY, BLACK, GREY)

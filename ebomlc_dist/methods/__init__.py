@@ -26,6 +26,7 @@ class MethodInfo:
         needs_clean: whether it needs a trusted set.
         networks: what it trains.
         units: cost of a step with default settings, in forwards of one batch of the main model, a backward being two.
+            Clean and noisy batch are of one size; a clean batch that is split in halves counts as they do.
         precisions: of the main models' passes.
         capturable: whether a CUDA graph can hold a step, which makes no host sync and has fixed shapes.
         compilable: whether ``torch.compile`` can make the main models' passes.
@@ -71,7 +72,7 @@ METHODS = {
         "released code of EBOMLC",
         True,
         ("main", "meta"),
-        9,
+        10.5,
     ),
     "mlc": MethodInfo(
         "mlc:Mlc",
@@ -147,6 +148,22 @@ METHODS = {
     "ce-clean": MethodInfo(
         "cross_entropy:CrossEntropyClean",
         "cross entropy on the trusted images alone: a reference",
+        "-",
+        True,
+        ("main",),
+        3,
+    ),
+    "ce-weighted": MethodInfo(
+        "weighted_cross_entropy:WeightedCrossEntropy",
+        "cross entropy on trusted and noisy labels in fixed proportion: the baseline of every weighting",
+        "-",
+        True,
+        ("main",),
+        6,
+    ),
+    "ce-finetune": MethodInfo(
+        "fine_tuning:FineTuning",
+        "cross entropy on the noisy labels, then fine-tuning on the trusted images alone",
         "-",
         True,
         ("main",),

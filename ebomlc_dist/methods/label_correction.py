@@ -10,7 +10,7 @@ EBOMLC's upper objective mixes in the corrector: `ebomlc_dist.methods.mixture`.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -20,6 +20,10 @@ from ebomlc_dist.methods.contract import Batch, Method, MethodConfig, Networks, 
 from ebomlc_dist.numerics.losses import cross_entropy, soft_cross_entropy
 
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
+LowerObjective = Annotated[
+    Literal["noisy", "with_clean"],
+    Field(description="with_clean: half of each clean batch joins the lower objective as cross entropy"),
+]
 
 
 class CorrectorConfig(MethodConfig):
@@ -27,9 +31,7 @@ class CorrectorConfig(MethodConfig):
 
     features: Literal["main", "frozen"] = Field("main", description="h(x): the main model's, or a frozen extractor's")
     extractor: Path | None = Field(None, description="model folder of the frozen extractor, such as RUN/model")
-    lower_objective: Literal["noisy", "with_clean"] = Field(
-        "noisy", description="with_clean: half of each clean batch joins the lower objective as cross entropy"
-    )
+    lower_objective: LowerObjective = "noisy"
 
     @model_validator(mode="after")
     def _extractor_is_given_where_needed(self) -> Self:

@@ -11,7 +11,7 @@ that step with respect to the gradient. Reductions: ∇_wG, then v, then D.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -24,12 +24,14 @@ from ebomlc_dist.numerics.losses import cross_entropy
 from ebomlc_dist.numerics.network import Network, gradients
 from ebomlc_dist.numerics.sgd import SgdRule
 
+LookAheadRule = Annotated[Literal["plain", "sgd"], Field(description="w': a plain gradient step, or SGD's own rule")]
+
 
 class LookAheadConfig(MethodConfig):
     """What every method with a hypergradient chooses; the default is the fastest exact one."""
 
     hypergradient: HypergradientMode = Field("forward_mode", description="how it is computed; see the profile")
-    look_ahead: Literal["plain", "sgd"] = Field("plain", description="w': a plain gradient step, or SGD's own rule")
+    look_ahead: LookAheadRule = "plain"
 
 
 @dataclass(frozen=True)

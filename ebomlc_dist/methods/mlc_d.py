@@ -6,6 +6,10 @@ after T inner steps:
     β = max(0, δ − ⟨∇_wF, ∇_wQ⟩ / ‖∇Q‖²)        barrier coefficient, eq. (7); F does not depend on α
     d_w = ∇_wF + β∇_wQ,   d_α = β∇_αQ           directions, eq. (6)
 
+The step ``mlcbome`` of EBOMLC's released code is another one. The first of its five inner steps is followed by an
+optimiser step with the gradient that the previous training step left; momentum and weight decay act in the inner steps;
+the corrected labels are formed anew in each; ∇Q is a difference. The paper's 62 to 68 % may be that step's.
+
 Cost at T = 5: 19 forward units (upper 3, inner steps 15, the pass at w_T 1), 21 with `difference`. Reductions: T + 2.
 """
 

@@ -9,33 +9,40 @@ from ebomlc_dist.sweeps.grid import Grid, Part
 
 PAPER_METHODS = (
     *("ebomlc", "mlc", "glc", "ce", "mlc-d", "dividemix", "pmw-net", "mw-net", "l2rw"),
-    "coteaching-plus",
+    *("coteaching-plus", "ce-weighted", "ce-finetune"),
 )
-_SETTINGS = tuple(f"{kind}{percent}" for dataset, kind, percent in PAPER_SETTINGS if dataset == "cifar10")
+"""The paper's nine, and baselines that are not in the paper."""
+_LABELLED = ({"method.clean_images": "labelled"},)
+_FULL = tuple(f"{dataset}-{kind}{percent}" for dataset, kind, percent in PAPER_SETTINGS)
+_CIFAR10 = [(kind, percent) for dataset, kind, percent in PAPER_SETTINGS if dataset == "cifar10"]
+_QUICK = tuple(f"cifar10-quick-{kind}{percent}" for kind, percent in _CIFAR10)
+_CASES = tuple({"noise.kind": kind, "noise.rate": percent / 100} for kind, percent in _CIFAR10)
 
 GRIDS = {
     grid.name: grid
     for grid in (
         Grid(
             name="paper",
-            summary="Tables I and II of the paper at full size: nine methods and ce, 14 settings, 3 seeds (420 runs)",
+            summary="Tables I and II of the paper at full size: its nine methods, four baselines, 3 seeds (546 runs)",
             parts=(
                 Part(
-                    recipes=tuple(f"{dataset}-{kind}{percent}" for dataset, kind, percent in PAPER_SETTINGS),
+                    recipes=_FULL,
                     methods=PAPER_METHODS,
                     seeds=(0, 1, 2),
                 ),
+                Part(recipes=_FULL, methods=("ce",), seeds=(0, 1, 2), cases=_LABELLED),
             ),
         ),
         Grid(
             name="paper-quick",
-            summary="CIFAR-10 in a size for a CPU: all methods, 7 settings, 3 seeds (294 runs of minutes)",
+            summary="CIFAR-10 in a size for a CPU: all methods, 7 settings, 3 seeds (357 runs of minutes)",
             parts=(
                 Part(
-                    recipes=tuple(f"cifar10-quick-{setting}" for setting in _SETTINGS),
+                    recipes=_QUICK,
                     methods=tuple(METHODS),
                     seeds=(0, 1, 2),
                 ),
+                Part(recipes=_QUICK, methods=("ce",), seeds=(0, 1, 2), cases=_LABELLED),
             ),
         ),
         Grid(
@@ -46,11 +53,7 @@ GRIDS = {
                     recipes=("digits:tiny",),
                     methods=PAPER_METHODS,
                     seeds=(0, 1),
-                    cases=tuple(
-                        {"noise.kind": kind, "noise.rate": percent / 100}
-                        for dataset, kind, percent in PAPER_SETTINGS
-                        if dataset == "cifar10"
-                    ),
+                    cases=_CASES,
                 ),
             ),
         ),

@@ -103,7 +103,7 @@ def _table(cells: Sequence[Placed], score: Score) -> Table:
     theirs = _paper_table(cells)
     rows, columns = {cell.row for cell in cells}, {cell.column for cell in cells}
     if theirs is not None:
-        rows |= {Row(method) for method in paper().methods if not any(row.method == method for row in rows)}
+        rows |= {Row(method) for method in paper().methods}
         columns |= {Column(tuple(zip(NOISE_KEYS, setting, strict=True))) for setting in paper().settings}
     ordered, settings = ordered_rows(rows), ordered_columns(columns)
     entries = {row: tuple(_entry(cells, row, column, score, theirs) for column in settings) for row in ordered}

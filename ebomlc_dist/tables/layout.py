@@ -2,14 +2,21 @@
 
 A key that varies among the runs of one method is a setting; keys in `TABLE_KEYS` part the tables, all others are
 columns. A method's own key that varies within a column makes rows of their own; one that goes with the column (a forget
-rate that follows the noise rate) does not.
+rate that follows the noise rate) does not. A key that has one value throughout, and not the one that the recipe gives
+it, is named as well: figures of a variant never stand under the bare name. A row with the recipe's values bears the
+method's name alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from ebomlc_dist.methods import METHODS
+from ebomlc_dist.config import RunConfig
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.methods import METHODS, config_from_mapping
+from ebomlc_dist.recipes.assemble import Request, resolve
+from ebomlc_dist.recipes.settings import plain
 from ebomlc_dist.sweeps.store import Listed, Result
 from ebomlc_dist.tables.paper import paper
 
@@ -25,7 +32,7 @@ Values = tuple[tuple[str, Any], ...]
 
 @dataclass(frozen=True)
 class Row:
-    """A method, with the values of its own keys that tell it from its other rows."""
+    """A method, with the values of its own keys that tell it from its other rows; none where all are usual."""
 
     method: str
     variant: Values = ()
@@ -82,7 +89,7 @@ def place(listed: Iterable[Listed], results: Iterable[Result]) -> list[Placed]:
     own = _own_keys(configs, places)
     return [
         Placed(
-            *(places[key][0], Row(str(config["method.name"]), _values(config, own[config["method.name"]]))),
+            *(places[key][0], _row(config, own[config["method.name"]])),
             column=places[key][1],
             seed=config["seeds.seed"],
             config=config,
@@ -95,7 +102,9 @@ def place(listed: Iterable[Listed], results: Iterable[Result]) -> list[Placed]:
 def ordered_rows(rows: Iterable[Row]) -> list[Row]:
     """The paper's methods as in its tables, then the others as they are registered."""
     order = {name: rank for rank, name in enumerate(dict.fromkeys([*paper().methods, *METHODS]))}
-    return sorted(set(rows), key=lambda row: (order.get(row.method, len(order)), row.method, str(row.variant)))
+    return sorted(
+        set(rows), key=lambda row: (order.get(row.method, len(order)), row.method, bool(row.variant), str(row.variant))
+    )
 
 
 def ordered_columns(columns: Iterable[Column]) -> list[Column]:
@@ -138,17 +147,44 @@ def _varying(configs: Iterable[Mapping[str, Any]]) -> set[str]:
 def _own_keys(
     configs: Mapping[str, Mapping[str, Any]], places: Mapping[str, tuple[Values, Column]]
 ) -> dict[str, list[str]]:
-    """Method → its own keys that vary within one table's column."""
+    """Method → its own keys that vary within one table's column, or have one value throughout and not the usual one."""
     seen: dict[tuple[str, str, Any], set[Any]] = {}
+    every: dict[tuple[str, str], set[tuple[Any, bool]]] = {}
     for key, config in configs.items():
+        method, usual = str(config["method.name"]), _usual(config)
         for name, value in config.items():
             if name.startswith("method.") and name != "method.name":
-                seen.setdefault((config["method.name"], name, places[key]), set()).add(_fixed(value))
+                seen.setdefault((method, name, places[key]), set()).add(_fixed(value))
+                every.setdefault((method, name), set()).add((_fixed(value), _fixed(value) == usual.get(name, value)))
     own: dict[str, list[str]] = {config["method.name"]: [] for config in configs.values()}
-    for (method, name, _), values in seen.items():
-        if len(values) > 1 and name not in own[method]:
+    varying = {(method, name) for (method, name, _), values in seen.items() if len(values) > 1}
+    for method, name in every:
+        if (method, name) in varying or [as_usual for _, as_usual in every[method, name]] == [False]:
             own[method].append(name)
     return own
+
+
+def _row(config: Mapping[str, Any], own: Sequence[str]) -> Row:
+    method, variant = str(config["method.name"]), _values(config, own)
+    usual = _usual(config) if variant else {}
+    return Row(method, () if variant and all(usual.get(key) == value for key, value in variant) else variant)
+
+
+def _usual(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _usual_of(str(config.get("recipe")), str(config["method.name"]))
+
+
+@cache
+def _usual_of(recipe: str, method: str) -> dict[str, Any]:
+    """A method's own keys and their values where nobody sets them; none of a method that is not registered."""
+    if method not in METHODS:
+        return {}
+    try:
+        values = plain(resolve(Request(recipe=recipe, methods=(method,)))[0].config)
+    except InputError:
+        # A recipe of another program, or of another version.
+        values = plain(RunConfig(method=config_from_mapping({"name": method})))
+    return {key: _fixed(value) for key, value in values.items() if key.startswith("method.")}
 
 
 def _values(config: Mapping[str, Any], keys: Iterable[str]) -> Values:

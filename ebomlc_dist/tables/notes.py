@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ebomlc_dist.tables.layout import Placed
+from ebomlc_dist.tables.layout import Placed, Row, ordered_rows
 from ebomlc_dist.tables.paper import paper
 from ebomlc_dist.tables.times import device_of
 
@@ -31,6 +31,8 @@ def notes_of(cells: Sequence[Placed], score: str, with_paper: bool) -> list[str]
             )
             notes.append(f"Settings differ from the paper's, so its figures do not compare: {listed}.")
         notes.append(f"Paper: {paper().source}. {paper().frame_note}")
+        if others := [row.label for row in ordered_rows({cell.row for cell in cells}) if not _in_paper(row)]:
+            notes.append(f"Not in the paper: {', '.join(others)}.")
     notes.append(f"{_SCORES[score]} Mean ± sample standard deviation over the seeds.")
     notes.append(f"{len(done)} of {len(cells)} runs are done; what no run has made is marked missing.")
     notes += _data(cells, done)
@@ -46,6 +48,10 @@ def notes_of(cells: Sequence[Placed], score: str, with_paper: bool) -> list[str]
     if versions:
         notes.append(f"torch {', '.join(versions)}.")
     return notes
+
+
+def _in_paper(row: Row) -> bool:
+    return row.method in paper().methods and not row.variant
 
 
 def _data(cells: Sequence[Placed], done: Sequence[Placed]) -> list[str]:

@@ -27,7 +27,7 @@ from tests.support.tape import Tape
 
 EPOCHS = 4
 CPU = torch.device("cpu")
-RECORDINGS = {"ebomlc-s": 2, "glc": 2, "dividemix": 2, "coteaching-plus": 2}
+RECORDINGS = {"ebomlc-s": 2, "glc": 2, "ce-finetune": 2, "dividemix": 2, "coteaching-plus": 2}
 """More than one where the method's way, or what it is fed from, changes between epochs."""
 CASES = [
     *((method, row.short_run) for method, row in ROWS.items()),

@@ -54,17 +54,16 @@ ROWS = {
             {"noise_process": "known", "transition": [[0.7 if i == j else 0.1 for j in range(4)] for i in range(4)]},
         ),
     ),
-    "ebomlc-released": Row(collectives=3, forward_units=9, variants=({}, {"gap_as_step": True})),
+    "ebomlc-released": Row(collectives=3, forward_units=10.5, variants=({}, {"gap_as_step": True})),
     "mlc": Row(
         collectives=3,
         forward_units=9,
-        # The main model learns from nothing but the corrector, which starts from random labels.
-        learning_epochs=60,
         short_run={"look_ahead_steps": 3},
         variants=(
             {},
-            {"hypergradient": "double_backward", "lower_objective": "with_clean"},
-            {"hypergradient": "finite_difference", "look_ahead": "sgd"},
+            {"lower_objective": "noisy", "look_ahead": "plain"},
+            {"hypergradient": "double_backward", "look_ahead": "plain"},
+            {"hypergradient": "finite_difference", "lower_objective": "noisy"},
             {"look_ahead_steps": 3},
         ),
     ),
@@ -116,6 +115,13 @@ ROWS = {
     ),
     "ce": Row(collectives=1, forward_units=3, variants=({}, {"clean_images": "labelled"})),
     "ce-clean": Row(collectives=1, forward_units=3),
+    "ce-weighted": Row(collectives=2, forward_units=6, variants=({}, {"clean_weight": 0.2})),
+    "ce-finetune": Row(
+        collectives=1,
+        forward_units=3,
+        epoch=EPOCHS - 1,
+        variants=({}, {"epoch": 0}, {"epoch": EPOCHS - 2, "finetune_share": 0.5}),
+    ),
     "ce-oracle": Row(collectives=1, forward_units=3),
 }
 

@@ -25,7 +25,7 @@ BATCH = 4
 
 
 def make_step(method: str, batch_size: int = BATCH, **settings: object) -> tuple[TrainStep, PairedBatch]:
-    """The method on ResNet-32 with equal noisy and clean batches, and half a clean batch more where it asks for one."""
+    """The method on ResNet-32 with equal noisy and clean batches, the clean one in halves where it asks for that."""
     method_type = method_class(method)
     instance = method_type(method_type.Config.model_validate({"name": method, **settings}))
     networks = {}
@@ -43,13 +43,20 @@ def make_step(method: str, batch_size: int = BATCH, **settings: object) -> tuple
     images = torch.randn(batch_size, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     batch = Batch(images, positions % 10, batch_size, positions=positions)
     streams = instance.streams
+    upper, lower = (_part(batch, piece) for piece in (slice(batch_size // 2), slice(batch_size // 2, None)))
     paired = PairedBatch(
         noisy=replace(batch, trusted=batch.labels < 5) if streams.noisy_images == "union" else batch,
-        clean=batch if streams.clean else None,
+        clean=(upper if streams.lower_clean else batch) if streams.clean else None,
+        lower_clean=lower if streams.lower_clean else None,
         selected=dict.fromkeys(instance.selections(), (batch, batch)),
         key=torch.tensor(0),
     )
     return TrainStep(instance, networks, optimizers, Communicator(CPU), None), paired
+
+
+def _part(batch: Batch, piece: slice) -> Batch:
+    labels = batch.labels[piece]
+    return Batch(batch.images[piece], labels, len(labels), positions=batch.positions[piece])
 
 
 def forward_flops() -> int:
@@ -72,7 +79,10 @@ def test_forward_units_of_a_step(method: str) -> None:
     [
         ("mlc", {"hypergradient": "double_backward"}, 10),
         ("mlc", {"hypergradient": "finite_difference"}, 7),
-        ("mlc", {"look_ahead_steps": 2}, 12),
+        ("mlc", {"look_ahead_steps": 2}, 10.5),
+        ("mlc", {"lower_objective": "noisy", "look_ahead": "plain"}, 9),
+        ("mlc", {"lower_objective": "noisy", "look_ahead_steps": 2}, 12),
+        ("ebomlc", {"lower_objective": "with_clean"}, 7.5),
         ("l2rw", {"hypergradient": "double_backward"}, 12),
         ("l2rw", {"hypergradient": "finite_difference"}, 7),
         ("mw-net", {"hypergradient": "double_backward"}, 12),

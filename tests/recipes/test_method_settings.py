@@ -70,10 +70,40 @@ def test_own_frames() -> None:
     assert values("cifar10-own-uniform40:tiny", "coteaching-plus")["train.epochs"] == 2
 
 
+def test_the_common_frame_is_that_of_mlcs_authors() -> None:
+    """The commands of their README for CIFAR, and what their code leaves at its default there."""
+    theirs = {
+        "model.name": "resnet32",
+        "data.clean_size": 1000,
+        "train.epochs": 120,
+        "train.global_noisy_batch_size": 100,
+        "train.global_clean_batch_size": 100,
+        "optim.main_optimizer": "sgd",
+        "optim.main_lr": 0.1,
+        "optim.momentum": 0.9,
+        "optim.weight_decay": 5e-4,
+        "optim.nesterov": False,
+        "optim.schedule": "step",
+        "optim.milestones": [80 / 120, 100 / 120],
+        "optim.decay": 0.1,
+        "optim.meta_lr": 3e-4,
+        "optim.meta_weight_decay": 0.0,
+        "optim.meta_amsgrad": True,
+        "optim.meta_schedule": "constant",
+        "meta_model.embedding_dim": 128,
+        "meta_model.hidden_dim": 128,
+        "method.look_ahead": "sgd",
+        "method.look_ahead_steps": 1,
+        "method.lower_objective": "with_clean",
+    }
+    found = values("cifar10-own-uniform40", "mlc")
+    assert {key: found[key] for key in theirs} == theirs
+
+
 def test_adam_is_refused_where_a_step_needs_sgd() -> None:
     for method in METHODS:
         (run,) = resolve(Request(recipe="digits", methods=(method,), assignments=("optim.main_optimizer=adam",)))
-        if method in ("glc", "l2rw", "dividemix", "coteaching-plus", "ce", "ce-clean", "ce-oracle"):
+        if method in ("glc", "l2rw", "dividemix", "coteaching-plus") or method.startswith("ce"):
             make_method(run.config)
         else:
             with pytest.raises(InputError, match="whose step needs sgd"):

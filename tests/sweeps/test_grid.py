@@ -133,9 +133,9 @@ def test_a_cell_stands_once_and_overrides_win() -> None:
 
 def test_the_most_telling_cells_come_first() -> None:
     cells = cells_of(GRIDS["paper"])
-    assert len(cells) == 14 * 10 * 3
+    assert len(cells) == 14 * (12 + 1) * 3
     first = [
-        (c.config.method.name, c.config.data.dataset, c.config.noise.kind, c.config.noise.rate) for c in cells[:16]
+        (c.config.method.name, c.config.data.dataset, c.config.noise.kind, c.config.noise.rate) for c in cells[:20]
     ]
     assert [name for name, *_ in first[:4]] == ["ebomlc", "mlc", "glc", "ce"]
     assert {rest for _, *rest_ in first for rest in [tuple(rest_)]} == {
@@ -143,13 +143,18 @@ def test_the_most_telling_cells_come_first() -> None:
     }
     seeds = [cell.config.seeds.seed for cell in cells]
     assert seeds == sorted(seeds)
-    assert {cell.config.method.name for cell in cells[: 14 * 4]} == {"ebomlc", "mlc", "glc", "ce"}
+    assert {cell.config.method.name for cell in cells[: 14 * (4 + 1)]} == {"ebomlc", "mlc", "glc", "ce"}
 
 
 def test_named_grids_can_be_run() -> None:
-    assert len(cells_of(GRIDS["paper-quick"])) == 7 * len(METHODS) * 3
+    quick = cells_of(GRIDS["paper-quick"])
+    assert len(quick) == 7 * (len(METHODS) + 1) * 3
+    assert len({cell.name for cell in quick}) == len(quick), "two cells of one name"
+    for grid in ("paper", "paper-quick"):
+        labelled = [cell for cell in cells_of(GRIDS[grid]) if cell.flat.get("method.clean_images") == "labelled"]
+        assert {cell.config.method.name for cell in labelled} == {"ce"}, grid
     tiny = cells_of(GRIDS["paper-tiny"])
-    assert len(tiny) == 7 * 10 * 2
+    assert len(tiny) == 7 * 12 * 2
     assert {cell.config.data.dataset for cell in tiny} == {"digits"}
     with pytest.raises(InputError, match="did you mean 'paper'"):
         load_grid("papr")

@@ -172,11 +172,44 @@ def test_other_settings_are_columns_and_method_keys_rows(made: MadeUp) -> None:
     ]
     assert [row.row.label for row in table.lines] == [
         "coteaching-plus",
+        "ebomlc",
         "ebomlc (value_gradient=difference)",
-        "ebomlc (value_gradient=stop_gradient)",
         "ce",
     ]
     assert not any(row.row.variant for row in table.lines if row.row.method == "coteaching-plus")
+
+
+def test_the_row_with_a_methods_defaults_bears_its_name_and_the_papers_figures(made: MadeUp) -> None:
+    """A stored run with a setting that was once the default is the variant that it is."""
+    bare = {"method__lower_objective": "noisy", "method__look_ahead": "plain"}
+    made.add("mlc", 20.0, **bare)
+    made.add("mlc", 45.0, method__lower_objective="with_clean", method__look_ahead="sgd")
+    for clean_images in ("labelled", "unused"):
+        made.add("ce", 40.0, method__clean_images=clean_images)
+    table = only(made)
+    variant = "mlc (lower_objective=noisy, look_ahead=plain)"
+    assert [row.row.label for row in table.lines if row.row.method in ("mlc", "ce")] == [
+        "mlc",
+        variant,
+        "ce",
+        "ce (clean_images=labelled)",
+    ]
+    assert (entry(table, "mlc", "uniform 40 %").mean, entry(table, "mlc", "uniform 40 %").paper) == (45.0, 86.08)
+    assert (entry(table, variant, "uniform 40 %").mean, entry(table, variant, "uniform 40 %").paper) == (20.0, None)
+    assert f"Not in the paper: {variant}, ce, ce (clean_images=labelled)." in table.notes
+
+
+def test_a_store_of_variants_alone_says_so(made: MadeUp) -> None:
+    """Nothing varies in it; the bare name would stand beside the paper's figures."""
+    for rate in (0.2, 0.4):
+        made.add("mlc", 20.0, noise__rate=rate, method__lower_objective="noisy", method__look_ahead="plain")
+        made.add("coteaching-plus", 30.0, noise__rate=rate, method__forget_rate=rate, recipe="cifar10-uniform40")
+    table = only(made)
+    assert {row.row.label for row in table.lines if row.entries[2].scores} == {
+        "mlc (lower_objective=noisy, look_ahead=plain)",
+        "coteaching-plus",
+    }
+    assert entry(table, "mlc", "uniform 40 %").scores == ()
 
 
 def test_methods_in_different_frames_are_said_to_be(made: MadeUp) -> None:

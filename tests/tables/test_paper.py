@@ -40,5 +40,5 @@ def test_figures_that_the_text_quotes() -> None:
 def test_settings_and_methods_are_the_grids() -> None:
     settings = {(kind, percent / 100) for _, kind, percent in PAPER_SETTINGS}
     assert set(paper().settings) == settings
-    assert {*paper().methods, "ce"} == set(PAPER_METHODS)
+    assert {*paper().methods, "ce", "ce-weighted", "ce-finetune"} == set(PAPER_METHODS)
     assert all(set(table.accuracy) == set(paper().methods) for table in paper().tables.values())
