@@ -29,7 +29,8 @@ trusted images that were kept because their label was right are no sample of the
 Draws depend on seed, step and place in the global batch. With ``settings`` ``measured``, the default, κ_c and κ_p are
 those under which the three readings together give the true labels of the held-out images the highest likelihood
 (`ebomlc_dist.numerics.stacking`), measured before each epoch in which images are held out; until something is measured
-both are 0. Trusted and noisy images weigh alike: ρ = δ = 1/2, ξ = 1. ``given`` and ``corrected`` are rules of thumb
+both are 0. Trusted and noisy batches weigh alike, ρ = δ = 1/2, or, where no image is held out, each image does,
+ρ = 1 − δ = n_c / (n_c + n_n); ξ = 1. ``given`` and ``corrected`` are rules of thumb
 without a held-out measurement of what they gain (`ebomlc_dist.numerics.trust`); ``fixed`` takes δ = ξ = κ_c = 1,
 ρ = 0.2, or what is set. Cost: 7 forward units, as `ebomlc`.
 """
@@ -51,7 +52,7 @@ from ebomlc_dist.methods.readings import corrector_figures, prediction_counts, r
 from ebomlc_dist.numerics.draws import keys_of, uniform
 from ebomlc_dist.numerics.losses import MixtureKind
 from ebomlc_dist.numerics.one_hot import one_hot
-from ebomlc_dist.numerics.pairs import against_estimate
+from ebomlc_dist.numerics.pairs import too_clean
 from ebomlc_dist.numerics.stacking import stacking_weights
 from ebomlc_dist.numerics.transition import (
     blind_transition,
@@ -64,8 +65,6 @@ from ebomlc_dist.numerics.transition_posterior import MOST_CLASSES, NoisePosteri
 from ebomlc_dist.numerics.trust import corrected_share, information_share, lead, settings_for
 
 Followed = Literal["mixture", "barrier_strength", "noisy_scale", "corrected_share"]
-ALIKE = (0.5, 0.5, 1.0)
-"""ρ, δ and ξ under which trusted and noisy images weigh alike: the noisy gradient's weight ξβ is 1/2 where β is δ."""
 LEAST_PROBABILITY = 1e-6
 """Of a given label, whatever T says: a label that T excludes is met nevertheless."""
 log = logging.getLogger(__name__)
@@ -120,11 +119,12 @@ class EbomlcS(Ebomlc):
 
     Attributes:
         noise_process: the configured one, ``auto`` resolved once the data are known.
-        memory: all float64. ``transition``: T (K, K), ``T[true, noisy]``. ``settings``: (4,) ρ, δ, ξ, κ. ``measured``:
-            (4,) of the held-out images the share that the main model classifies right, the probability that the
-            corrector puts on the right label, how far its confidence exceeds its accuracy, and λ of its answers, when
-            they were last held out; zeros where none is. With ``settings`` ``measured`` also ``posterior_share``: κ_p,
-            0-dim. Where ``auto`` found pairs, ``pairs_refused``: 0-dim, 1 once the estimate has taken their place.
+        memory: all float64. ``transition``: T (K, K), ``T[true, noisy]``. ``settings``: (4,) ρ, δ, ξ and κ_c.
+            ``measured``: (4,) of the held-out images the share that the main model classifies right, the probability
+            that the corrector puts on the right label, how far its confidence exceeds its accuracy, and λ of its
+            answers, when they were last held out; zeros where none is. With ``settings`` ``measured`` also, 0-dim,
+            ``posterior_share``: κ_p, and ``least_rate``, below which no later estimate of the rate is believed. Where
+            ``auto`` found pairs, ``pairs_refused``: 0-dim, 1 once the estimate has taken their place.
     """
 
     Config: ClassVar = EbomlcSConfig
@@ -152,7 +152,8 @@ class EbomlcS(Ebomlc):
             "measured": torch.zeros(4, dtype=torch.float64, device=device),
         }
         if config.settings == "measured":
-            self.memory["posterior_share"] = torch.zeros((), dtype=torch.float64, device=device)
+            for name in ("posterior_share", "least_rate"):
+                self.memory[name] = torch.zeros((), dtype=torch.float64, device=device)
         if config.noise_process == "auto" and self.noise_process == "counted":
             assert task.old_labels is not None
             self._pairs = task.old_labels
@@ -267,36 +268,36 @@ class EbomlcS(Ebomlc):
         if self._pairs is not None and not confusion.any():
             return  # Nothing speaks against the pairs.
         if self._pairs is not None or (way == "posterior" and num_classes <= MOST_CLASSES):
-            found = self._shared_posterior(joint, confusion, interlude)
-            if self._pairs is None or self._is_replaced(self._pairs, found.interval):
+            like = torch.zeros(num_classes**2 + 3, dtype=torch.float64, device=transition.device)
+            shared = interlude.once(lambda: noise_posterior(joint, confusion).flat(), like=like)
+            if self._is_believed(found := NoisePosterior.of(shared)):
                 transition.copy_(found.transition)
         else:
             transition.copy_((transition_by_mean_softmax if soft else transition_by_moments)(joint, confusion))
 
-    def _shared_posterior(self, joint: Tensor, confusion: Tensor, interlude: Interlude) -> NoisePosterior:
-        """The noise's posterior, found on one rank."""
-        num_classes = len(joint)
+    def _is_believed(self, found: NoisePosterior) -> bool:
+        """Whether an estimate takes the place of T.
 
-        def work() -> Tensor:
-            found = noise_posterior(joint, confusion)
-            return torch.cat([found.transition.flatten(), torch.tensor([found.rate, *found.interval]).double()])
-
-        like = torch.zeros(num_classes**2 + 3, dtype=torch.float64, device=self.memory["transition"].device)
-        flat = interlude.once(work, like=like)
-        rate, low, high = flat[-3:].tolist()
-        return NoisePosterior(flat[:-3].view(num_classes, num_classes), rate, (low, high))
-
-    def _is_replaced(self, pairs: Tensor, interval: tuple[float, float]) -> bool:
-        """Whether the estimate with this interval of the rate takes the place of the pairs, from now on."""
-        refused = self.memory["pairs_refused"]
-        if not refused:
-            too_clean, remark = against_estimate(pairs, interval)
-            if remark:
-                log.warning("%s", remark)
-            refused.fill_(float(too_clean))
-        if refused:
+        Pairs stay as long as they can be a sample. And a model that memorises labels finds them right: an estimate
+        below the interval of the one before is not believed.
+        """
+        least, low = self.memory.get("least_rate"), found.interval[0]
+        if self._pairs is not None and not self.memory["pairs_refused"]:
+            if not too_clean(self._pairs, low):
+                return False
+            wrong, total = int(self._pairs.sum() - self._pairs.trace()), int(self._pairs.sum())
+            log.warning(
+                "%d of %d trusted images had a wrong label before, but the model finds at least %.0f %% wrong labels. "
+                "These images are no random sample of the noisy ones; the noise is estimated from the model instead",
+                *(wrong, total, 100 * low),
+            )
+            self.memory["pairs_refused"].fill_(1.0)
             self.noise_process = "estimated"
-        return bool(refused)
+        if least is not None:
+            if found.rate < least:
+                return False
+            least.fill_(low)
+        return True
 
     def _measure(self, networks: Networks, interlude: Interlude) -> None:
         """Renew what is known of the networks on held-out images."""
@@ -329,7 +330,10 @@ class EbomlcS(Ebomlc):
             return
         if config.settings == "measured":
             renewed, is_known = settings.clone(), torch.ones((), dtype=torch.bool, device=settings.device)
-            renewed[:3] = torch.tensor(ALIKE, dtype=settings.dtype, device=settings.device)
+            _, num_noisy, num_clean = self._sizes
+            by_number = num_clean / (num_clean + num_noisy)
+            renewed[0] = torch.where(measured[1] > 0, 0.5, by_number)
+            renewed[1], renewed[2] = 1 - renewed[0], 1.0
             if self.epoch == 0:
                 renewed[3] = 0.0
         else:

@@ -1,11 +1,10 @@
-"""Whether pairs of an old label and a true one are a sample of the noise, by an estimate that does not use them.
+"""Whether pairs of an old label and a true one are too clean to be a sample of the noise.
 
-Trusted images that were kept because their label was right, or looked at because it seemed wrong, tell nothing of how
-many labels are wrong. Their share of wrong labels has an exact interval (Clopper and Pearson 1934), the estimate one of
-its own; where the two do not meet, the pairs were picked, or the estimate is off.
+Trusted images that were kept because their label was right tell nothing of how many labels are wrong. Their share of
+wrong labels has an exact interval (Clopper and Pearson 1934), an estimate that does not use them has one of its own.
 
-Only pairs that are too clean are refused. Where they say more than the estimate, both can be the reason: people's
-errors resemble a model's, which makes the estimate too low.
+The other way round nothing follows. A model repeats some of the labels that it was trained on, and its errors resemble
+people's: both make an estimate too low, so that pairs may well show more wrong labels than it does.
 """
 
 from scipy.stats import binomtest
@@ -13,24 +12,12 @@ from torch import Tensor
 
 from ebomlc_dist.numerics.transition_posterior import COVERAGE
 
+MARGIN = 0.05
+"""What an estimate may be off beside its interval: its model of two independent observers is never quite true."""
 
-def against_estimate(pairs: Tensor, interval: tuple[float, float]) -> tuple[bool, str | None]:
-    """Whether (K, K) counts [true, old] are too clean for an estimated rate of wrong labels in ``interval``, 0…1.
 
-    Returns:
-        the verdict, and a sentence for the user where counts and estimate do not agree.
-    """
-    total, wrong = int(pairs.sum()), int(pairs.sum() - pairs.trace())
-    counted = binomtest(wrong, total).proportion_ci(COVERAGE, method="exact")
-    said = f"{wrong} of {total} trusted images had a wrong label before"
-    if counted.high < interval[0]:
-        return True, (
-            f"{said}, but the model finds at least {100 * interval[0]:.0f} % wrong labels. These images are no random "
-            "sample of the noisy ones. The noise is estimated from the model instead"
-        )
-    if counted.low > interval[1]:
-        return False, (
-            f"{said}, but the model finds at most {100 * interval[1]:.0f} % wrong labels. If these images were checked "
-            "because their labels looked wrong, set method.noise_process=estimated"
-        )
-    return False, None
+def too_clean(pairs: Tensor, least_rate: float) -> bool:
+    """Whether (K, K) counts [true, old] allow no rate of wrong labels near ``least_rate``, 0…1, or above."""
+    total = int(pairs.sum())
+    counted = binomtest(total - int(pairs.trace()), total).proportion_ci(COVERAGE, method="exact")
+    return bool(counted.high < least_rate - MARGIN)

@@ -18,6 +18,7 @@ evenly, or as the held-out images, or the noisy ones, are mixed up. exp(−xG) i
 volume changes by |A|^(K−1) for C, |A|^(−K) for M, Π π_t^(K−1) from T to M.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,17 @@ class NoisePosterior:
     rate: float
     interval: tuple[float, float]
 
+    def flat(self) -> Tensor:
+        """(K² + 3,) float64, all of it, to be sent."""
+        return torch.cat([self.transition.flatten(), torch.tensor([self.rate, *self.interval], dtype=torch.float64)])
+
+    @staticmethod
+    def of(flat: Tensor) -> "NoisePosterior":
+        """What `flat` was made of."""
+        rate, low, high = flat[-3:].tolist()
+        size = math.isqrt(len(flat) - 3)
+        return NoisePosterior(flat[:-3].view(size, size), rate, (low, high))
+
 
 def noise_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> NoisePosterior:
     """The posterior mean of T and the rate of wrong labels; K ≤ `MOST_CLASSES`.
@@ -68,14 +80,15 @@ def noise_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> NoisePost
     rng = np.random.Generator(np.random.PCG64(_SEED))
     known = held_out + _FIRST_STRENGTH * mean_confusion(held_out)
     confusion = known / known.sum(axis=1, keepdims=True)
-    start = mean_confusion(np.zeros((size, size)))
-    mass = start / size
+    # Before anything is known half of the labels are right.
+    mass: Matrix = mean_confusion(np.zeros((size, size))) / size
     cells = joint.nonzero()
     moves = _Moves(joint, held_out)
 
     sweeps = _SWEEPS if size <= _MANY_CLASSES else _FEW_SWEEPS
     settling = round(_SETTLING * sweeps)
-    total, rates = np.zeros((size, size)), np.empty(sweeps)
+    total: Matrix = np.zeros((size, size))
+    rates = np.empty(sweeps)
     for sweep in range(sweeps):
         by_prediction, by_given = _draw_classes(rng, joint, cells, confusion, mass)
         confusion, transition = draw_rows(rng, by_prediction + held_out), draw_rows(rng, by_given)
