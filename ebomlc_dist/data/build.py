@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
@@ -64,7 +65,7 @@ def from_source(
     check_classes(source, split.noisy_index, clean_labels, needs_clean=needs_clean)
     known = source.labels_are_true or split.provenance.get("noise_kind", "none") != "none"
     true_labels = source.labels[split.noisy_index] if known else None
-    mean, std = channel_statistics(source.images)
+    mean, std = _normalisation(source, data)
     return NoisyDataset(
         images=source.images,
         ids=source.ids,
@@ -87,6 +88,21 @@ def from_source(
         purity=split.purity,
         clean_true_labels=own_labels if known and split.clean_labels is not None else None,
     )
+
+
+def _normalisation(source: Source, data: DataConfig) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, (C,) float32 each: as asked for, or of the training images."""
+    channels = source.images.shape[1]
+    for key, values in (("data.pixel_mean", data.pixel_mean), ("data.pixel_std", data.pixel_std)):
+        if values is not None and len(values) != channels:
+            raise InputError(
+                f"{key} has {len(values)} number(s) and the images have {channels} channel(s); give one each"
+            )
+    if data.pixel_mean is not None and data.pixel_std is not None:
+        return torch.tensor(data.pixel_mean), torch.tensor(data.pixel_std)
+    if data.pixel_mean is not None or data.pixel_std is not None:
+        raise InputError("data.pixel_mean and data.pixel_std go together; give both or neither")
+    return channel_statistics(source.images)
 
 
 def fingerprint_of(source: Source) -> str:

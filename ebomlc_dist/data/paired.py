@@ -259,9 +259,15 @@ def build_loader(
 
 
 def _augmentation(dataset: NoisyDataset, data: DataConfig, seed: np.random.SeedSequence) -> Augmentation:
-    if data.augment != "resized-crop-flip":
-        return AugmentStream(data.augment, data.pad, seed)
     side = (dataset.images.shape[2], dataset.images.shape[3])
+    if data.augment != "resized-crop-flip":
+        stream = AugmentStream(data.augment, data.pad, seed, data.pad_mode)
+        if stream.pad_mode == "reflect" and stream.pad >= min(side):
+            raise InputError(
+                f"data.pad={data.pad} is too much to mirror in images of {side[0]}×{side[1]}; give less than the "
+                "shorter side, or --set data.pad_mode=zero"
+            )
+        return stream
     if isinstance(dataset.images, ImageFiles):
         return ResizedCropStream(dataset.images.sizes, side, seed)
     return ResizedCropStream(np.broadcast_to(np.array(side), (len(dataset.images), 2)), side, seed)

@@ -103,6 +103,14 @@ def test_the_full_size_grid_is_in_the_papers_frame() -> None:
     assert all(paper().differences(cell.flat) for cell in cells_of(GRIDS["paper-quick"]))
 
 
+def test_a_key_that_older_cells_lack_parts_the_tables(made: MadeUp) -> None:
+    made.add("ebomlc", 46.0)
+    made.add("ebomlc", 47.0, data__pad_mode="reflect")
+    tables = build_tables(made.store)
+    assert len(tables) == 2
+    assert all("pad_mode" in table.title for table in tables)
+
+
 def test_average_rank_over_the_columns_that_are_complete(made: MadeUp) -> None:
     methods = list(paper().methods)
     for rank, method in enumerate(methods):
