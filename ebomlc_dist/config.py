@@ -34,6 +34,15 @@ class DataConfig(Section):
     split_kind: Literal["disjoint", "leaky"] = Field(
         "disjoint", description="leaky: trusted images stay in the noisy set too, as in the released code"
     )
+    validation_size: int = Field(
+        0,
+        ge=0,
+        description="trusted images, stratified, that choose an epoch and are not trained on; under leaky a draw of "
+        "their own",
+    )
+    validation_augment: bool = Field(
+        False, description="augment these images as those that are trained on, as in the released code"
+    )
     noisy_size: int | None = Field(None, ge=1, description="use only so many noisy images, stratified")
     augment: Literal["pad-crop-flip", "pad-crop", "resized-crop-flip", "none"] = Field(
         "pad-crop-flip", description="random changes of training images; resized-crop-flip for large ones"

@@ -31,7 +31,11 @@ def export_models(training: Training, paths: RunFolder, summary: dict[str, Any])
         dataset=config.data.dataset,
         accuracies={
             name: summary[key]
-            for name, key in (("last epoch", "accuracy_last"), ("best epoch", "accuracy_best"))
+            for name, key in (
+                ("last epoch", "accuracy_last"),
+                ("epoch of the best validation accuracy", "accuracy_at_best_validation"),
+                ("best epoch", "accuracy_best"),
+            )
             if summary[key] is not None
         },
         details={

@@ -36,6 +36,8 @@ def describe(
     trusted = f"{len(dataset.clean_labels)} trusted{'' if needs_clean(config) else ' (not used by this method)'}"
     if dataset.from_noisy:
         trusted += f", chosen from the noisy ones: {purity_text(purity_figures(dataset.purity, dataset.true_purity))}"
+    if len(dataset.validation_labels):
+        trusted += f", {len(dataset.validation_labels)} more that choose an epoch"
     stages = "" if (number := method_class(config.method.name).stages) == 1 else f"{number} × "
     shares = [-(-size // world_size) for size in (train.global_noisy_batch_size, train.global_clean_batch_size)]
     return [

@@ -65,6 +65,8 @@ def released(name: str, method: str, *, dataset: str, kind: str, percent: int) -
             "data": DataConfig(
                 dataset=dataset,
                 split_kind="leaky",
+                validation_size=1000,
+                validation_augment=True,
                 pad_mode="reflect",
                 pixel_mean=(125.3 / 255, 123.0 / 255, 113.9 / 255),
                 pixel_std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
