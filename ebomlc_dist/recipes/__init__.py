@@ -98,6 +98,14 @@ RECIPES: dict[str, RecipeInfo] = {
         for dataset, kind, percent in PAPER_SETTINGS
     },
     **{
+        f"{dataset}-printed-{kind}{percent}": RecipeInfo(
+            "cifar:printed",
+            f"{dataset}-{kind}{percent} as the paper prints it: no augmentation, features of a frozen ResNet-32",
+            arguments={"dataset": dataset, "kind": kind, "percent": percent},
+        )
+        for dataset, kind, percent in PAPER_SETTINGS
+    },
+    **{
         f"{dataset}-released-{kind}{percent}": RecipeInfo(
             "cifar:released",
             f"{dataset}-{kind}{percent} as the released research code ran it, for replication",
