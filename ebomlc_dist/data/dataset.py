@@ -116,6 +116,13 @@ class NoisyDataset:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def trusted_labels(self) -> dict[int, int]:
+        """Row → label of every trusted image, those that choose an epoch among them, ascending."""
+        pairs: dict[int, int] = {}
+        for index, labels in ((self.validation_index, self.validation_labels), (self.clean_index, self.clean_labels)):
+            pairs |= dict(zip(index.tolist(), labels.tolist(), strict=True))
+        return dict(sorted(pairs.items()))
+
     def old_label_counts(self) -> Tensor | None:
         """(K, K) int64, trusted images by [label, noisy label before], as far as that is known; None where not."""
         if self.clean_old_labels is None:

@@ -38,7 +38,7 @@ def write(findings: Findings, dataset: NoisyDataset, images: ImageFiles, folder:
     names = dataset.class_names
     parts = {
         "train": zip(dataset.noisy_index.tolist(), findings.final_labels().tolist(), strict=True),
-        "clean": _trusted(dataset),
+        "clean": dataset.trusted_labels().items(),
     }
     with fresh_folder(folder) as place:
         for part, pairs in parts.items():
@@ -50,12 +50,6 @@ def write(findings: Findings, dataset: NoisyDataset, images: ImageFiles, folder:
             _make_classes(place / "test", names)
             for row, label in enumerate(dataset.test_labels.tolist()):
                 put(place / "test" / names[label] / f"{row:07d}.png", png(dataset.test_images[torch.tensor([row])][0]))
-
-
-def _trusted(dataset: NoisyDataset) -> list[tuple[int, int]]:
-    """Row and label of every trusted image, those that choose an epoch among them."""
-    pairs = dict(zip(dataset.validation_index.tolist(), dataset.validation_labels.tolist(), strict=True))
-    return sorted((pairs | dict(zip(dataset.clean_index.tolist(), dataset.clean_labels.tolist(), strict=True))).items())
 
 
 def _make_classes(folder: Path, names: Sequence[str]) -> None:
