@@ -85,6 +85,9 @@ class ModelConfig(Section):
 
     name: str = "resnet32"
     norm: Literal["batch", "sync", "group"] = "batch"
+    head_start: Literal["plain", "released"] = Field(
+        "plain", description="first weights of the last layer: the model's own, or as in the released code"
+    )
 
 
 class MetaModelConfig(Section):

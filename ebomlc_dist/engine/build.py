@@ -23,7 +23,7 @@ from ebomlc_dist.methods import method_class
 from ebomlc_dist.methods.contract import MAIN_MODELS, Method, Task
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.hub import load_model
-from ebomlc_dist.models.main_model import MainModel
+from ebomlc_dist.models.main_model import MainModel, start_head_as_released
 from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.models.norm import check_norm
 from ebomlc_dist.numerics.loss_scale import LossScale
@@ -144,12 +144,15 @@ def _make_module(
 ) -> nn.Module:
     extractor: Path | None = getattr(method.config, "extractor", None)
     if name in MAIN_MODELS or (name == "extractor" and extractor is None):
-        return build_main_model(
+        model = build_main_model(
             config.model.name,
             num_classes=dataset.num_classes,
             in_channels=dataset.images.shape[1],
             norm=config.model.norm,
         )
+        if config.model.head_start == "released":
+            start_head_as_released(model)
+        return model
     source = built["main"].module if extractor is None else _load_extractor(extractor, dataset)
     if name == "extractor":
         return source

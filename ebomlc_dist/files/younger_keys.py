@@ -14,6 +14,7 @@ YOUNGER_KEYS: Mapping[str, Any] = {
     "data.validation_size": 0,
     "data.validation_augment": False,
     "noise.flip_pairs": "drawn",
+    "model.head_start": "plain",
     "meta_model.architecture": "plain",
     "optim.look_ahead_rate": "current",
     "method.look_ahead_statistics": "kept",

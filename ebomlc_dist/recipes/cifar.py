@@ -74,6 +74,7 @@ def released(name: str, method: str, *, dataset: str, kind: str, percent: int) -
       `ebomlc_dist.data.split`; its images are augmented like those that are trained on.
     - Uniform noise may draw the true label again (``any``); classes flip in fixed pairs.
     - Images are padded by reflection, and normalised by CIFAR-10's constants on CIFAR-100 too.
+    - The main model's head starts from N(0, 2/64) and torch's biases.
     - The label corrector has layers and first weights of its own, and AMSGrad.
     - η of look-aheads is decayed twice in epochs 80 and 100, and their passes move running statistics.
 
@@ -95,6 +96,7 @@ def released(name: str, method: str, *, dataset: str, kind: str, percent: int) -
                 pixel_std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
             ),
             "noise": config.noise.model_copy(update={"uniform_over": "any", "flip_pairs": "released"}),
+            "model": config.model.model_copy(update={"head_start": "released"}),
             "meta_model": MetaModelConfig(architecture="released", dropout=0.3, batch_norm=True),
             "optim": OptimConfig(meta_amsgrad=True, look_ahead_rate="get_lr"),
         }

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ebomlc_dist.engine.build import build
+from ebomlc_dist.engine.prepare import load_everywhere
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.models.hub import load_model
 from ebomlc_dist.models.released_corrector import ReleasedCorrector
@@ -37,4 +39,7 @@ def test_as_released(tmp_path: Path, recipe: str) -> None:
     assert len(split["validation_index"]) == len(split["clean_index"]) == 40
     corrector, stored = load_model(tmp_path / "meta_model")
     assert isinstance(corrector, ReleasedCorrector)
+    runtime = alone()
+    training = build(run.config, load_everywhere(run.config, runtime), runtime)
+    assert training.networks["main"].module.head.bias.detach().abs().min() > 0, "the released start of the head"
     assert (stored["architecture"], stored["dropout"], stored["batch_norm"]) == ("released", 0.3, True)
