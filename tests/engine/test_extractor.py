@@ -1,12 +1,17 @@
 """A frozen extractor, given or trained first: the corrector's features come from a model that no longer changes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.distributed.watch import Verdict
 from ebomlc_dist.engine.build import build
+from ebomlc_dist.engine.outcome import truth_in_status
 from ebomlc_dist.engine.plan import describe
 from ebomlc_dist.engine.prepare import load_everywhere
 from ebomlc_dist.engine.run import train
@@ -16,7 +21,8 @@ from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.run_folder import RunFolder, read_status
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.models.hub import load_model
-from tests.support.runs import alone, outcome, same_tensors, tiny_config, train_until
+from tests.support.pool import RankPool
+from tests.support.runs import alone, outcome, runtime_of, same_tensors, tiny_config, train_until
 
 
 def with_extractor(folder: Path):
@@ -116,6 +122,34 @@ def test_a_run_that_was_stopped_while_its_extractor_was_trained_goes_on(tmp_path
         expected, expected_lines, _ = outcome(tmp_path / "straight" / name)
         assert same_tensors(tensors, expected)
         assert lines == expected_lines
+
+
+def on_ranks(communicator: Communicator, folder: Path, stop_after: int | None) -> bool:
+    return train_until(trained_first("clean"), folder, runtime_of(communicator), stop_after) is not None
+
+
+def test_two_ranks_stop_and_go_on_while_the_extractor_is_trained(tmp_path: Path, two_ranks: RankPool) -> None:
+    assert two_ranks.run(on_ranks, tmp_path / "straight", None) == [True, True]
+    assert two_ranks.run(on_ranks, tmp_path / "stopped", 3) == [False, False]
+    assert not (tmp_path / "stopped" / "config.json").exists()
+    assert two_ranks.run(on_ranks, tmp_path / "stopped", None) == [True, True]
+    assert same_tensors(outcome(tmp_path / "stopped")[0], outcome(tmp_path / "straight")[0])
+
+
+def test_a_rank_that_is_lost_while_the_extractor_is_trained_fails_both_runs(tmp_path: Path) -> None:
+    runtime = replace(alone(), watch=SimpleNamespace(listener=None))  # type: ignore[arg-type]
+    outer, inner = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run" / "extractor")
+    for paths in (outer, inner):
+        paths.logs.mkdir(parents=True)
+    with truth_in_status(outer, runtime):
+        own = runtime.watch.listener  # type: ignore[union-attr]
+        with truth_in_status(inner, runtime):
+            runtime.watch.listener(Verdict(1, 7, "rank 1 is gone"), True)  # type: ignore[union-attr]
+        assert runtime.watch.listener is own  # type: ignore[union-attr]
+    assert runtime.watch.listener is None  # type: ignore[union-attr]
+    for paths in (outer, inner):
+        status = read_status(paths.root)
+        assert (status.state, status.reason) == ("failed", "rank 1 is gone")
 
 
 def test_bad_input_is_refused_before_the_extractor_is_trained(tmp_path: Path) -> None:
