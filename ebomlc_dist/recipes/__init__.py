@@ -75,8 +75,8 @@ RECIPES: dict[str, RecipeInfo] = {
     **{
         f"{dataset}-{kind}{percent}": RecipeInfo(
             "cifar:paper",
-            f"the paper's {dataset.upper().replace('CIFAR', 'CIFAR-')} with {percent} % {kind} noise in a common frame, "
-            "ResNet-32",
+            f"the paper's {dataset.upper().replace('CIFAR', 'CIFAR-')} with {percent} % {kind} noise, ResNet-32, "
+            "in a common frame",
             arguments={"dataset": dataset, "kind": kind, "percent": percent},
         )
         for dataset, kind, percent in PAPER_SETTINGS
