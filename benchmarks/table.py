@@ -17,6 +17,7 @@ from benchmarks.corrector import variant_of
 COLUMNS = (
     ("last", "accuracy_last"),
     ("mean of last 10", "accuracy_last10_mean"),
+    ("at best validation", "accuracy_at_best_validation"),
     ("best", "accuracy_best"),
     ("wrong corrected", "wrong_labels_corrected"),
     ("right kept", "right_labels_kept"),
@@ -59,7 +60,7 @@ def _mean(summaries: Iterable[dict[str, Any]], key: str) -> float:
 
 
 def _cell(summaries: list[dict[str, Any]], key: str) -> str:
-    values = [summary[key] for summary in summaries if summary[key] is not None]
+    values = [summary[key] for summary in summaries if summary.get(key) is not None]
     if not values:
         return "–"
     if key == "train_seconds":

@@ -34,11 +34,27 @@ class DataConfig(Section):
     split_kind: Literal["disjoint", "leaky"] = Field(
         "disjoint", description="leaky: trusted images stay in the noisy set too, as in the released code"
     )
+    validation_size: int = Field(
+        0,
+        ge=0,
+        description="trusted images, stratified, that choose an epoch and are not trained on; under leaky a draw of "
+        "their own",
+    )
+    validation_augment: bool = Field(
+        False, description="augment these images as those that are trained on, as in the released code"
+    )
     noisy_size: int | None = Field(None, ge=1, description="use only so many noisy images, stratified")
     augment: Literal["pad-crop-flip", "pad-crop", "resized-crop-flip", "none"] = Field(
         "pad-crop-flip", description="random changes of training images; resized-crop-flip for large ones"
     )
-    pad: int = Field(4, ge=0, description="pixels of zero padding before the random crop")
+    pad: int = Field(4, ge=0, description="pixels of padding before the random crop")
+    pad_mode: Literal["zero", "reflect"] = Field(
+        "zero", description="what is padded with: black, or the image mirrored"
+    )
+    pixel_mean: tuple[Share, ...] | None = Field(
+        None, description="of each channel in 0…1, to normalise by; null: that of the training images"
+    )
+    pixel_std: tuple[Positive, ...] | None = Field(None, description="likewise")
     max_side: int = Field(384, ge=4, description="longer side that images of a folder keep under resized-crop-flip")
     loader: Literal["auto", "resident", "ffcv", "dataloader"] = "auto"
     num_workers: int = Field(2, ge=0, description="of each process: threads of ffcv, processes of dataloader")
@@ -55,6 +71,10 @@ class NoiseConfig(Section):
     uniform_over: Literal["other", "any"] = Field(
         "other", description="uniform noise draws another class, or any class, the true one included"
     )
+    flip_pairs: Literal["drawn", "released"] = Field(
+        "drawn",
+        description="which class flips to which: drawn by seeds.noise, or as the code of EBOMLC, MLC and GLC fixes it",
+    )
     matrix: Path | None = Field(None, description="CSV of K rows of K numbers, row = true class, column = noisy class")
     human_file: Path | None = Field(None, description="CIFAR-N labels: the official .npz/.csv or a CSV with a header")
     human_column: str | None = Field(None, description="column of human_file, such as worse_label")
@@ -65,11 +85,17 @@ class ModelConfig(Section):
 
     name: str = "resnet32"
     norm: Literal["batch", "sync", "group"] = "batch"
+    head_start: Literal["plain", "released"] = Field(
+        "plain", description="first weights of the last layer: the model's own, or as in the released code"
+    )
 
 
 class MetaModelConfig(Section):
-    """The meta model (label corrector) of equations.md."""
+    """The meta model (label corrector)."""
 
+    architecture: Literal["plain", "released"] = Field(
+        "plain", description="order of layers and first weights: ours, or as in the released code of EBOMLC and MLC"
+    )
     embedding_dim: int = Field(128, ge=1, description="width of the embedding of a noisy label")
     hidden_dim: int = Field(128, ge=1, description="width of the hidden layers")
     dropout: Share = Field(0.0, description="share of hidden units left out in training")
@@ -96,6 +122,11 @@ class OptimConfig(Section):
     )
     milestones: tuple[Share, ...] = Field((80 / 120, 100 / 120), description="in shares of the run")
     decay: Positive = Field(0.1, description="factor of the learning rate at a milestone")
+    look_ahead_rate: Literal["current", "get_lr"] = Field(
+        "current",
+        description="η of look-aheads: the main model's rate, or what torch's get_lr() gives, which is decayed once "
+        "more in the epoch after each milestone (released code)",
+    )
     meta_schedule: Literal["constant", "main"] = Field("constant", description="main: the main model's schedule")
 
 

@@ -46,10 +46,10 @@ def _trusted(dataset: NoisyDataset) -> list[tuple[str, int, int]]:
     """Id, label and old noisy label (−1 where unknown) of the trusted images; nothing of those nobody has checked."""
     if dataset.from_noisy:
         return []
-    ids = [dataset.ids[row] for row in dataset.clean_index.tolist()]
-    old = dataset.clean_old_labels
-    old_labels = [-1] * len(ids) if old is None else old.tolist()
-    return list(zip(ids, dataset.clean_labels.tolist(), old_labels, strict=True))
+    old: dict[int, int] = {}
+    if dataset.clean_old_labels is not None:
+        old = dict(zip(dataset.clean_index.tolist(), dataset.clean_old_labels.tolist(), strict=True))
+    return [(dataset.ids[row], label, old.get(row, -1)) for row, label in dataset.trusted_labels().items()]
 
 
 def render(findings: Findings, summary: dict[str, Any], data: dict[str, Any], *, escape: bool = True) -> str:

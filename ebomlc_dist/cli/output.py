@@ -10,9 +10,11 @@ from typing import Any
 
 from ebomlc_dist.reporting.purity import purity_text
 
+_ONLY_WHERE_KNOWN = "accuracy_at_best_validation"
 # Heading, and key in summary.json; all in per cent.
 _FIGURES = (
     ("test accuracy", "accuracy_last"),
+    ("at best validation", "accuracy_at_best_validation"),
     ("wrong labels corrected", "wrong_labels_corrected"),
     ("right labels kept", "right_labels_kept"),
     ("wrong corrected by prediction", "prediction_wrong_labels_corrected"),
@@ -48,11 +50,13 @@ def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints
     """The figures of the runs that ended, where they lie, and what to do with them."""
     names = [str(summary.get("method")) for summary in summaries]
     told_apart = len(set(names)) == len(names)
-    headings = ["method" if told_apart else "run", *(f"{heading} %" for heading, _ in _FIGURES)]
+    known = any(summary.get(_ONLY_WHERE_KNOWN) is not None for summary in summaries)
+    columns = [(heading, key) for heading, key in _FIGURES if known or key != _ONLY_WHERE_KNOWN]
+    headings = ["method" if told_apart else "run", *(f"{heading} %" for heading, _ in columns)]
     names = names if told_apart else [Path(summary["run"]).name for summary in summaries]
     chosen = [bool(summary.get("trusted_purity")) for summary in summaries]
     names = [f"{name} *" if mark else name for name, mark in zip(names, chosen, strict=True)]
-    figures = [[_per_cent(summary.get(key)) for _, key in _FIGURES] for summary in summaries]
+    figures = [[_per_cent(summary.get(key)) for _, key in columns] for summary in summaries]
     print_table(headings, [[name, *row] for name, row in zip(names, figures, strict=True)])
     print()
     for summary, mark in zip(summaries, chosen, strict=True):

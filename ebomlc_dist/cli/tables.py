@@ -9,12 +9,17 @@ import typer
 from ebomlc_dist.cli.output import print_json
 from ebomlc_dist.errors import InputError
 
-_SCORE = "Quoted accuracy: of the last epoch, of the best on the test images, or the mean of the last ten."
+_SCORE = (
+    "Quoted accuracy: of the last epoch, mean of the last ten, of the epoch that is best on held-out trusted images, "
+    "or of the best on the test images."
+)
 
 
 def tables(
     store: Annotated[str, typer.Argument(metavar="STORE", help="A sweep's store, or its grid.", show_default=False)],
-    score: Annotated[Literal["last", "best", "last-10"], typer.Option("--score", help=_SCORE)] = "last",
+    score: Annotated[
+        Literal["last", "last-10", "best-validation", "best"], typer.Option("--score", help=_SCORE)
+    ] = "last",
     format_: Annotated[
         Literal["markdown", "latex", "csv", "html"], typer.Option("--format", help="What to print.")
     ] = "markdown",

@@ -19,7 +19,8 @@ _SHADES = 9
 _SCORES = (
     ("test accuracy, last epoch", "accuracy_last"),
     ("mean of the last 10", "accuracy_last10_mean"),
-    ("best epoch", "accuracy_best"),
+    ("at the best validation accuracy", "accuracy_at_best_validation"),
+    ("best epoch on the test set", "accuracy_best"),
     ("wrong labels corrected", "wrong_labels_corrected"),
     ("right labels kept", "right_labels_kept"),
     ("wrong corrected by prediction", "prediction_wrong_labels_corrected"),

@@ -1,4 +1,4 @@
-"""Augmentation in batches, on the device: zero-pad, random crop, random horizontal flip, normalise.
+"""Augmentation in batches, on the device: pad, random crop, random horizontal flip, normalise.
 
 The random numbers are a pure function of (seed, step) and are drawn for the whole **global** batch, then sliced by
 shard: a sample's pixels are the same at every world size. The pixel work has static shapes, reads no tensor value on
@@ -16,6 +16,7 @@ from torch.nn import functional
 from ebomlc_dist.data.seeds import child
 
 Kind = Literal["pad-crop-flip", "pad-crop", "none"]
+PadMode = Literal["zero", "reflect"]
 
 
 class Augmentation(Protocol):
@@ -49,14 +50,16 @@ class AugmentStream:
 
     Attributes:
         kind: ``pad-crop-flip``, ``pad-crop``, or ``none``.
-        pad: P pixels of zeros on every side before the crop back to the image's own size.
+        pad: P pixels on every side before the crop back to the image's own size.
+        pad_mode: they are zeros, or the image mirrored at its border pixels.
     """
 
     rows = 3
 
-    def __init__(self, kind: Kind, pad: int, seed: np.random.SeedSequence) -> None:
+    def __init__(self, kind: Kind, pad: int, seed: np.random.SeedSequence, pad_mode: PadMode = "zero") -> None:
         self.kind = kind
         self.pad = 0 if kind == "none" else pad
+        self.pad_mode: PadMode = pad_mode
         self._seed = seed
 
     def draws(self, step: int, global_batch_size: int) -> NDArray[np.int64]:
@@ -76,10 +79,10 @@ class AugmentStream:
 
     def apply(self, images: Tensor, drawn: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """See `augment`."""
-        return augment(images, drawn, self.pad, mean, std)
+        return augment(images, drawn, self.pad, mean, std, self.pad_mode)
 
 
-def augment(images: Tensor, draws: Tensor, pad: int, mean: Tensor, std: Tensor) -> Tensor:
+def augment(images: Tensor, draws: Tensor, pad: int, mean: Tensor, std: Tensor, pad_mode: PadMode = "zero") -> Tensor:
     """Crop and flip each image as drawn, then normalise.
 
     Args:
@@ -87,12 +90,13 @@ def augment(images: Tensor, draws: Tensor, pad: int, mean: Tensor, std: Tensor) 
         draws: (3, n) int64 on the same device, as `AugmentStream.draws` gives them.
         pad: P, the padding that the draws were made for.
         mean, std: (C,) float32, see `normalise`.
+        pad_mode: see `AugmentStream`; ``reflect`` needs sides longer than P.
 
     Returns:
         (n, C, H, W) float32.
     """
     top, left, flip = draws
-    cropped = _crop(images, top, left, pad) if pad else images
+    cropped = _crop(_padded(images, pad, pad_mode), top, left, pad) if pad else images
     # XOR with a mask of all or no bits selects without a branch; `torch.where` on uint8 takes ten times as long.
     mask = (-flip).to(torch.uint8).view(-1, 1, 1, 1)
     return normalise(cropped ^ ((cropped ^ cropped.flip(-1)) & mask), mean, std)
@@ -109,13 +113,26 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return pixels.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1))
 
 
-def _crop(images: Tensor, top: Tensor, left: Tensor, pad: int) -> Tensor:
-    """(n, C, H, W) windows of the zero-padded images at ``top``, ``left``: each a gather of n·C·H rows of W pixels."""
-    number, channels, height, width = images.shape
-    padded = functional.pad(images, (pad, pad, pad, pad))
-    plane_height, plane_width = padded.shape[2:]
+def _padded(images: Tensor, pad: int, pad_mode: PadMode) -> Tensor:
+    """(n, C, H + 2P, W + 2P) uint8."""
+    if pad_mode == "zero":
+        return functional.pad(images, (pad, pad, pad, pad))
+    # torch reflects no uint8 images.
+    for axis in (2, 3):
+        last = images.shape[axis] - 1
+        places = torch.arange(-pad, last + pad + 1, device=images.device)
+        images = images.index_select(axis, last - (last - places.abs()).abs())
+    return images
+
+
+def _crop(padded: Tensor, top: Tensor, left: Tensor, pad: int) -> Tensor:
+    """(n, C, H, W) windows of the padded images at ``top``, ``left``: each a gather of n·C·H rows of W pixels."""
+    number, channels, plane_height, plane_width = padded.shape
+    height, width = plane_height - 2 * pad, plane_width - 2 * pad
     # Row r of this view is the W pixels from flat position r on, so that a crop needs one index a row, not a pixel.
     rows = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
-    planes = torch.arange(number * channels, device=images.device).view(number, channels, 1) * plane_height
-    lines = planes + top.view(-1, 1, 1) + torch.arange(height, device=images.device)
-    return rows.index_select(0, (lines * plane_width + left.view(-1, 1, 1)).view(-1)).view(images.shape)
+    planes = torch.arange(number * channels, device=padded.device).view(number, channels, 1) * plane_height
+    lines = planes + top.view(-1, 1, 1) + torch.arange(height, device=padded.device)
+    return rows.index_select(0, (lines * plane_width + left.view(-1, 1, 1)).view(-1)).view(
+        number, channels, height, width
+    )

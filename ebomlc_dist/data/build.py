@@ -4,15 +4,16 @@ import hashlib
 import json
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
 from ebomlc_dist.data.choice import check_loader
-from ebomlc_dist.data.dataset import FROM_NOISY, NoisyDataset, Source, channel_statistics
+from ebomlc_dist.data.dataset import FROM_NOISY, NoisyDataset, Source, channel_statistics, no_rows
 from ebomlc_dist.data.datasets import Progress, load_source
 from ebomlc_dist.data.noise import draw_noise
 from ebomlc_dist.data.seeds import seed_sequence
-from ebomlc_dist.data.split import Split, check_classes, draw_indices
+from ebomlc_dist.data.split import Split, check_classes, draw_indices, draw_validation
 from ebomlc_dist.data.split_file import read_split
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.numerics.noise import realised_rate
@@ -51,11 +52,20 @@ def from_source(
     if len(source.class_names) < 2:
         raise InputError(f"{data.dataset} has {len(source.class_names)} class; a classifier needs 2 or more")
     fingerprint = fingerprint_of(source)
+    if data.validation_augment and data.augment == "resized-crop-flip":
+        raise InputError(
+            "data.validation_augment does not go with resized-crop-flip, which reads images at other sizes"
+        )
     if data.split is not None:
         split = read_split(data.split, source, fingerprint, noise)
         if data.clean_from_noisy and split.provenance.get("split_kind") != FROM_NOISY:
             raise InputError(
                 f"--clean-from-noisy and --split exclude each other: {data.split} has a trusted set already"
+            )
+        if data.validation_size not in (0, len(split.validation_index)):
+            raise InputError(
+                f"data.validation_size={data.validation_size} and {data.split} holds {len(split.validation_index)} "
+                "validation images; leave the key out to take the file's, or --split for a new split"
             )
     else:
         split = _draw_split(source, data, noise, seeds, needs_clean)
@@ -64,7 +74,7 @@ def from_source(
     check_classes(source, split.noisy_index, clean_labels, needs_clean=needs_clean)
     known = source.labels_are_true or split.provenance.get("noise_kind", "none") != "none"
     true_labels = source.labels[split.noisy_index] if known else None
-    mean, std = channel_statistics(source.images)
+    mean, std = _normalisation(source, data)
     return NoisyDataset(
         images=source.images,
         ids=source.ids,
@@ -86,7 +96,24 @@ def from_source(
         clean_old_labels=split.clean_old_labels,
         purity=split.purity,
         clean_true_labels=own_labels if known and split.clean_labels is not None else None,
+        validation_index=split.validation_index,
+        validation_labels=source.labels[split.validation_index],
     )
+
+
+def _normalisation(source: Source, data: DataConfig) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, (C,) float32 each: as asked for, or of the training images."""
+    channels = source.images.shape[1]
+    for key, values in (("data.pixel_mean", data.pixel_mean), ("data.pixel_std", data.pixel_std)):
+        if values is not None and len(values) != channels:
+            raise InputError(
+                f"{key} has {len(values)} number(s) and the images have {channels} channel(s); give one each"
+            )
+    if data.pixel_mean is not None and data.pixel_std is not None:
+        return torch.tensor(data.pixel_mean), torch.tensor(data.pixel_std)
+    if data.pixel_mean is not None or data.pixel_std is not None:
+        raise InputError("data.pixel_mean and data.pixel_std go together; give both or neither")
+    return channel_statistics(source.images)
 
 
 def fingerprint_of(source: Source) -> str:
@@ -124,6 +151,14 @@ def _draw_split(source: Source, data: DataConfig, noise: NoiseConfig, seeds: See
         "noise_kind": noise.kind,
         "noise_seed": seeds.seed if seeds.noise is None else seeds.noise,
     }
+    old_labels = None if data.clean_from_noisy else _old_labels(source, noise, labels, clean)
+    validation = no_rows()
+    if data.validation_size:
+        _check_validation(data, clean)
+        validation = draw_validation(source, data, seed, clean)
+    if data.split_kind != "leaky":
+        kept = ~torch.isin(clean, validation)
+        clean, old_labels = clean[kept], None if old_labels is None else old_labels[kept]
     return Split(
         noisy_index=noisy,
         noisy_labels=labels[noisy],
@@ -131,8 +166,19 @@ def _draw_split(source: Source, data: DataConfig, noise: NoiseConfig, seeds: See
         noise_rate_nominal=nominal,
         provenance=provenance,
         clean_labels=labels[clean] if data.clean_from_noisy else None,
-        clean_old_labels=None if data.clean_from_noisy else _old_labels(source, noise, labels, clean),
+        clean_old_labels=old_labels,
+        validation_index=validation,
     )
+
+
+def _check_validation(data: DataConfig, clean: Tensor) -> None:
+    if data.clean_from_noisy:
+        raise InputError(
+            "data.validation_size needs trusted images whose labels are right, and --clean-from-noisy only chooses "
+            "likely ones; leave one of them away"
+        )
+    if not len(clean):
+        raise InputError("data.validation_size is taken from the trusted images, and these data have none")
 
 
 def _kind(source: Source, data: DataConfig) -> str:

@@ -13,6 +13,11 @@ SAMPLED = 65_536
 """Images that the channels' mean and standard deviation are taken from, at most."""
 
 
+def no_rows() -> Tensor:
+    """(0,) int64."""
+    return torch.zeros(0, dtype=torch.int64)
+
+
 @dataclass(frozen=True)
 class Source:
     """What a data set's module delivers, before noise and split.
@@ -68,6 +73,8 @@ class NoisyDataset:
         purity: of a trusted set that was chosen from the noisy set (``from_noisy``): the estimated share of right
             labels in 0…1 as ``value``, ``low``, ``high`` (95 %); None for trusted sets that can be trusted.
         clean_true_labels: (Nc,) int64 of such a set, for figures only; None where the truth is unknown.
+        validation_index: (Nv,) int64 into ``images``, trusted ones that choose an epoch; ``validation_labels`` (Nv,)
+            int64 runs beside it. Often none.
     """
 
     images: ImageSet
@@ -90,6 +97,8 @@ class NoisyDataset:
     clean_old_labels: Tensor | None = None
     purity: Mapping[str, float | None] | None = None
     clean_true_labels: Tensor | None = None
+    validation_index: Tensor = field(default_factory=no_rows)
+    validation_labels: Tensor = field(default_factory=no_rows)
 
     @property
     def from_noisy(self) -> bool:
@@ -106,6 +115,13 @@ class NoisyDataset:
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    def trusted_labels(self) -> dict[int, int]:
+        """Row → label of every trusted image, those that choose an epoch among them, ascending."""
+        pairs: dict[int, int] = {}
+        for index, labels in ((self.validation_index, self.validation_labels), (self.clean_index, self.clean_labels)):
+            pairs |= dict(zip(index.tolist(), labels.tolist(), strict=True))
+        return dict(sorted(pairs.items()))
 
     def old_label_counts(self) -> Tensor | None:
         """(K, K) int64, trusted images by [label, noisy label before], as far as that is known; None where not."""

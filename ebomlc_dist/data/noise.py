@@ -16,7 +16,14 @@ from ebomlc_dist.data.human import human_labels
 from ebomlc_dist.data.seeds import child
 from ebomlc_dist.data.tables import read_matrix
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.numerics.noise import apply_transition, flip_matrix, nominal_rate, uniform_matrix
+from ebomlc_dist.numerics.noise import (
+    apply_transition,
+    flip_matrix,
+    nominal_rate,
+    pair_matrix,
+    released_pairs,
+    uniform_matrix,
+)
 
 _MATRIX, _LABELS = 0, 1
 
@@ -46,7 +53,11 @@ def draw_noise(source: Source, noise: NoiseConfig, seed: np.random.SeedSequence)
         matrix, nominal = uniform_matrix(num_classes, noise.rate, noise.uniform_over), noise.rate
     elif noise.kind == "flip":
         rng = np.random.Generator(np.random.PCG64(child(seed, _MATRIX)))
-        matrix, nominal = flip_matrix(num_classes, noise.rate, rng), noise.rate
+        drawn = noise.flip_pairs == "drawn"
+        matrix = (
+            flip_matrix(num_classes, noise.rate, rng) if drawn else pair_matrix(released_pairs(num_classes), noise.rate)
+        )
+        nominal = noise.rate
     else:
         matrix = transition_matrix(noise.matrix, num_classes)
         nominal = nominal_rate(source.labels, matrix)

@@ -23,8 +23,8 @@ from ebomlc_dist.data.share import Share
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import Batch, PairedBatch, Streams
 
-NOISY, CLEAN, SELECTED = 0, 1, 2
-"""Keys of the streams under the order and augmentation seeds."""
+NOISY, CLEAN, SELECTED, VALIDATION = 0, 1, 2, 3
+"""Keys of the streams, and of the validation images, under the order and augmentation seeds."""
 
 
 class PairedLoader:
@@ -213,7 +213,7 @@ class MakeStream:
     ) -> StreamLoader:
         stream = IndexStream(len(index), batch_size, child(self.order, *order_key))
         share = Share(index, stream, rank=self.rank, world_size=self.world_size, part=part)
-        augment = _augmentation(self.dataset, self.data, child(self.augmentation, *augmentation_key))
+        augment = augmentation(self.dataset, self.data, child(self.augmentation, *augmentation_key))
         return BatchLoader(
             self.pixels_of(share),
             labels,
@@ -258,10 +258,17 @@ def build_loader(
     return loader
 
 
-def _augmentation(dataset: NoisyDataset, data: DataConfig, seed: np.random.SeedSequence) -> Augmentation:
-    if data.augment != "resized-crop-flip":
-        return AugmentStream(data.augment, data.pad, seed)
+def augmentation(dataset: NoisyDataset, data: DataConfig, seed: np.random.SeedSequence) -> Augmentation:
+    """What is done to training images. Raises `InputError` for padding that they are too small for."""
     side = (dataset.images.shape[2], dataset.images.shape[3])
+    if data.augment != "resized-crop-flip":
+        stream = AugmentStream(data.augment, data.pad, seed, data.pad_mode)
+        if stream.pad_mode == "reflect" and stream.pad >= min(side):
+            raise InputError(
+                f"data.pad={data.pad} is too much to mirror in images of {side[0]}×{side[1]}; give less than the "
+                "shorter side, or --set data.pad_mode=zero"
+            )
+        return stream
     if isinstance(dataset.images, ImageFiles):
         return ResizedCropStream(dataset.images.sizes, side, seed)
     return ResizedCropStream(np.broadcast_to(np.array(side), (len(dataset.images), 2)), side, seed)

@@ -6,10 +6,14 @@
 - ``leaky``: the loader inherited from GLC and MLC shuffles twice with different states. The trusted set and the C
   images kept out of the noisy set are therefore two independent draws, and a trusted image is in the noisy set too
   unless both drew it: of 1,000 out of 50,000, 980 on average (979 in the released runs).
+
+Validation images choose an epoch. They are taken out of the trusted set, and are then in neither set that is trained
+on. Under ``leaky`` they are a third independent draw from all images with their true labels, as in the released code:
+98 % of them are in the noisy set too.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,12 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ebomlc_dist.config import DataConfig
-from ebomlc_dist.data.dataset import Source
+from ebomlc_dist.data.dataset import Source, no_rows
 from ebomlc_dist.data.paths import listed, shown
 from ebomlc_dist.data.seeds import child
 from ebomlc_dist.errors import InputError
 
-_CLEAN, _HELD_OUT, _NOISY, _REMAINDER = range(4)
+_CLEAN, _HELD_OUT, _NOISY, _REMAINDER, _VALIDATION = range(5)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Split:
         clean_index: (Nc,) int64, ascending. Empty where no trusted set is needed and none can be drawn.
         noise_rate_nominal, provenance: see `NoisyDataset`.
         clean_labels: (Nc,) int64 beside ``clean_index``, where they are not the source's own; else None.
-        clean_old_labels, purity: see `NoisyDataset`.
+        clean_old_labels, purity, validation_index: see `NoisyDataset`.
     """
 
     noisy_index: Tensor
@@ -46,6 +50,33 @@ class Split:
     clean_labels: Tensor | None = None
     clean_old_labels: Tensor | None = None
     purity: Mapping[str, float | None] | None = None
+    validation_index: Tensor = field(default_factory=no_rows)
+
+
+def draw_validation(source: Source, data: DataConfig, seed: np.random.SeedSequence, clean_index: Tensor) -> Tensor:
+    """Ascending indices (Nv,) of `DataConfig.validation_size` validation images.
+
+    Args:
+        source: where they come from under ``leaky``.
+        data: how many, and the kind of the split.
+        seed: of the stream ``split``.
+        clean_index: trusted images, of which they are part unless the split is leaky.
+
+    Raises:
+        InputError: fewer trusted images than one must be left to train on, in all or of a class.
+    """
+    seed, size = child(seed, _VALIDATION), data.validation_size
+    if data.split_kind == "leaky":
+        return torch.from_numpy(np.sort(_stratified(source, size, seed)))
+    labels, index = source.labels.numpy(), clean_index.numpy()
+    counts = np.bincount(labels[index], minlength=len(source.class_names))
+    chosen = _subset(labels, index, size, seed) if size < len(index) else index
+    if size >= len(index) or (np.bincount(labels[chosen], minlength=len(counts)) >= counts)[counts > 0].any():
+        raise InputError(
+            f"data.validation_size={size} of {len(index)} trusted images would leave a class none to train on; give "
+            "fewer, or more trusted images (--clean-size)"
+        )
+    return torch.from_numpy(chosen)
 
 
 def draw_indices(

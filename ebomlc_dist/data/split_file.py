@@ -33,12 +33,13 @@ class Purity(BaseModel):
 class SplitDocument(BaseModel):
     """The content of split.json. True labels are not stored: they come with the data, which the fingerprint pins.
 
-    Schema 1 had no ``clean_labels``, ``clean_old_labels`` and ``clean_purity``; it is read too.
+    Schema 1 had no ``clean_labels``, ``clean_old_labels`` and ``clean_purity``, and 2 no ``validation_index``; both are
+    read too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    split_schema: Literal[1, 2] = 2
+    split_schema: Literal[1, 2, 3] = 3
     fingerprint: str
     num_images: _Index
     num_classes: _Index
@@ -51,6 +52,7 @@ class SplitDocument(BaseModel):
     clean_labels: list[_Index] | None = None
     clean_old_labels: list[_Label] | None = None
     clean_purity: Purity | None = None
+    validation_index: list[_Index] = []
 
 
 def split_document(dataset: NoisyDataset) -> dict[str, Any]:
@@ -68,6 +70,7 @@ def split_document(dataset: NoisyDataset) -> dict[str, Any]:
         clean_labels=dataset.clean_labels.tolist() if dataset.from_noisy else None,
         clean_old_labels=None if dataset.clean_old_labels is None else dataset.clean_old_labels.tolist(),
         clean_purity=None if dataset.purity is None else Purity(**dataset.purity),
+        validation_index=dataset.validation_index.tolist(),
     ).model_dump()
 
 
@@ -107,15 +110,15 @@ def read_split(path: Path, source: Source, fingerprint: str, noise: NoiseConfig)
             "--split away"
         )
     _check_noise(path, document, noise)
-    noisy, clean, labels = (
+    noisy, clean, labels, validation = (
         torch.tensor(values, dtype=torch.int64)
-        for values in (document.noisy_index, document.clean_index, document.noisy_labels)
+        for values in (document.noisy_index, document.clean_index, document.noisy_labels, document.validation_index)
     )
     clean_labels, old_labels = (
         None if values is None else torch.tensor(values, dtype=torch.int64)
         for values in (document.clean_labels, document.clean_old_labels)
     )
-    if not (_fits(noisy, num_images) and _fits(clean, num_images)):
+    if not all(_fits(index, num_images) for index in (noisy, clean, validation)):
         raise InputError(f"{path} is damaged: indices are out of range or doubled")
     for found, index in ((labels, noisy), (clean_labels, clean), (old_labels, clean)):
         if found is not None and len(found) != len(index):
@@ -131,6 +134,7 @@ def read_split(path: Path, source: Source, fingerprint: str, noise: NoiseConfig)
         clean_labels=clean_labels,
         clean_old_labels=old_labels,
         purity=None if document.clean_purity is None else document.clean_purity.model_dump(),
+        validation_index=validation,
     )
 
 

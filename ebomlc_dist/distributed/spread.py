@@ -52,11 +52,12 @@ class SpreadNetwork(Network):
         self.place(self.vector)
         return self._pass(*inputs)
 
-    def at(self, vector: Tensor, *inputs: Tensor) -> Any:
+    def at(self, vector: Tensor, *inputs: Tensor, moves_statistics: bool = False) -> Any:
         self.place(vector)
         before = self.statistics.clone()
         outputs = self._pass(*inputs)
-        self.statistics.copy_(before)
+        if not moves_statistics:
+            self.statistics.copy_(before)
         return outputs
 
     def gradient_at(self, objective_sum: Tensor, vector: Tensor) -> Gradient:

@@ -23,7 +23,7 @@ from ebomlc_dist.methods import method_class
 from ebomlc_dist.methods.contract import MAIN_MODELS, Method, Task
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.hub import load_model
-from ebomlc_dist.models.main_model import MainModel
+from ebomlc_dist.models.main_model import MainModel, start_head_as_released
 from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.models.norm import check_norm
 from ebomlc_dist.numerics.loss_scale import LossScale
@@ -67,9 +67,19 @@ def make_method(config: RunConfig) -> Method:
     return method
 
 
-def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> Training:
-    """Build a run. The same configuration and data give the same initial bits on every rank and at every world size."""
+def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime, extractor: Path | None = None) -> Training:
+    """Build a run. The same configuration and data give the same initial bits on every rank and at every world size.
+
+    Args:
+        config: the run.
+        dataset: its data.
+        runtime: the processes.
+        extractor: model folder of the extractor that the run has trained for itself. Without it a fresh main model
+            stands in, which a checkpoint overwrites; nothing may be trained with that.
+    """
     method = make_method(config)
+    if extractor is not None:
+        method.config = method.config.model_copy(update={"extractor": extractor})
     check_norm(config.model.norm, runtime.device)
     loss_scale = LossScale(runtime.device) if config.train.precision == "fp16" else None
     networks: dict[str, Network] = {}
@@ -132,14 +142,17 @@ def _fresh_module(
 def _make_module(
     name: str, config: RunConfig, method: Method, dataset: NoisyDataset, built: Mapping[str, Network]
 ) -> nn.Module:
-    if name in MAIN_MODELS:
-        return build_main_model(
+    extractor: Path | None = getattr(method.config, "extractor", None)
+    if name in MAIN_MODELS or (name == "extractor" and extractor is None):
+        model = build_main_model(
             config.model.name,
             num_classes=dataset.num_classes,
             in_channels=dataset.images.shape[1],
             norm=config.model.norm,
         )
-    extractor: Path | None = getattr(config.method, "extractor", None)
+        if config.model.head_start == "released":
+            start_head_as_released(model)
+        return model
     source = built["main"].module if extractor is None else _load_extractor(extractor, dataset)
     if name == "extractor":
         return source

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.data.augment import normalise
+from ebomlc_dist.data.paired import VALIDATION, augmentation
+from ebomlc_dist.data.seeds import child, seed_sequence
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.numerics.losses import cross_entropy
 from ebomlc_dist.numerics.network import Network
@@ -42,23 +44,46 @@ def share_statistics(training: Training) -> None:
 def evaluate_test_set(training: Training) -> dict[str, float]:
     """``accuracy`` in per cent and mean ``loss`` on the test set; empty without a test set."""
     dataset = training.dataset
-    return _evaluate(training, dataset.test_labels, lambda index: dataset.test_images[index])
+    return _evaluate(training, dataset.test_labels, lambda index: images_of(training, dataset.test_images[index]))
 
 
 def evaluate_clean_set(training: Training) -> dict[str, float]:
     """The same on the trusted images, not augmented: ``loss`` is the plain upper objective (eq. 2) of the model that
     predicts, whatever objective it was trained with."""
     dataset = training.dataset
-    return _evaluate(training, dataset.clean_labels, lambda index: dataset.images[dataset.clean_index[index]])
+    rows = dataset.clean_index
+    return _evaluate(training, dataset.clean_labels, lambda index: images_of(training, dataset.images[rows[index]]))
+
+
+def evaluate_validation_set(training: Training, epoch: int) -> dict[str, float]:
+    """The same on the validation images; empty without any. With ``data.validation_augment`` their views are drawn
+    anew in every ``epoch``."""
+    dataset = training.dataset
+    rows = dataset.validation_index
+    if not training.config.data.validation_augment or not len(rows):
+        return _evaluate(
+            training, dataset.validation_labels, lambda index: images_of(training, dataset.images[rows[index]])
+        )
+    seed = child(seed_sequence(training.config.seeds, "augmentation"), VALIDATION)
+    views = augmentation(dataset, training.config.data, seed)
+    drawn = torch.from_numpy(views.of_share(epoch, len(rows), slice(0, len(rows)), rows.numpy()))
+    mean, std = (values.to(training.runtime.device) for values in (dataset.mean, dataset.std))
+
+    def view(index: Tensor) -> Tensor:
+        images, own = (values.to(mean.device) for values in (dataset.images[rows[index]], drawn[:, index]))
+        return views.apply(images, own, mean, std)
+
+    return _evaluate(training, dataset.validation_labels, view)
 
 
 def _evaluate(training: Training, every_label: Tensor, images: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    """``images``: positions (n,) → normalised images, on the device."""
     runtime = training.runtime
     totals = torch.zeros(3, dtype=torch.float64, device=runtime.device)
     with evaluating(training.networks):
         for index in share_of(len(every_label), runtime.rank, runtime.world_size):
             labels = every_label[index].to(runtime.device)
-            logits, _ = outputs(training, images_of(training, images(index)))
+            logits, _ = outputs(training, images(index))
             totals[0] += (logits.argmax(dim=1) == labels).sum()
             totals[1] += cross_entropy(logits, labels).sum()
             totals[2] += len(labels)

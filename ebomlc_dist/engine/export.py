@@ -9,7 +9,7 @@ from ebomlc_dist.engine.build import Training, fresh_module
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.models.card import model_card
 from ebomlc_dist.models.hub import save_model
-from ebomlc_dist.models.label_corrector import LabelCorrector
+from ebomlc_dist.models.meta import CORRECTORS
 from ebomlc_dist.models.state import load_state
 from ebomlc_dist.reporting.purity import purity_text
 
@@ -31,7 +31,11 @@ def export_models(training: Training, paths: RunFolder, summary: dict[str, Any])
         dataset=config.data.dataset,
         accuracies={
             name: summary[key]
-            for name, key in (("last epoch", "accuracy_last"), ("best epoch", "accuracy_best"))
+            for name, key in (
+                ("last epoch", "accuracy_last"),
+                ("epoch of the best validation accuracy", "accuracy_at_best_validation"),
+                ("best epoch", "accuracy_best"),
+            )
             if summary[key] is not None
         },
         details={
@@ -64,7 +68,7 @@ def export_models(training: Training, paths: RunFolder, summary: dict[str, Any])
     if "meta" in training.networks:
         meta = modules["meta"]
         meta_config: dict[str, Any] = {"model_type": f"ebomlc-{training.method.meta_model}"}
-        if isinstance(meta, LabelCorrector):
+        if isinstance(meta, tuple(CORRECTORS.values())):
             sizes = {"num_classes": dataset.num_classes, "feature_dim": meta.feature_dim}
             meta_config |= sizes | config.meta_model.model_dump()
         save_model(paths.meta_model, meta, meta_config, card)

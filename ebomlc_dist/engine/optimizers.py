@@ -25,6 +25,7 @@ class FlatOptimizer:
         optimizer: torch's, over the network's vector alone, with its state in place.
         schedule: steps once an epoch.
         late_beta1: Adam's μ₁ once ``late_epoch`` epochs are done; None where it stays.
+        decayed_twice: factor of the rate that `rule` tells in the epoch after a milestone; 1 where it tells the rate.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class FlatOptimizer:
         schedule: LRScheduler,
         late_beta1: float | None = None,
         late_epoch: int = 0,
+        decayed_twice: float = 1.0,
     ) -> None:
         self.network = network
         self.optimizer = optimizer
@@ -41,6 +43,7 @@ class FlatOptimizer:
         self._first_rate = self.rate.clone()
         self._late_beta1, self._late_epoch = late_beta1, late_epoch
         self._first_betas = self._group.get("betas")
+        self._decayed_twice = decayed_twice
 
     @property
     def rate(self) -> Tensor:
@@ -64,7 +67,8 @@ class FlatOptimizer:
     @property
     def constants(self) -> Hashable:
         """What of Python's numbers its step holds: while they stay equal, one recording of it is every step."""
-        return tuple((key, value) for key, value in self._group.items() if isinstance(value, int | float | tuple))
+        own = tuple((key, value) for key, value in self._group.items() if isinstance(value, int | float | tuple))
+        return *own, self._rule_factor
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -82,8 +86,9 @@ class FlatOptimizer:
         """What the optimiser would do with a gradient; follows its state."""
         group, state = self._group, self.optimizer.state[self.network.vector]
         if isinstance(self.optimizer, SGD):
+            factor = self._rule_factor
             return SgdRule(
-                rate=group["lr"],
+                rate=group["lr"] if factor == 1 else factor * group["lr"],
                 velocity=state["momentum_buffer"],
                 momentum=group["momentum"],
                 weight_decay=group["weight_decay"],
@@ -122,6 +127,13 @@ class FlatOptimizer:
             tensor.copy_(state[name])
         self._at_epoch(epochs_done)
 
+    @property
+    def _rule_factor(self) -> float:
+        """What torch's ``MultiStepLR.get_lr()`` gives over the rate: at a milestone it is decayed once more."""
+        schedule = self.schedule
+        at_milestone = isinstance(schedule, MultiStepLR) and schedule.last_epoch in schedule.milestones
+        return self._decayed_twice if at_milestone else 1.0
+
     def _at_epoch(self, epochs_done: int) -> None:
         self.schedule.last_epoch = epochs_done
         self._follow_beta1()
@@ -148,7 +160,8 @@ def make_main_optimizer(network: Network, config: OptimConfig, epochs: int) -> F
     )
     # torch's fused kernel leaves the buffer uninitialised where the very first step is skipped.
     sgd.state[network.vector]["momentum_buffer"] = torch.zeros_like(network.vector)
-    return FlatOptimizer(network, sgd, _schedule(sgd, config, epochs))
+    decayed_twice = config.decay if config.look_ahead_rate == "get_lr" else 1.0
+    return FlatOptimizer(network, sgd, _schedule(sgd, config, epochs), decayed_twice=decayed_twice)
 
 
 def make_meta_optimizer(network: Network, config: OptimConfig, epochs: int) -> FlatOptimizer:

@@ -49,12 +49,17 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
         except (OSError, InputError) as error:
             log.warning("status not written: %s", error)
 
+    # A run within another one's time is that one's fate too.
+    outer = None if runtime.watch is None else runtime.watch.listener
+
     def tell(verdict: Verdict, found: bool) -> None:
         with paths.log(runtime.rank).open("a") as file:
             print(f"{verdict.reason}; the stacks of this rank:", file=file, flush=True)
             faulthandler.dump_traceback(file)
         if found:
             note("failed", verdict.reason, 1, verdict.step, verdict.rank)
+        if outer is not None:
+            outer(verdict, found)
 
     if runtime.is_main:
         write_status(paths.root, state="running", reason="starting")
@@ -87,6 +92,9 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
             runtime.watch.suspect()
         note("failed", f"{type(error).__name__}: {error}".splitlines()[0], 1)
         raise
+    finally:
+        if runtime.watch is not None:
+            runtime.watch.listener = outer
 
 
 def _told_by_first_rank(paths: RunFolder) -> bool:

@@ -13,8 +13,10 @@ from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import build, make_method
 from ebomlc_dist.engine.epochs import begin_epoch
+from ebomlc_dist.engine.extractor import TRAINED_BY, extractor_config
 from ebomlc_dist.engine.prepare import check, load_everywhere, needs_clean
 from ebomlc_dist.engine.program import make_program
+from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.methods import METHODS, method_class
 from ebomlc_dist.reporting.purity import purity_figures, purity_text
 
@@ -36,6 +38,8 @@ def describe(
     trusted = f"{len(dataset.clean_labels)} trusted{'' if needs_clean(config) else ' (not used by this method)'}"
     if dataset.from_noisy:
         trusted += f", chosen from the noisy ones: {purity_text(purity_figures(dataset.purity, dataset.true_purity))}"
+    if len(dataset.validation_labels):
+        trusted += f", {len(dataset.validation_labels)} more that choose an epoch"
     stages = "" if (number := method_class(config.method.name).stages) == 1 else f"{number} × "
     shares = [-(-size // world_size) for size in (train.global_noisy_batch_size, train.global_clean_batch_size)]
     return [
@@ -48,6 +52,7 @@ def describe(
         ("loader", _loader(config, dataset, runtime)),
         ("noise", noise),
         ("model", f"{config.model.name}, norm {config.model.norm}"),
+        *_extractor(config, folder),
         (
             "batch",
             f"{train.global_noisy_batch_size} noisy + {train.global_clean_batch_size} clean, "
@@ -90,6 +95,15 @@ def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[
         ("memory", f"about {_peak_gib(runtime):.2f} GiB on {_places(runtime)}"),
     ]
     return describe(config, folder, dataset, runtime, sources) + estimates
+
+
+def _extractor(config: RunConfig, folder: Path) -> Rows:
+    own = extractor_config(config)
+    if own is None:
+        return []
+    images = "trusted" if own.method.name == TRAINED_BY["clean"] else "noisy"
+    text = f"{config.model.name} on the {images} images, trained first, for as many epochs"
+    return [("extractor", f"{text}, in {RunFolder(folder).extractor}")]
 
 
 def _step(config: RunConfig) -> str:

@@ -11,6 +11,7 @@ from ebomlc_dist.files.checkpoint import Checkpoint
 from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
+from ebomlc_dist.files.younger_keys import YOUNGER_KEYS, without_younger
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,11 @@ def check_same_run(paths: RunFolder, config: RunConfig) -> None:
     """Raise `InputError` naming every key in which ``config`` differs from the run in the folder."""
     if not paths.config.exists():
         return
-    stored, asked = flat_keys(read_json(paths.config)), flat_keys(config.model_dump(mode="json"))
+    stored, asked = (
+        without_younger(flat_keys(values)) for values in (read_json(paths.config), config.model_dump(mode="json"))
+    )
     different = [
-        f"{key} was {stored.get(key)!r} and is now {asked.get(key)!r}"
+        f"{key} was {stored.get(key, YOUNGER_KEYS.get(key))!r} and is now {asked.get(key, YOUNGER_KEYS.get(key))!r}"
         for key in sorted(stored.keys() | asked.keys())
         if key not in FREE_KEYS and stored.get(key) != asked.get(key)
     ]

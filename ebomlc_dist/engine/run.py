@@ -12,6 +12,7 @@ from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import open_trackers
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.export import export_models
+from ebomlc_dist.engine.extractor import extractor_config, extractor_figures, train_extractor
 from ebomlc_dist.engine.outcome import Stopped, truth_in_status
 from ebomlc_dist.engine.plan import describe
 from ebomlc_dist.engine.prepare import check, check_shared, load_everywhere
@@ -94,9 +95,22 @@ def steps_of(
     try:
         check_shared(paths, runtime)
         with rank_log(paths, runtime), truth_in_status(paths, runtime):
-            checkpoint, training = _prepare(config, paths, options.get("dataset"), resume, runtime)
+            checkpoint, dataset = _prepare(config, paths, options.get("dataset"), resume, runtime)
+            training = build(config, dataset, runtime)
             if runtime.is_main and not quiet:
-                show_panel(describe(config, folder, training.dataset, runtime, options.get("sources", {})))
+                show_panel(describe(config, folder, dataset, runtime, options.get("sources", {})))
+            if (own := extractor_config(config)) is not None:
+                training.loader.close()
+                # Of its memory nothing is held while the extractor is trained.
+                del training
+
+                def begin(config: RunConfig, folder: Path) -> Steps:
+                    return steps_of(
+                        config, folder, runtime=runtime, beside=beside, resume=True, quiet=quiet, dataset=dataset
+                    )
+
+                extractor = yield from train_extractor(own, paths, runtime, begin)
+                training = build(config, dataset, runtime, extractor)
             return (yield from _train(training, paths, checkpoint, options.get("overrides", []), quiet, beside, watch))
     finally:
         for held in claimed:
@@ -105,8 +119,8 @@ def steps_of(
 
 def _prepare(
     config: RunConfig, paths: RunFolder, dataset: Data | None, resume: bool, runtime: Runtime
-) -> tuple[Checkpoint | None, Training]:
-    """Everything that can be refused is refused here."""
+) -> tuple[Checkpoint | None, NoisyDataset]:
+    """What can be refused before anything is built is refused here."""
     check(config, runtime, resume=resume)
     if dataset is None:
         dataset = load_everywhere(config, runtime)
@@ -120,7 +134,7 @@ def _prepare(
     if resume:
         runtime.on_first_rank(lambda: check_same_run(paths, config))
         checkpoint = load_checkpoint(paths, dataset, runtime)
-    return checkpoint, build(config, dataset, runtime)
+    return checkpoint, dataset
 
 
 def _train(
@@ -157,6 +171,7 @@ def _train(
     with watch.within("evaluation"):
         summary = summarise(training, trainer.progress, paths.root)
     export_models(training, paths, summary)
+    summary["extractor"] = runtime.on_first_rank(lambda: extractor_figures(training.config, paths))
     summary["goodput"] = runtime.on_first_rank(lambda: attempts.finish(trainer.progress.step))
     if runtime.is_main:
         write_json(paths.summary, summary)

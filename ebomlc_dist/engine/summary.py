@@ -1,5 +1,6 @@
 """The figures a run ends with."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from ebomlc_dist.reporting.purity import purity_figures
 def summarise(training: Training, progress: Progress, folder: Path) -> dict[str, Any]:
     """``summary.json``. Collective: every rank calls it. Rates, shares and accuracies are in per cent.
 
-    ``accuracy_last`` is the last epoch's, ``accuracy_best`` the best epoch's on the test set: a figure that was
-    selected on test data, given because the literature quotes it. All three scores are of the method's last stage.
+    ``accuracy_last`` is the last epoch's test accuracy, ``accuracy_best`` that of the best epoch on the test set: a
+    figure that was selected on test data, given because the literature quotes it. ``accuracy_at_best_validation`` is
+    the test accuracy of the epoch with the best accuracy on the validation images, the first of equals; None without
+    any. All four scores are of the method's last stage.
     ``correction_matrix[true, corrected]`` and ``given_correction_matrix[given, corrected]`` count noisy images.
     """
     config, dataset = training.config, training.dataset
@@ -38,6 +41,7 @@ def summarise(training: Training, progress: Progress, folder: Path) -> dict[str,
         "precision": config.train.precision,
         "num_noisy": len(dataset.noisy_labels),
         "num_clean": len(dataset.clean_labels),
+        "num_validation": len(dataset.validation_labels),
         "num_test": len(dataset.test_labels),
         "split_kind": dataset.provenance.get("split_kind"),
         "trusted_purity": purity_figures(dataset.purity, dataset.true_purity) if dataset.from_noisy else None,
@@ -47,6 +51,7 @@ def summarise(training: Training, progress: Progress, folder: Path) -> dict[str,
         "accuracy_last": accuracies[-1] if accuracies else None,
         "accuracy_last10_mean": sum(last_ten) / len(last_ten) if last_ten else None,
         "accuracy_best": max(accuracies, default=None),
+        "accuracy_at_best_validation": at_best(accuracies, progress.validations[-config.train.epochs :]),
         "wrong_labels_corrected": corrector.get("wrong_labels_corrected"),
         "right_labels_kept": corrector.get("right_labels_kept"),
         "prediction_wrong_labels_corrected": prediction.get("wrong_labels_corrected"),
@@ -58,6 +63,13 @@ def summarise(training: Training, progress: Progress, folder: Path) -> dict[str,
         "images_per_second": images / progress.train_seconds if progress.train_seconds else None,
         "finished": progress.step == training.total_steps,
     }
+
+
+def at_best(accuracies: Sequence[float], validations: Sequence[float]) -> float | None:
+    """The accuracy of the epoch whose validation accuracy is the best, the first of equals; None without these."""
+    if not accuracies or not validations:
+        return None
+    return accuracies[validations.index(max(validations))]
 
 
 def _per_cent(share: float | None) -> float | None:

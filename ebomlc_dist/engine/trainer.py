@@ -9,7 +9,12 @@ from torch import Tensor
 
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.epochs import begin_epoch, resume_epoch
-from ebomlc_dist.engine.evaluate import evaluate_clean_set, evaluate_test_set, share_statistics
+from ebomlc_dist.engine.evaluate import (
+    evaluate_clean_set,
+    evaluate_test_set,
+    evaluate_validation_set,
+    share_statistics,
+)
 from ebomlc_dist.engine.program import make_program
 from ebomlc_dist.engine.replicas import check_replicas
 from ebomlc_dist.engine.scores import epoch_scores
@@ -33,12 +38,14 @@ class Progress:
         train_seconds: time spent in steps, evaluation and checkpoints left out.
         accuracies: test accuracy after each finished epoch, in per cent; empty without a test set.
         skipped: steps skipped because they were not finite.
+        validations: accuracy on the validation images after each finished epoch, in per cent; empty without any.
     """
 
     step: int = 0
     train_seconds: float = 0.0
     accuracies: list[float] = field(default_factory=list)
     skipped: int = 0
+    validations: list[float] = field(default_factory=list)
 
 
 class Trainer:
@@ -159,13 +166,15 @@ class Trainer:
             )
 
     def _end_epoch(self) -> bool:
-        """Evaluate; whether the epoch is the best so far of its stage."""
+        """Evaluate; whether the epoch is the best so far of its stage, on validation images or else on the test set."""
         training, progress = self.training, self.progress
         for optimizer in training.optimizers.values():
             optimizer.end_epoch()
         share_statistics(training)
         figures: dict[str, Any] = {f"eval/{name}": value for name, value in evaluate_test_set(training).items()}
         figures |= {f"eval/clean_{name}": value for name, value in evaluate_clean_set(training).items()}
+        validation = evaluate_validation_set(training, self._epoch() - 1)
+        figures |= {f"eval/validation_{name}": value for name, value in validation.items()}
         if self.step_meter is not None:
             figures |= {f"step/{name}": value for name, value in self.step_meter.latest().items()}
         if self.label_meter is not None:
@@ -175,10 +184,12 @@ class Trainer:
                 figures |= {f"label/{name}": value for name, value in labels.items()}
             self.label_meter.reset()
         best = False
-        if "eval/accuracy" in figures:
-            stage = len(progress.accuracies) // training.config.train.epochs * training.config.train.epochs
-            best = figures["eval/accuracy"] > max(progress.accuracies[stage:], default=-math.inf)
-            progress.accuracies.append(figures["eval/accuracy"])
+        # The last one that is there decides.
+        for key, history in (("accuracy", progress.accuracies), ("validation_accuracy", progress.validations)):
+            if f"eval/{key}" in figures:
+                stage = len(history) // training.config.train.epochs * training.config.train.epochs
+                best = figures[f"eval/{key}"] > max(history[stage:], default=-math.inf)
+                history.append(figures[f"eval/{key}"])
         self.record.metrics(progress.step, self._epoch(), figures, {})
         if training.config.train.epoch_scores:
             self.record.epoch_scores(self._epoch(), epoch_scores(training))

@@ -41,6 +41,7 @@ class RunFolder:
         model, peer_model, meta_model: the final weights, in hub layout.
         epoch_scores: label scores of each epoch, see `epoch_score_file`.
         audit: what ``ebomlc audit`` found.
+        extractor: the run folder of the frozen extractor that the run trained for itself first.
     """
 
     def __init__(self, root: Path) -> None:
@@ -64,6 +65,7 @@ class RunFolder:
         self.meta_model = root / "meta_model"
         self.epoch_scores = root / "epoch_scores"
         self.audit = root / "audit"
+        self.extractor = root / "extractor"
 
     def log(self, rank: int) -> Path:
         """The log of one rank."""

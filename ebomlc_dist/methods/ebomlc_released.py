@@ -9,8 +9,15 @@ It is not Algorithm 2. With SGD's velocity m, momentum μ, weight decay λ and r
     5.  where ``gap_as_step``: ∇_wQ ← −η·u(∇_wQ, w')  (data sets other than CIFAR-10)
     6.  SGD at w' on g_F + β∇_wQ;  Adam on ∇_αF + β∇_αQ
 
-so that w moves almost exactly along −∇_wG, and the velocity holds small corrections only. Cost: 9 forward units here
-(upper 3, lower 3, at w' 3), plus clean halves.
+so that w moves almost exactly along −∇_wG, and the velocity holds small corrections only.
+
+The sign of line 1 is theirs. SGD subtracts η·g_F in line 6, which adds η²·u(∇_wF): w *ascends* F, by η² and not by η,
+and what it learns of the trusted images it learns from their half in G. Line 4 has the sign too: with u ≈ ∇_wF it is
+β = ξ·max(0, δ + η⟨∇_wQ, ∇_wF⟩/‖∇Q‖²), where eq. (11) has δ − ⟨∇_wQ, ∇_wF⟩/‖∇Q‖². Line 5 has w ascend Q likewise. α
+descends both.
+
+η of lines 1, 2 and 5 is the optimiser rule's rate, see `optim.look_ahead_rate`; SGD's own step has its own rate. Cost:
+9 forward units here (upper 3, lower 3, at w' 3), plus clean halves.
 """
 
 from functools import partial
@@ -30,8 +37,8 @@ from ebomlc_dist.numerics.network import gradients
 
 
 class EbomlcReleasedConfig(MixtureConfig):
-    """The released code's settings. Its companions (dropout and BatchNorm in the meta model, the ``leaky`` split, the
-    best epoch's score) belong to the recipe."""
+    """The released code's settings. Its companions (meta model, optimisers, split, flips, padding, score) belong to the
+    recipe."""
 
     name: Literal["ebomlc-released"] = "ebomlc-released"
     lower_objective: Literal["noisy", "with_clean"] = Field(
@@ -39,6 +46,9 @@ class EbomlcReleasedConfig(MixtureConfig):
     )
     mixture_kind: MixtureKind = Field("released", description="what ρ mixes")
     gap_as_step: bool = Field(False, description="line 5; the released code does it except on CIFAR-10")
+    look_ahead_statistics: Literal["kept", "moved"] = Field(
+        "kept", description="whether the passes at w' move BatchNorm's running statistics, as in the released code"
+    )
 
 
 class EbomlcReleased(MixtureCorrection):
@@ -66,7 +76,9 @@ class EbomlcReleased(MixtureCorrection):
 
         origin = main.vector.detach()
         ahead = (origin - rule.step(lower_main, origin)).requires_grad_()
-        ahead_sum, soft_ahead, _ = self._lower(networks, partial(main.at, ahead), batch)
+        moved = config.look_ahead_statistics == "moved"
+        at_ahead = partial(main.at, ahead, moves_statistics=moved)
+        ahead_sum, soft_ahead, _ = self._lower(networks, at_ahead, batch)
         ahead_gap, ahead_mean, *gap_meta = reducer.mean_of_sums(
             [
                 main.gradient_at(ahead_sum, ahead),

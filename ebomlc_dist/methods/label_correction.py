@@ -31,12 +31,20 @@ class CorrectorConfig(MethodConfig):
 
     features: Literal["main", "frozen"] = Field("main", description="h(x): the main model's, or a frozen extractor's")
     extractor: Path | None = Field(None, description="model folder of the frozen extractor, such as RUN/model")
+    extractor_images: Literal["clean", "noisy"] | None = Field(
+        None,
+        description="train the frozen extractor first, by cross entropy on these images, where none is given",
+    )
     lower_objective: LowerObjective = "noisy"
 
     @model_validator(mode="after")
     def _extractor_is_given_where_needed(self) -> Self:
-        if (self.features == "frozen") != (self.extractor is not None):
-            raise ValueError("features 'frozen' and an extractor folder go together (method.extractor=RUN/model)")
+        known = self.extractor is not None or self.extractor_images is not None
+        if (self.features == "frozen") != known:
+            raise ValueError(
+                "features 'frozen' and an extractor go together (method.extractor=RUN/model, or one that is trained "
+                "first: method.extractor_images=clean or noisy)"
+            )
         return self
 
 

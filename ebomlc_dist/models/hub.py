@@ -18,7 +18,7 @@ from ebomlc_dist.files.durable import make_folder, write_bytes, write_json
 from ebomlc_dist.files.reading import read_bytes
 from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.models import build_main_model
-from ebomlc_dist.models.label_corrector import LabelCorrector
+from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.models.outline import outline
 from ebomlc_dist.models.state import check_state, load_state, state_tensors
 from ebomlc_dist.models.weight_nets import BetaWeightNet, WeightNet
@@ -81,7 +81,7 @@ class MainModelConfig(StoredConfig):
 
 
 class LabelCorrectorConfig(StoredConfig):
-    """``config.json`` of a label corrector; the fields are `LabelCorrector`'s arguments."""
+    """``config.json`` of a label corrector; the fields are `build_meta_model`'s arguments."""
 
     model_type: Literal["ebomlc-label-corrector"]
     num_classes: Count
@@ -90,10 +90,12 @@ class LabelCorrectorConfig(StoredConfig):
     hidden_dim: Count = 128
     dropout: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     batch_norm: bool = False
+    architecture: Literal["plain", "released"] = "plain"
 
     def build(self) -> nn.Module:
         """The network, freshly initialised, in float32."""
-        return LabelCorrector(**self.model_dump(exclude={"model_type", "format_version", "dtype"}))
+        fields = self.model_dump(exclude={"model_type", "format_version", "dtype"})
+        return build_meta_model("label-corrector", **fields)
 
 
 class WeightNetConfig(StoredConfig):

@@ -25,3 +25,9 @@ class MainModel(nn.Module):
         """(n, C, H, W) float images → logits (n, K) and features (n, D), the very input of the head."""
         features = self.body(images)
         return self.head(features), features
+
+
+def start_head_as_released(model: MainModel) -> None:
+    """Draw the head as EBOMLC's released code does: weights from N(0, 2/D), biases from torch's default, U(±1/√D)."""
+    model.head.reset_parameters()
+    nn.init.kaiming_normal_(model.head.weight, nonlinearity="relu")

@@ -69,12 +69,13 @@ class FlatModule(Network):
             return self.run(self._compiled, self.vector, self.statistics, *inputs)
         return self.run(self.module, *inputs)
 
-    def at(self, vector: Tensor, *inputs: Tensor) -> Any:
+    def at(self, vector: Tensor, *inputs: Tensor, moves_statistics: bool = False) -> Any:
         """See `Network`; differentiable in ``vector`` where that requires a gradient."""
         eager = self._compiled is None or not self.module.training or forward_ad.unpack_dual(vector).tangent is not None
         forward = self._pass if eager else self._compiled
         assert forward is not None
-        return self.run(forward, vector, self.statistics.clone(), *inputs)
+        statistics = self.statistics if moves_statistics else self.statistics.clone()
+        return self.run(forward, vector, statistics, *inputs)
 
     def gradient_at(self, objective_sum: Tensor, vector: Tensor) -> Tensor:
         scale = self.loss_scale

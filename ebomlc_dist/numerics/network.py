@@ -68,10 +68,11 @@ class Network(ABC):
         """The module's output under autocast. Tensors it returns have the parameters' dtype."""
 
     @abstractmethod
-    def at(self, vector: Tensor, *inputs: Tensor) -> Any:
+    def at(self, vector: Tensor, *inputs: Tensor, moves_statistics: bool = False) -> Any:
         """The output with ``vector`` (P,) in place of the parameters.
 
-        Running statistics are read by nobody and written to a copy, so that a look-ahead leaves no trace.
+        Running statistics are read by nobody and written to a copy, so that a look-ahead leaves no trace;
+        ``moves_statistics`` has them written as by a pass at the parameters themselves.
         """
 
     @abstractmethod

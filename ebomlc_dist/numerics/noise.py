@@ -4,7 +4,7 @@
 - uniform over *any* class:                   T = (1 − p)·I + p/K·1, of which p·(K − 1)/K are really wrong
 - flip: class k moves to one other class f(k), drawn once:  T[k, k] = 1 − p, T[k, f(k)] = p
 
-Sources: equations.md of the project; uniform and flip as in Ren et al. 2018 and Hendrycks et al. 2018 (GLC).
+Uniform and flip are as in Ren et al. 2018 and Hendrycks et al. 2018 (GLC).
 """
 
 from typing import Literal
@@ -32,11 +32,23 @@ def uniform_matrix(num_classes: int, rate: float, over: Literal["other", "any"] 
 def flip_matrix(num_classes: int, rate: float, rng: np.random.Generator) -> Tensor:
     """(K, K) float64 matrix that moves each class to one other class, drawn from ``rng`` independently of ``rate``."""
     _check(num_classes, rate)
-    classes = torch.arange(num_classes)
-    step = torch.from_numpy(rng.integers(1, num_classes, size=num_classes))
+    steps = torch.from_numpy(rng.integers(1, num_classes, size=num_classes))
+    return pair_matrix((torch.arange(num_classes) + steps) % num_classes, rate)
+
+
+def pair_matrix(pairs: Tensor, rate: float) -> Tensor:
+    """(K, K) float64 matrix that moves class k to class ``pairs[k]``, (K,) int64, in a share ``rate`` of cases."""
+    num_classes = len(pairs)
+    _check(num_classes, rate)
     matrix = (1 - rate) * torch.eye(num_classes, dtype=torch.float64)
-    matrix[classes, (classes + step) % num_classes] = rate
+    matrix[torch.arange(num_classes), pairs] = rate
     return matrix
+
+
+def released_pairs(num_classes: int) -> Tensor:
+    """(K,) int64, the class that each flips to in the code of GLC, MLC and EBOMLC: numpy's legacy generator, seed 1."""
+    state, classes = np.random.RandomState(1), np.arange(num_classes)
+    return torch.tensor([int(state.choice(np.delete(classes, label))) for label in classes])
 
 
 def apply_transition(labels: Tensor, matrix: Tensor, rng: np.random.Generator) -> Tensor:

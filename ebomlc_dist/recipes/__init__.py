@@ -75,7 +75,8 @@ RECIPES: dict[str, RecipeInfo] = {
     **{
         f"{dataset}-{kind}{percent}": RecipeInfo(
             "cifar:paper",
-            f"the paper's {dataset.upper().replace('CIFAR', 'CIFAR-')} with {percent} % {kind} noise, ResNet-32",
+            f"the paper's {dataset.upper().replace('CIFAR', 'CIFAR-')} with {percent} % {kind} noise, ResNet-32, "
+            "in a common frame",
             arguments={"dataset": dataset, "kind": kind, "percent": percent},
         )
         for dataset, kind, percent in PAPER_SETTINGS
@@ -93,6 +94,14 @@ RECIPES: dict[str, RecipeInfo] = {
         f"{dataset}-quick-{kind}{percent}": RecipeInfo(
             "cifar:quick",
             f"{dataset}-{kind}{percent} for a CPU: ResNet-8 on a fifth of the images, minutes",
+            arguments={"dataset": dataset, "kind": kind, "percent": percent},
+        )
+        for dataset, kind, percent in PAPER_SETTINGS
+    },
+    **{
+        f"{dataset}-printed-{kind}{percent}": RecipeInfo(
+            "cifar:printed",
+            f"{dataset}-{kind}{percent} as the paper prints it: no augmentation, features of a frozen ResNet-32",
             arguments={"dataset": dataset, "kind": kind, "percent": percent},
         )
         for dataset, kind, percent in PAPER_SETTINGS

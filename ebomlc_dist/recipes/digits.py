@@ -2,8 +2,8 @@
 
     ebomlc train digits
 
-Handwritten digits of 8×8 pixels, 40 % of the labels moved to another class, 100 trusted images. EBOMLC-S, EBOMLC as
-printed and plain cross entropy on the same noise; all three together take under a minute on two cores.
+Handwritten digits of 8×8 pixels, 40 % of the labels moved to another class, 100 trusted images. EBOMLC-S, EBOMLC and
+plain cross entropy on the same noise; all three together take under a minute on two cores.
 """
 
 from ebomlc_dist.config import DataConfig, ModelConfig, NoiseConfig, OptimConfig, RunConfig, TrainConfig

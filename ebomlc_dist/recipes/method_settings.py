@@ -8,11 +8,15 @@ from typing import Any
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.methods import method_class
 
+_PRINTED_METHODS = ("ebomlc", "mlc", "mlc-d")
+_PRINTED_KEYS = ("features", "extractor_images", "value_gradient")
+
 
 def settings_of(method: str, config: RunConfig) -> dict[str, Any]:
     """Dotted ``method.`` keys for ``method`` in a recipe's run.
 
-    Warm-ups are the papers', and at most a quarter of the run.
+    Warm-ups are the papers', and at most a quarter of the run. What a recipe as printed says of the corrector's
+    features and of ∇_wQ holds for all of that paper's methods.
     """
     many_classes = config.data.dataset == "cifar100"
     quarter = max(1, config.train.epochs // 4)
@@ -32,6 +36,9 @@ def settings_of(method: str, config: RunConfig) -> dict[str, Any]:
             **({"method.warm_up_penalty": "negative_entropy"} if flips else {}),
             **({"method.loss_epochs": 5} if rate >= 0.9 else {}),
         }
+    if method in _PRINTED_METHODS and getattr(config.method, "extractor_images", None) is not None:
+        fields = method_class(method).Config.model_fields
+        return {f"method.{key}": getattr(config.method, key) for key in _PRINTED_KEYS if key in fields}
     return {}
 
 

@@ -20,7 +20,8 @@ def tiny(config: RunConfig) -> RunConfig:
     num_classes = DATASETS[data.dataset].num_classes
     if num_classes is not None:
         clean_size = _TRUSTED_IMAGES_A_CLASS * num_classes
-        data = data.model_copy(update={"clean_size": clean_size, "noisy_size": _NOISY_IMAGES})
+        sizes = {"clean_size": clean_size, "noisy_size": _NOISY_IMAGES}
+        data = data.model_copy(update=sizes | ({"validation_size": clean_size} if data.validation_size else {}))
     if model.name.startswith(TORCHVISION):
         data = data.model_copy(update={"image_size": _SIDE, "num_workers": 0})
     if model.name.startswith(("resnet", TORCHVISION)):

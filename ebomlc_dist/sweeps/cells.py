@@ -8,6 +8,7 @@ from typing import Any
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.engine.build import make_method
 from ebomlc_dist.engine.resume import FREE_KEYS
+from ebomlc_dist.files.younger_keys import without_younger
 from ebomlc_dist.recipes.assemble import Request, Resolved, resolve
 from ebomlc_dist.recipes.settings import Setting, plain
 from ebomlc_dist.sweeps.grid import Grid, Part
@@ -72,8 +73,11 @@ def key_of(deciding: dict[str, Any]) -> str:
 
 
 def deciding(config: RunConfig) -> dict[str, Any]:
-    """Every key of a configuration but `FREE_KEYS`: a result is the same whatever folder the data lay in."""
-    return {key: value for key, value in plain(config).items() if key not in FREE_KEYS}
+    """Every key of a configuration but `FREE_KEYS`: a result is the same whatever folder the data lay in.
+
+    Keys that are younger than stored cells are left out where they say what such a cell was made with.
+    """
+    return without_younger({key: value for key, value in plain(config).items() if key not in FREE_KEYS})
 
 
 def _request(grid: Grid, part: Part, recipe: str, settings: dict[str, Any], overrides: tuple[Setting, ...]) -> Request:

@@ -17,7 +17,7 @@ _CONFIG: Mapping[str, tuple[type, ...]] = {
     "seeds.seed": (int,),
 }
 _SUMMARY = (
-    *("accuracy_last", "accuracy_best", "accuracy_last10_mean", "train_seconds"),
+    *("accuracy_last", "accuracy_best", "accuracy_last10_mean", "accuracy_at_best_validation", "train_seconds"),
     *("num_noisy", "num_clean", "num_test"),
 )
 

@@ -12,8 +12,13 @@ from ebomlc_dist.tables.notes import notes_of
 from ebomlc_dist.tables.paper import PaperTable, paper
 from ebomlc_dist.tables.times import Time, times_of
 
-Score = Literal["last", "best", "last-10"]
-_KEYS: dict[Score, str] = {"last": "accuracy_last", "best": "accuracy_best", "last-10": "accuracy_last10_mean"}
+Score = Literal["last", "last-10", "best-validation", "best"]
+_KEYS: dict[Score, str] = {
+    "last": "accuracy_last",
+    "last-10": "accuracy_last10_mean",
+    "best-validation": "accuracy_at_best_validation",
+    "best": "accuracy_best",
+}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.files.younger_keys import YOUNGER_KEYS
 from ebomlc_dist.methods import METHODS, config_from_mapping
 from ebomlc_dist.recipes.assemble import Request, resolve
 from ebomlc_dist.recipes.settings import plain
@@ -21,8 +22,17 @@ from ebomlc_dist.sweeps.store import Listed, Result
 from ebomlc_dist.tables.paper import paper
 
 TABLE_KEYS = (
-    *("data.dataset", "data.noisy_size", "data.clean_size", "data.split_kind", "data.augment", "data.image_size"),
-    *("noise.uniform_over", "model.name", "model.norm", "train.epochs", "train.precision"),
+    *("data.dataset", "data.noisy_size", "data.clean_size", "data.validation_size", "data.split_kind", "data.augment"),
+    *(
+        "data.pad_mode",
+        "data.image_size",
+        "noise.uniform_over",
+        "noise.flip_pairs",
+        "model.name",
+        "model.norm",
+        "train.epochs",
+        "train.precision",
+    ),
     *("train.global_noisy_batch_size", "train.global_clean_batch_size"),
 )
 NOISE_KEYS = ("noise.kind", "noise.rate")
@@ -79,7 +89,10 @@ class Placed:
 def place(listed: Iterable[Listed], results: Iterable[Result]) -> list[Placed]:
     """Every cell that a grid lists or that has a result, in its place."""
     found = {result.key: result for result in results}
-    configs = {cell.key: cell.config for cell in listed} | {key: result.config for key, result in found.items()}
+    stored = {cell.key: cell.config for cell in listed} | {key: result.config for key, result in found.items()}
+    present = {key for config in stored.values() for key in config}
+    younger = {key: value for key, value in YOUNGER_KEYS.items() if key in present}
+    configs = {key: younger | config for key, config in stored.items()}
     varying = _varying(configs.values())
     table_keys = [key for key in TABLE_KEYS if key in varying | {"data.dataset"}]
     column_keys = [*NOISE_KEYS, *sorted(varying - {*table_keys, *NOISE_KEYS})]

@@ -10,6 +10,7 @@ from ebomlc_dist.tables.times import device_of
 _SCORES = {
     "last": "Scores are the last epoch's test accuracy in per cent.",
     "best": "Scores are the best epoch's test accuracy in per cent: a figure selected on the test images.",
+    "best-validation": "Scores are the test accuracy in per cent of the epoch that is best on held-out trusted images.",
     "last-10": "Scores are the mean test accuracy of the last ten epochs in per cent.",
 }
 _SHOWN = 4

@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits
 import ebomlc_dist
 from ebomlc_dist.audit import cross_fit
 from ebomlc_dist.audit.cross_fit import check_folds, fold_of_images
+from ebomlc_dist.audit.page import _trusted
 from ebomlc_dist.audit.run import Options, audit
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.build import load_dataset
@@ -346,6 +347,19 @@ def test_bundled_images_are_exported_as_a_folder_that_trains(learnt: Path) -> No
     dataset = load_dataset(data, tiny_config(noise={"kind": "none"}).noise, tiny_config().seeds)
     assert (len(dataset.noisy_labels), len(dataset.clean_labels), len(dataset.test_labels)) == (600, 100, 355)
     assert dataset.images.shape[1:] == (1, 8, 8)
+
+
+def test_trusted_images_that_chose_an_epoch_stay_trusted(tmp_path: Path) -> None:
+    """In the exported folder, and in the decisions that the page hands to the next run."""
+    config = tiny_config("ce", data={"clean_size": 100, "validation_size": 40})
+    train(config, tmp_path / "run", quiet=True, runtime=alone())
+    audit(tmp_path / "run", Options(gallery=1, exports=("imagefolder",)), alone(), quiet=True)
+    place = tmp_path / "run" / "audit"
+    assert len(list((place / "imagefolder" / "clean").rglob("*.png"))) == 100
+    dataset = load_dataset(config.data, config.noise, config.seeds)
+    trusted = _trusted(dataset)
+    assert {name for name, _, _ in trusted} == {dataset.ids[row] for row in dataset.trusted_labels()}
+    assert sum(old >= 0 for _, _, old in trusted) == len(dataset.clean_index) == 60
 
 
 @pytest.mark.parametrize(

@@ -19,15 +19,15 @@ HOSTILE = '<img src=x onerror="alert(1)">&\u202e'
 @pytest.fixture
 def runs(tmp_path: Path) -> list[FinishedRun]:
     make_run(tmp_path / "runs/a", "ebomlc", (50, 60, 70))
-    make_run(tmp_path / "runs/b", "mlc-d", (80, 85, 82))
+    make_run(tmp_path / "runs/b", "mlc-d", (80, 85, 82), summary={"accuracy_at_best_validation": 80.0})
     return find_runs([tmp_path / "runs"])
 
 
 def test_scores_are_those_of_the_summaries(runs: list[FinishedRun]) -> None:
     table = scores(named(runs))
-    assert [row[:6] for row in table.rows] == [
-        ("EBOMLC", "Digits, 40 % uniform", "0", "70.00", "60.00", "70.00"),
-        ("MLC-D", "Digits, 40 % uniform", "0", "82.00", "82.33", "85.00"),
+    assert [row[:7] for row in table.rows] == [
+        ("EBOMLC", "Digits, 40 % uniform", "0", "70.00", "60.00", "–", "70.00"),
+        ("MLC-D", "Digits, 40 % uniform", "0", "82.00", "82.33", "80.00", "85.00"),
     ]
 
 

@@ -17,11 +17,12 @@ def images(number: int = 64, height: int = 9, width: int = 7) -> torch.Tensor:
     )
 
 
-def reference(batch: torch.Tensor, draws: torch.Tensor, pad: int) -> torch.Tensor:
+def reference(batch: torch.Tensor, draws: torch.Tensor, pad: int, pad_mode: str = "constant") -> torch.Tensor:
     """Pad, crop, flip and normalise one image after the other."""
     done = []
     for image, (top, left, flip) in zip(batch, draws.T.tolist(), strict=True):
-        cropped = functional.crop(functional.pad(image, [pad] * 4), top, left, *image.shape[1:])
+        padded = functional.pad(image.float(), [pad] * 4, padding_mode=pad_mode).to(torch.uint8)
+        cropped = functional.crop(padded, top, left, *image.shape[1:])
         cropped = functional.hflip(cropped) if flip else cropped
         done.append(functional.normalize(functional.convert_image_dtype(cropped), MEAN.tolist(), STD.tolist()))
     return torch.stack(done)
@@ -35,6 +36,15 @@ def test_equals_torchvision(kind: Kind, pad: int) -> None:
     out = augment(images(), draws, stream.pad, MEAN, STD)
     assert out.dtype == torch.float32
     assert torch.equal(out, reference(images(), draws, stream.pad))
+
+
+@pytest.mark.parametrize("pad", [1, 4, 6])
+def test_reflecting_equals_torchvision(pad: int) -> None:
+    stream = AugmentStream("pad-crop-flip", pad, SEED, "reflect")
+    draws = torch.from_numpy(stream.draws(3, 64))
+    out = augment(images(), draws, pad, MEAN, STD, stream.pad_mode)
+    assert torch.equal(out, reference(images(), draws, pad, "reflect"))
+    assert not torch.equal(out, augment(images(), draws, pad, MEAN, STD))
 
 
 @pytest.mark.parametrize("row", [0, 1, 2])

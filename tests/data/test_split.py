@@ -335,7 +335,7 @@ def test_split_with_another_noise(load: Load, tmp_path: Path) -> None:
         ({"clean_old_labels": [-2] * 20}, "is no split.json of this program: clean_old_labels.0"),
         ({"clean_labels": [0]}, "do not match the indices"),
         ({"clean_purity": {"value": 2.0, "low": 0.0, "high": 1.0}}, "is no split.json of this program: clean_purity"),
-        ({"split_schema": 3}, "is no split.json of this program: split_schema"),
+        ({"split_schema": 4}, "is no split.json of this program: split_schema"),
         ({"more": 1}, "is no split.json of this program: more"),
         ({"noise_rate_nominal": 7.0}, "is no split.json of this program: noise_rate_nominal"),
         ({"fingerprint": None}, "is no split.json of this program: fingerprint"),
@@ -356,3 +356,87 @@ def test_split_that_is_no_document(load: Load, tmp_path: Path, content: bytes) -
         load(split=path)
     with pytest.raises(InputError, match=r"gone\.json does not exist"):
         load(split=tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize("size", [4, 8, 10])
+def test_validation_images_leave_the_trusted_set_and_join_no_other(load: Load, size: int) -> None:
+    whole, dataset = load(), load(validation_size=size)
+    noisy, clean = indices(dataset)
+    validation = set(dataset.validation_index.tolist())
+    assert len(validation) == len(dataset.validation_index) == size
+    assert validation | clean == indices(whole)[1]
+    assert not validation & clean
+    assert noisy == indices(whole)[0], "the same noisy set, so that runs with and without can be compared"
+    assert torch.equal(dataset.validation_labels, make_source().labels[dataset.validation_index])
+    counts = dataset.validation_labels.bincount(minlength=4)
+    assert int(counts.max() - counts.min()) <= 1
+    assert dataset.clean_old_labels is not None
+    assert whole.clean_old_labels is not None
+    old = dict(zip(whole.clean_index.tolist(), whole.clean_old_labels.tolist(), strict=True))
+    assert [old[row] for row in dataset.clean_index.tolist()] == dataset.clean_old_labels.tolist()
+
+
+def test_under_leaky_validation_images_are_a_third_draw_with_true_labels(load: Load) -> None:
+    dataset = load(split_kind="leaky", clean_size=40, validation_size=40)
+    noisy, clean = indices(dataset)
+    validation = set(dataset.validation_index.tolist())
+    assert (len(noisy), len(clean), len(validation)) == (120, 40, 40)
+    assert indices(load(split_kind="leaky", clean_size=40)) == (noisy, clean)
+    # A quarter of all images each, drawn independently.
+    assert 0 < len(validation & clean) < 25
+    assert 15 < len(validation & noisy) < 40
+    assert torch.equal(dataset.validation_labels, make_source().labels[dataset.validation_index])
+
+
+def test_validation_images_are_stored_with_the_split(load: Load, tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    first = load(validation_size=8)
+    path.write_text(json.dumps(split_document(first)))
+    for again in (load(split=path, validation_size=8), load(split=path)):
+        assert torch.equal(again.validation_index, first.validation_index)
+        assert torch.equal(again.clean_index, first.clean_index)
+    with pytest.raises(InputError, match=r"validation_size=9 and .* holds 8 validation images"):
+        load(split=path, validation_size=9)
+
+
+def test_a_split_from_before_there_were_validation_images_has_none(load: Load, tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    document = split_document(load()) | {"split_schema": 2}
+    del document["validation_index"]
+    path.write_text(json.dumps(document))
+    assert len(load(split=path).validation_index) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"validation_size": 20}, "would leave a class none to train on"),
+        ({"validation_size": 17}, "would leave a class none to train on"),
+        ({"validation_size": 4, "clean_from_noisy": True}, "leave one of them away"),
+        ({"validation_augment": True, "augment": "resized-crop-flip"}, "does not go with resized-crop-flip"),
+    ],
+    ids=str,
+)
+def test_validation_images_that_cannot_be_had(load: Load, settings: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        load(**settings)
+
+
+def test_validation_images_need_trusted_ones(load: Load) -> None:
+    source = make_source(trusted=torch.zeros(0, dtype=torch.int64), labels_are_true=False)
+    with pytest.raises(InputError, match="these data have none"):
+        load(source, NoiseConfig(), validation_size=4, needs_clean=False)
+
+
+@pytest.mark.parametrize(("key", "values"), [("pixel_mean", (0.5,)), ("pixel_std", (0.2, 0.2))])
+def test_pixel_statistics_need_a_number_for_each_channel(load: Load, key: str, values: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="one each"):
+        load(**{key: values})
+
+
+def test_given_pixel_statistics_are_taken(load: Load) -> None:
+    dataset = load(pixel_mean=(0.1, 0.2, 0.3), pixel_std=(0.5, 0.6, 0.7))
+    assert dataset.mean.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert dataset.std.tolist() == pytest.approx([0.5, 0.6, 0.7])
+    with pytest.raises(InputError, match="go together"):
+        load(pixel_mean=(0.1, 0.2, 0.3))

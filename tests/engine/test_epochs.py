@@ -1,5 +1,6 @@
 """Between epochs: values of whole sets from all ranks, fresh starts, and streams that change."""
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,29 @@ def test_schedules() -> None:
     assert cosine[0] == 1.0
     assert cosine[5] == pytest.approx(0.5, abs=1e-6)
     assert cosine == sorted(cosine, reverse=True)
+
+
+def test_what_get_lr_gives_is_decayed_twice_in_the_epoch_after_a_milestone() -> None:
+    """As torch's own scheduler says when it is asked; SGD's step keeps the rate itself, and a restart forgets it."""
+    config = OptimConfig(main_lr=1.0, milestones=(0.2, 0.6), look_ahead_rate="get_lr")
+    optimizer = make_main_optimizer(FlatModule(torch.nn.Linear(2, 2)), config, 5)
+    plain = torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=1.0)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(plain, [1, 3], gamma=0.1)
+    found = []
+    for _ in range(5):
+        with warnings.catch_warnings(action="ignore"):  # asked for outside of its own step
+            assert float(optimizer.rule().rate) == pytest.approx(schedule.get_lr()[0])
+        found.append((float(optimizer.rule().rate), float(optimizer.rate)))
+        optimizer.apply(torch.ones_like(optimizer.network.vector), torch.zeros(()))
+        optimizer.end_epoch()
+        plain.step()
+        schedule.step()
+    assert found == [pytest.approx(pair) for pair in ((1, 1), (0.01, 0.1), (0.1, 0.1), (0.001, 0.01), (0.01, 0.01))]
+    state = {name: t.clone() for name, t in optimizer.state().items()}
+    optimizer.restart()
+    assert float(optimizer.rule().rate) == 1.0
+    optimizer.load(state, 3)
+    assert float(optimizer.rule().rate) == pytest.approx(0.001)
 
 
 def test_a_late_beta1_begins_at_the_first_milestone_and_survives_a_restart() -> None:

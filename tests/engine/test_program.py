@@ -241,6 +241,17 @@ def test_a_number_of_the_optimiser_that_changes_is_recorded_anew() -> None:
     assert on_tape.program.recordings == 2
 
 
+def test_a_look_ahead_rate_that_milestones_change_is_recorded_anew() -> None:
+    """Four epochs with milestones after the first and the second: a factor of Python's in two of them, in a row."""
+    optim = {"look_ahead_rate": "get_lr", "milestones": (0.25, 0.5)}
+    config = config_of("ebomlc-released", {"look_ahead_statistics": "moved"}, optim=optim)
+    _, expected = run_eager(config)
+    recorded = make_training(config)
+    on_tape = Recorded.of(recorded)
+    assert equal(all_steps(recorded, on_tape.program), expected)
+    assert on_tape.program.recordings == 3
+
+
 @pytest.fixture
 def on_tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
     """Every run is recorded on tapes."""

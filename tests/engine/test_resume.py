@@ -1,5 +1,6 @@
 """A run that was stopped and continued is the run that was not."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -14,6 +15,7 @@ from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.state import restore
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import read_status
+from ebomlc_dist.files.younger_keys import YOUNGER_KEYS
 from ebomlc_dist.methods import config_from_mapping
 from tests.methods.rows import ROWS
 from tests.support.pool import RankPool
@@ -36,6 +38,24 @@ def test_stopped_and_continued_equals_straight_through(tmp_path: Path, method: s
         assert train_until(config, tmp_path / "stopped", alone(), stop_after=stop) is None
         assert read_status(tmp_path / "stopped").state == "stopped"
         assert read_status(tmp_path / "stopped").code == 75
+    assert train_until(config, tmp_path / "stopped", alone()) is not None
+    assert_same(tmp_path / "stopped", tmp_path / "straight")
+
+
+def test_a_run_from_before_a_key_existed_continues(tmp_path: Path) -> None:
+    """Its stored configuration has no such key; what it was made with is not another configuration."""
+    config = four_epochs("ebomlc-released")
+    train_until(config, tmp_path / "straight", alone())
+    assert train_until(config, tmp_path / "stopped", alone(), stop_after=7) is None
+    path = tmp_path / "stopped" / "config.json"
+    stored = json.loads(path.read_text())
+    for key in YOUNGER_KEYS:
+        section, name = key.split(".")
+        stored[section].pop(name, None)
+    path.write_text(json.dumps(stored))
+    moved = config.method.model_copy(update={"look_ahead_statistics": "moved"})
+    with pytest.raises(InputError, match=r"method\.look_ahead_statistics was 'kept' and is now 'moved'"):
+        train_until(config.model_copy(update={"method": moved}), tmp_path / "stopped", alone())
     assert train_until(config, tmp_path / "stopped", alone()) is not None
     assert_same(tmp_path / "stopped", tmp_path / "straight")
 

@@ -18,6 +18,7 @@ from ebomlc_dist.engine import prepare
 from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.engine.prepare import load_everywhere
 from ebomlc_dist.engine.run import train
+from ebomlc_dist.engine.summary import at_best
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.journal import read_records
@@ -31,7 +32,8 @@ from tests.support.runs import alone, outcome, runtime_of, same_tensors, tiny_co
 
 SUMMARY_KEYS = {
     "method", "dataset", "noise", "noise_rate_nominal", "noise_rate_realised", "seed", "world_size", "epochs",
-    "accuracy_last", "accuracy_last10_mean", "accuracy_best", "wrong_labels_corrected", "right_labels_kept",
+    "accuracy_last", "accuracy_last10_mean", "accuracy_best", "accuracy_at_best_validation",
+    "wrong_labels_corrected", "right_labels_kept",
     "train_seconds", "images_per_second", "finished",
 }  # fmt: skip
 LOGGED = {
@@ -84,6 +86,47 @@ def test_the_trusted_sets_loss_is_that_of_the_stored_model_on_trusted_images(tmp
     assert last["eval/clean_loss"] == pytest.approx(float(cross_entropy(logits, data.clean_labels)), rel=1e-4)
     right = (logits.argmax(dim=1) == data.clean_labels).double().mean()
     assert last["eval/clean_accuracy"] == pytest.approx(100 * float(right))
+
+
+def test_the_epoch_that_validation_images_choose(tmp_path: Path) -> None:
+    config = tiny_config(data={"clean_size": 100, "validation_size": 50}, train={"epochs": 4})
+    summary = train(config, tmp_path, quiet=True, runtime=alone())
+    lines = [line for line in read_records(tmp_path / "metrics.jsonl") if "eval/accuracy" in line]
+    chosen = max(lines, key=lambda line: line["eval/validation_accuracy"])
+    assert summary["accuracy_at_best_validation"] == chosen["eval/accuracy"]
+    assert (summary["num_clean"], summary["num_validation"]) == (50, 50)
+    best = CheckpointStore(tmp_path / "checkpoints").load(best=True)
+    assert best is not None
+    assert best.step == chosen["step"]
+    assert "epoch of the best validation accuracy" in (tmp_path / "model" / "README.md").read_text()
+
+    data = load_everywhere(config, alone())
+    model, _ = load_model(tmp_path / "model")
+    with torch.no_grad():
+        logits, _ = model.eval()(normalise(data.images[data.validation_index], data.mean, data.std))
+    right = (logits.argmax(dim=1) == data.validation_labels).double().mean()
+    assert lines[-1]["eval/validation_accuracy"] == pytest.approx(100 * float(right))
+
+
+def test_validation_images_decide_nothing_that_is_trained(tmp_path: Path) -> None:
+    """Plain or augmented, whichever they are: the same trusted and noisy images give the same bits."""
+    sizes = {"clean_size": 40, "split_kind": "leaky"}
+    for name, more in (("without", {}), ("plain", {"validation_size": 40}), ("views", {"validation_augment": True})):
+        more = {"validation_size": 40, **more} if name == "views" else more
+        train(tiny_config(data={**sizes, **more}), tmp_path / name, quiet=True, runtime=alone())
+    tensors = {name: outcome(tmp_path / name)[0] for name in ("without", "plain", "views")}
+    assert same_tensors(tensors["without"], tensors["plain"])
+    assert same_tensors(tensors["without"], tensors["views"])
+    losses = {name: [line.get("eval/validation_loss") for line in outcome(tmp_path / name)[1]] for name in tensors}
+    assert losses["plain"] != losses["views"]
+    assert not any(losses["without"])
+    assert json.loads((tmp_path / "without" / "summary.json").read_text())["accuracy_at_best_validation"] is None
+
+
+def test_the_first_of_equal_epochs_is_chosen() -> None:
+    assert at_best([10.0, 20.0, 30.0, 40.0], [1.0, 3.0, 3.0, 2.0]) == 20.0
+    assert at_best([10.0], []) is None
+    assert at_best([], [1.0]) is None
 
 
 @pytest.mark.parametrize("method", ROWS)

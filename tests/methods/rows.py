@@ -54,7 +54,9 @@ ROWS = {
             {"noise_process": "known", "transition": [[0.7 if i == j else 0.1 for j in range(4)] for i in range(4)]},
         ),
     ),
-    "ebomlc-released": Row(collectives=3, forward_units=10.5, variants=({}, {"gap_as_step": True})),
+    "ebomlc-released": Row(
+        collectives=3, forward_units=10.5, variants=({}, {"gap_as_step": True}, {"look_ahead_statistics": "moved"})
+    ),
     "mlc": Row(
         collectives=3,
         forward_units=9,

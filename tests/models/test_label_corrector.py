@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ebomlc_dist.models.label_corrector import LabelCorrector
+from ebomlc_dist.models.released_corrector import ReleasedCorrector
 
 
 def built(seed: int = 0, **options: float | bool | int) -> LabelCorrector:
@@ -70,3 +71,21 @@ def test_batch_norm_normalises_before_each_tanh() -> None:
     for given in inputs:
         assert given.mean(0).abs().max() < 1e-5
         assert (given.std(0, correction=0) - 1).abs().max() < 1e-2
+
+
+def test_the_released_one_starts_from_normal_weights_and_sees_features_first() -> None:
+    torch.manual_seed(0)
+    model = ReleasedCorrector(200, 64)
+    assert [type(layer) for layer in model.layers] == [
+        *(nn.Linear, nn.Tanh, nn.Dropout, nn.Linear, nn.Tanh, nn.BatchNorm1d, nn.Linear)
+    ]
+    assert float(model.embedding.weight.detach().std()) == pytest.approx(1.0, abs=0.02)
+    for layer in (m for m in model.layers if isinstance(m, nn.Linear)):
+        deviation = (2 / sum(layer.weight.shape)) ** 0.5
+        assert float(layer.weight.detach().std()) == pytest.approx(deviation, rel=0.05)
+        assert float(layer.weight.detach().abs().max()) > 3 * deviation, "a uniform start ends at 1.73 deviations"
+        assert not layer.bias.any()
+    model.eval()
+    features, labels = torch.randn(5, 64), torch.arange(5)
+    expected = model.layers(torch.cat([features, model.embedding(labels)], dim=1))
+    assert torch.equal(model(features, labels), expected)

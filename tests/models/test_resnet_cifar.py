@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from ebomlc_dist.models.main_model import start_head_as_released
 from ebomlc_dist.models.resnet_cifar import Block, resnet, resnet20, resnet32
 
 
@@ -63,3 +64,15 @@ def test_any_channels_and_any_size_from_eight_on() -> None:
         logits, features = resnet(8, num_classes=7, in_channels=channels)(torch.zeros(2, channels, size, size))
         assert logits.shape == (2, 7)
         assert features.shape == (2, 64)
+
+
+def test_the_released_head_starts_wider_and_with_biases() -> None:
+    torch.manual_seed(0)
+    model = resnet(8, 500, 3)
+    body = [p.detach().clone() for p in model.body.parameters()]
+    assert not model.head.bias.detach().any()
+    assert float(model.head.weight.detach().std()) == pytest.approx((1 / 64) ** 0.5, rel=0.03)
+    start_head_as_released(model)
+    assert float(model.head.weight.detach().std()) == pytest.approx((2 / 64) ** 0.5, rel=0.03)
+    assert 0.95 / 8 < float(model.head.bias.detach().abs().max()) <= 1 / 8
+    assert all(torch.equal(p, q) for p, q in zip(model.body.parameters(), body, strict=True))

@@ -59,6 +59,17 @@ def test_look_ahead_reads_other_parameters_and_leaves_no_trace() -> None:
     assert not torch.equal(flat.statistics, statistics)
 
 
+def test_a_look_ahead_may_move_statistics_as_a_pass_there_does() -> None:
+    ahead, there = net(), net()
+    other = ahead.vector.detach() + 0.1
+    outputs = ahead.at(other, images(), moves_statistics=True)[0]
+    with torch.no_grad():
+        there.vector.copy_(other)
+    assert torch.equal(outputs, there(images())[0])
+    assert torch.equal(ahead.statistics, there.statistics)
+    assert not torch.equal(ahead.statistics, net().statistics)
+
+
 def test_gradient_at_another_point() -> None:
     flat = net()
     point = (flat.vector.detach() + 0.1).requires_grad_()

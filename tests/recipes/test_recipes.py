@@ -49,6 +49,40 @@ def test_a_tiny_variant_is_small_and_keeps_what_is_being_compared(name: str) -> 
         assert tiny.data.clean_size >= num_classes
 
 
+def test_the_recipes_as_printed_and_as_released_say_what_the_sources_say() -> None:
+    for dataset, kind, percent in PAPER_SETTINGS:
+        printed = recipe(f"{dataset}-printed-{kind}{percent}").config
+        common = recipe(f"{dataset}-{kind}{percent}").config
+        assert printed.data.augment == "none"
+        assert printed.optim.meta_schedule == "main"
+        method = printed.method
+        assert (method.name, method.features, method.extractor_images) == ("ebomlc", "frozen", "clean")
+        assert method.value_gradient == "difference"
+        rest = {"recipe": common.recipe, "method": common.method, "data": common.data, "optim": common.optim}
+        assert printed.model_copy(update=rest) == common, "nothing else differs"
+
+        released = recipe(f"{dataset}-released-{kind}{percent}").config
+        assert (released.data.split_kind, released.data.validation_size) == ("leaky", released.data.clean_size)
+        assert released.method.gap_as_step == (dataset == "cifar100")
+        assert released.noise.flip_pairs == "released"
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("mlc", {"features": "frozen", "extractor_images": "clean"}),
+        ("mlc-d", {"features": "frozen", "extractor_images": "clean", "value_gradient": "difference"}),
+        ("ebomlc-s", {"features": "main", "extractor_images": None}),
+        ("coteaching-plus", {"forget_rate": 0.4}),
+        ("ce", {}),
+    ],
+)
+def test_as_printed_holds_for_the_papers_own_methods(method: str, settings: dict) -> None:
+    (run,) = resolve(Request(recipe="cifar10-printed-uniform40", methods=(method,)))
+    assert {key: getattr(run.config.method, key) for key in settings} == settings
+    assert run.config.data.augment == "none"
+
+
 @pytest.mark.parametrize("name", ["folder-resnet50", "folder-vit-b16"])
 def test_a_large_model_is_a_classifier_of_torchvision_at_224_in_half_precision(name: str) -> None:
     whole, tiny = recipe(name).config, recipe(f"{name}:tiny").config

@@ -1,14 +1,16 @@
 """From a grid to its cells: what a file may say, keys, order, and the grids with names."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from ebomlc_dist.config import RunConfig
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.recipes import recipe
-from ebomlc_dist.recipes.settings import Setting
-from ebomlc_dist.sweeps.cells import cells_of, key_of
+from ebomlc_dist.recipes.settings import Setting, nest
+from ebomlc_dist.sweeps.cells import cells_of, deciding, key_of
 from ebomlc_dist.sweeps.grid import Grid, Part, grid_from
 from ebomlc_dist.sweeps.grid_file import load_grid
 from ebomlc_dist.sweeps.grids import GRIDS, find_store
@@ -117,6 +119,23 @@ def test_keys_follow_what_decides_the_result_alone() -> None:
     longer = (Setting("train.epochs", "3", "--set"),)
     assert {cell.key for cell in cells_of(small_grid(1), longer)}.isdisjoint(before)
     assert all("data.data_dir" not in cell.flat for cell in small_cells())
+
+
+STORED = sorted((Path(__file__).parents[2] / "benchmarks").glob("**/cells/*.json"))
+
+
+def test_every_stored_cell_is_found_again_under_its_name() -> None:
+    """Its configuration, read as one of today's, has the key that it is stored under."""
+    assert len(STORED) > 200
+    for path in STORED:
+        config = json.loads(path.read_text())["config"]
+        assert key_of(deciding(RunConfig.model_validate(nest(config)))) == path.stem, path
+
+
+def test_a_younger_key_that_is_set_makes_another_cell() -> None:
+    config = RunConfig.model_validate(nest(json.loads(STORED[0].read_text())["config"]))
+    other = config.model_copy(update={"data": config.data.model_copy(update={"pad_mode": "reflect"})})
+    assert deciding(other) == deciding(config) | {"data.pad_mode": "reflect"}
 
 
 def test_the_key_of_a_known_cell_stays() -> None:

@@ -59,6 +59,7 @@ class MadeUp:
             summary = {
                 "accuracy_last": accuracy,
                 "accuracy_best": accuracy + 1,
+                "accuracy_at_best_validation": accuracy + 0.5,
                 "accuracy_last10_mean": accuracy - 1,
                 "train_seconds": seconds,
                 "num_noisy": 49000,

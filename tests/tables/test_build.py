@@ -45,12 +45,15 @@ def test_mean_deviation_and_difference(made: MadeUp) -> None:
     assert [seed for seed, _ in found.scores] == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("score", "mean"), [("last", 80.0), ("best", 81.0), ("last-10", 79.0)])
+@pytest.mark.parametrize(
+    ("score", "mean"), [("last", 80.0), ("best", 81.0), ("last-10", 79.0), ("best-validation", 80.5)]
+)
 def test_the_quoted_score(made: MadeUp, score: str, mean: float) -> None:
     made.add("ebomlc", 80.0)
     table = only(made, score=score)
     assert entry(table, "ebomlc", "uniform 40 %").mean == mean
-    assert any({"last": "last epoch", "best": "selected on", "last-10": "last ten"}[score] in n for n in table.notes)
+    words = {"last": "last epoch", "best": "selected on", "last-10": "last ten", "best-validation": "held out"}
+    assert any(words[score] in note for note in table.notes)
 
 
 def test_a_paper_table_is_whole_and_what_no_run_made_is_missing(made: MadeUp) -> None:
@@ -101,6 +104,14 @@ def test_the_papers_own_settings_do_not_differ(made: MadeUp, augment: str) -> No
 def test_the_full_size_grid_is_in_the_papers_frame() -> None:
     assert [cell.name for cell in cells_of(GRIDS["paper"]) if paper().differences(cell.flat)] == []
     assert all(paper().differences(cell.flat) for cell in cells_of(GRIDS["paper-quick"]))
+
+
+def test_a_key_that_older_cells_lack_parts_the_tables(made: MadeUp) -> None:
+    made.add("ebomlc", 46.0)
+    made.add("ebomlc", 47.0, data__pad_mode="reflect")
+    tables = build_tables(made.store)
+    assert len(tables) == 2
+    assert all("pad_mode" in table.title for table in tables)
 
 
 def test_average_rank_over_the_columns_that_are_complete(made: MadeUp) -> None:

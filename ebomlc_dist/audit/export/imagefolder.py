@@ -38,7 +38,7 @@ def write(findings: Findings, dataset: NoisyDataset, images: ImageFiles, folder:
     names = dataset.class_names
     parts = {
         "train": zip(dataset.noisy_index.tolist(), findings.final_labels().tolist(), strict=True),
-        "clean": zip(dataset.clean_index.tolist(), dataset.clean_labels.tolist(), strict=True),
+        "clean": dataset.trusted_labels().items(),
     }
     with fresh_folder(folder) as place:
         for part, pairs in parts.items():
