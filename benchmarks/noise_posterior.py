@@ -1,4 +1,4 @@
-"""How well the noise is found from a classifier: ``python benchmarks/noise_posterior.py [--classes 2,10] [--repeats 8]``.
+"""How well the noise is found from a classifier: ``python benchmarks/noise_posterior.py [--classes 2,10]``.
 
 10,000 noisy images, some held-out ones a class, a classifier of known confusion: errors spread evenly (``flat``), to
 one other class (``one way``), or within groups of classes (``blocks``). The table has the estimated rate of wrong
