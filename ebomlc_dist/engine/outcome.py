@@ -11,6 +11,7 @@ from typing import Any
 
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.watch import Verdict
+from ebomlc_dist.engine.rank_log import open_log
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.run_folder import RunFolder, read_status, write_status
 
@@ -50,7 +51,7 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
             log.warning("status not written: %s", error)
 
     def tell(verdict: Verdict, found: bool) -> None:
-        with paths.log(runtime.rank).open("a") as file:
+        with suppress(OSError, InputError), open_log(paths, runtime.rank) as file:
             print(f"{verdict.reason}; the stacks of this rank:", file=file, flush=True)
             faulthandler.dump_traceback(file)
         if found:

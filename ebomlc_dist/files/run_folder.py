@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, get_args
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files import durable, operations
+from ebomlc_dist.files.inside import refuse_links
 from ebomlc_dist.files.safe_json import read_json
 
 State = Literal["running", "finished", "failed", "stopped"]
@@ -65,6 +66,18 @@ class RunFolder:
         self.epoch_scores = root / "epoch_scores"
         self.audit = root / "audit"
 
+    @property
+    def folders(self) -> list[Path]:
+        """The folders in it that a run writes to."""
+        models = [self.model, self.peer_model, self.meta_model]
+        return [self.logs, self.tensorboard, self.checkpoints, *models, self.epoch_scores, self.audit]
+
+    @property
+    def files(self) -> list[Path]:
+        """The files in it."""
+        others = {self.root, *self.folders}
+        return [path for path in vars(self).values() if path not in others]
+
     def log(self, rank: int) -> Path:
         """The log of one rank."""
         return self.logs / f"rank-{rank}.log"
@@ -110,17 +123,20 @@ def claim(folder: Path, run_name: str, *, resume: bool = False) -> Claim:
 
     Raises:
         InputError: the folder holds a run and ``resume`` is off; it holds other files; another process is running in
-            it; it belongs to another user (only on a resume); it cannot be made or written.
+            it; it belongs to another user (only on a resume); a link or a special file is in the place of something
+            that a run writes; it cannot be made or written.
         NoSpace: the disk is full.
     """
     run = RunFolder(folder)
     try:
         durable.make_folder(run.root)
         _check_content(run, resume)
+        refuse_links((), [run.lock])
         result = _lock(run)
         try:
             # Again, now that nobody else can come in between.
             _check_content(run, resume)
+            refuse_links(run.folders, run.files)
             for written_to in (run.root, run.model, run.peer_model, run.meta_model):
                 if written_to.is_dir():
                     durable.remove_litter(written_to)
@@ -167,9 +183,19 @@ def write_status(
     rank: int | None = None,
     step: int | None = None,
 ) -> None:
-    """Replace ``status.json``, see `Status`. The heartbeats of a running run cost no flush to the disk."""
-    status = Status(state, reason, code, rank, step, heartbeat=time.time())
-    durable.write_json(RunFolder(folder).status, asdict(status), durable=state != "running")
+    """Replace ``status.json``, see `Status`. The heartbeats of a running run cost no flush to the disk.
+
+    A disk without room for a second file has the first one overwritten: how a run ended is worth more than that a
+    reader may see half of it.
+    """
+    path, ended = RunFolder(folder).status, state != "running"
+    status = asdict(Status(state, reason, code, rank, step, heartbeat=time.time()))
+    try:
+        durable.write_json(path, status, durable=ended)
+    except durable.NoSpace:
+        if not ended or not path.exists():
+            raise
+        durable.overwrite(path, durable.json_bytes(status))
 
 
 def read_status(folder: Path) -> Status:
