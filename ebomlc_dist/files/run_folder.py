@@ -17,7 +17,9 @@ from ebomlc_dist.files.safe_json import read_json
 
 State = Literal["running", "finished", "failed", "stopped"]
 
-_LOCKS_UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)
+START = "EBOMLC_START"
+"""Environment variable by which a command knows the runs that its processes have claimed."""
+LOCKS_UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)
 _held_descriptors: set[int] = set()
 
 
@@ -231,7 +233,7 @@ def _check_content(run: RunFolder, resume: bool) -> None:
         raise InputError(f"{run.root} is not empty and holds no run; choose another folder with `-o FOLDER`")
     if not resume:
         raise InputError(
-            f"{run.root} already holds the run {_signature(run)}; continue it with "
+            f"{run.root} already holds the run {signature_of(run)}; continue it with "
             f"`--resume auto -o {shlex.quote(str(run.root))}`, or choose another folder with `-o FOLDER`"
         )
     for path in (run.root, run.checkpoints):
@@ -251,11 +253,11 @@ def _lock(run: RunFolder) -> Claim:
     except BlockingIOError:
         result.release()
         raise InputError(
-            f"another process is running in {run.root}: {_signature(run)}; stop it first, "
+            f"another process is running in {run.root}: {signature_of(run)}; stop it first, "
             "or choose another folder with `-o FOLDER`"
         ) from None
     except OSError as error:
-        if error.errno not in _LOCKS_UNSUPPORTED:
+        if error.errno not in LOCKS_UNSUPPORTED:
             result.release()
             raise
         result.warnings.append(f"{run.root} is on a file system without locks: take care that no other run uses it")
@@ -264,13 +266,14 @@ def _lock(run: RunFolder) -> Claim:
 
 def _sign(claimed: Claim, run_name: str) -> None:
     # In place, as the lock belongs to this very file and not to its name.
-    signature = {"run": run_name, "pid": os.getpid(), "host": socket.gethostname()}
+    signature = {"run": run_name, "pid": os.getpid(), "host": socket.gethostname(), "start": os.environ.get(START)}
     with durable.explained(claimed.folder.lock, 0):
         operations.current().truncate(claimed._descriptor, 0)
         durable.write_all(claimed._descriptor, durable.json_bytes(signature))
 
 
-def _signature(run: RunFolder) -> str:
+def signature_of(run: RunFolder) -> str:
+    """What the last claim wrote of itself, for people."""
     try:
         value = read_json(run.lock, follow_links=False)
         return f"{value['run']} (process {value['pid']} on {value['host']})"
