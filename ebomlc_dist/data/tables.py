@@ -93,10 +93,11 @@ def read_matrix(path: Path) -> list[list[float]]:
     return numbers
 
 
-def stop_on(bad: Sequence[str]) -> None:
-    """Raise one `InputError` that lists all bad rows, if there are any."""
+def stop_on(bad: Sequence[str], remedy: str = "") -> None:
+    """Raise one `InputError` that lists all bad rows, and a ``remedy``, if there are any."""
     if bad:
-        raise InputError(f"{len(bad)} bad row{'s' if len(bad) > 1 else ''}: {listed(bad)}")
+        told = f". {remedy}" if remedy else ""
+        raise InputError(f"{len(bad)} bad row{'s' if len(bad) > 1 else ''}: {listed(bad)}{told}")
 
 
 def _read_rows(path: Path) -> tuple[list[int], list[list[str]]]:

@@ -33,9 +33,10 @@ def load(config: DataConfig, progress: Progress | None = None) -> Source:
     if not root.is_dir():
         raise InputError(f"{config.data_dir} is not a folder; give the folder of your images with --data-dir")
     classes = _classes(root, config.noisy_csv)
-    noisy = _part(root, "train", config.noisy_csv, classes)
-    clean = _part(root, "clean", config.clean_csv, classes)
-    test = _part(root, "test", config.test_csv, classes)
+    skip = config.skip_unreadable
+    noisy = _part(root, "train", config.noisy_csv, classes, skip)
+    clean = _part(root, "clean", config.clean_csv, classes, skip)
+    test = _part(root, "test", config.test_csv, classes, skip)
     return read_parts(root, classes, _without(noisy, set(clean.names)), _dated(clean, noisy), test, config, progress)
 
 
@@ -104,6 +105,7 @@ def _images(
             max_side=config.max_side if own_size else None,
             max_pixels=config.max_pixels,
             skip_unreadable=config.skip_unreadable,
+            progress=progress,
         )
     return decode_images(
         probe,
@@ -135,10 +137,10 @@ def _classes(root: Path, noisy_csv: Path | None) -> list[str]:
     return found
 
 
-def _part(root: Path, name: str, table: Path | None, classes: list[str]) -> Listing:
+def _part(root: Path, name: str, table: Path | None, classes: list[str], skip_missing: bool) -> Listing:
     """One part of the data, empty where there is neither a CSV file nor a folder."""
     if table is not None:
-        return list_csv(root, table, classes)
+        return list_csv(root, table, classes, skip_missing=skip_missing)
     return list_tree(root, root / name, classes) if (root / name).is_dir() else Listing([], [], root / name)
 
 
