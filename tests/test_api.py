@@ -86,6 +86,28 @@ def test_predict_reads_files_in_the_order_given(
     assert [p.confidence for p in predictions] == pytest.approx(expected.max(axis=1).tolist(), rel=1e-5)
 
 
+def test_one_bad_file_costs_no_other(fitted: ebomlc_dist.api.TrainedRun, digits: tuple, tmp_path: Path) -> None:
+    """Broken, missing, in colour where the model takes grey, or reached by a link out of its folder."""
+    images, _, _ = digits
+    (tmp_path / "here").mkdir()
+    paths = [tmp_path / "here" / f"{name}.png" for name in ("grey", "broken", "colour", "gone", "link")]
+    Image.fromarray(images[0]).save(paths[0])
+    paths[1].write_bytes(paths[0].read_bytes()[:60])
+    Image.fromarray(images[1]).convert("RGB").save(paths[2])
+    Image.fromarray(images[2]).save(tmp_path / "outside.png")
+    paths[4].symlink_to(tmp_path / "outside.png")
+    found = list(fitted.classify(paths))
+    assert "damaged" in str(found[1])
+    assert found[3] == "does not exist"
+    expected = fitted.predict_proba(images[:3])
+    for place, row in ((0, expected[0]), (2, expected[1]), (4, expected[2])):
+        np.testing.assert_allclose(found[place], row, rtol=1e-5)
+    with pytest.raises(
+        InputError, match=r"2 of 5 images cannot be read: '.*broken\.png' is damaged.*'.*gone\.png' does"
+    ):
+        fitted.predict(paths)
+
+
 def test_an_unfinished_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no finished run"):
         ebomlc_dist.load(tmp_path)
