@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ebomlc_dist.config import DataConfig
+from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
+from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.datasets import load_source
 from ebomlc_dist.errors import InputError
 from tests.data.support import write_image, write_lines, write_tree
@@ -284,6 +285,29 @@ def test_missing_folders(tmp_path: Path) -> None:
     assert "is not a folder" in message(changed(config, data_dir=tmp_path / "gone"))
     (tmp_path / "train" / "ant").mkdir(parents=True)
     assert "holds no images" in message(config)
+
+
+def test_class_that_has_trusted_images_alone(tmp_path: Path) -> None:
+    config = write_tree(tmp_path)
+    write_image(tmp_path / "clean" / "cat" / "0.png")
+    assert "clean/cat is no class of the training set" in message(config)
+    (tmp_path / "classes.txt").write_text("ant\nbee\ncat\ndog\n")
+    source = load_source(config)
+    assert source.class_names == ["ant", "bee", "cat"]
+    assert source.labels.bincount().tolist() == [6, 6, 1]
+    (tmp_path / "classes.txt").write_bytes(b"1 ant\n\xff\x00")
+    assert "clean/cat is no class of the training set" in message(config)
+
+
+def test_corrected_labels_that_leave_a_class_without_a_noisy_image(tmp_path: Path) -> None:
+    """``corrected.csv`` beside the folders it was made from."""
+    config = write_tree(tmp_path)
+    rows = (f"train/{name}/{number}.png,ant" for name in ("ant", "bee") for number in range(3))
+    config = changed(config, noisy_csv=write_lines(tmp_path / "corrected.csv", "path,label", *rows))
+    dataset = load_dataset(config, NoiseConfig(), SeedConfig())
+    assert dataset.class_names == ["ant", "bee"]
+    assert dataset.noisy_labels.tolist() == [0] * 6
+    assert dataset.clean_labels.tolist() == [0] * 3 + [1] * 3
 
 
 def test_unknown_class_folder(tmp_path: Path) -> None:

@@ -146,6 +146,18 @@ def test_class_without_images(load: Load) -> None:
         load(make_source(class_names=["a", "b", "c", "d", "none"]), needs_clean=False)
 
 
+@pytest.mark.parametrize("needs_clean", [True, False])
+def test_class_whose_noisy_labels_were_all_corrected(
+    load: Load, needs_clean: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = torch.arange(160) % 4
+    labels[(labels == 2) & (torch.arange(160) >= 4)] = 1
+    source = make_source(labels=labels, trusted=torch.arange(4), labels_are_true=False)
+    dataset = load(source, NoiseConfig(), needs_clean=needs_clean)
+    assert dataset.noisy_labels.bincount(minlength=4)[2] == 0
+    assert caplog.messages == ["classes that have trusted images and no noisy one: 'class2'"]
+
+
 def test_class_without_a_trusted_image(load: Load) -> None:
     source = make_source(trusted=torch.tensor([0, 1, 4]))
     with pytest.raises(InputError, match="2 of 4 classes have no trusted image: 'class2'; 'class3'"):

@@ -5,6 +5,9 @@ are the sorted folders of ``train`` (torchvision's order), or else those that ``
 noisy and the trusted part name is taken as trusted, with its trusted label; one that is also in the test part is
 refused, as it would flatter the result. The label that a trusted image had before it was checked is that of the noisy
 part, where it is named there, or stands in a column ``noisy_label`` of ``clean_csv``.
+
+A class may have trusted images alone, such as one whose noisy labels were all corrected. Its folder in ``clean`` is no
+slip of the pen where ``classes.txt`` beside the parts names it, one class a line.
 """
 
 from dataclasses import replace
@@ -23,8 +26,11 @@ from ebomlc_dist.data.image_files import ImageFiles, file_digest, keeps_own_size
 from ebomlc_dist.data.images import Probe, common_size, decode_images, probe_images
 from ebomlc_dist.data.listing import Listing, class_folders, classes_of, list_csv, list_tree
 from ebomlc_dist.data.paths import listed, shown
-from ebomlc_dist.data.tables import read_table
+from ebomlc_dist.data.tables import MAX_BYTES, read_table
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.files.reading import read_bytes
+
+CLASSES_FILE = "classes.txt"
 
 
 def load(config: DataConfig, progress: Progress | None = None) -> Source:
@@ -130,11 +136,22 @@ def _part_of(images: Tensor | ImageFiles, begin: int, end: int) -> Tensor | Imag
 def _classes(root: Path, noisy_csv: Path | None) -> list[str]:
     train = root / "train"
     found = class_folders(train) if train.is_dir() else []
+    if found and (root / "clean").is_dir():
+        named = named_classes(root)
+        found = sorted({*found, *(name for name in class_folders(root / "clean") if name in named)})
     if not found and noisy_csv is not None:
         found = classes_of(read_table(noisy_csv))
     if not found:
         raise InputError(f"{train} has no class folders; put images into {train}/<class>/, or give --noisy-csv")
     return found
+
+
+def named_classes(root: Path) -> set[str]:
+    """The lines of `CLASSES_FILE`; none where there is no such file, or one that is no text."""
+    path = root / CLASSES_FILE
+    if not path.is_file():
+        return set()
+    return set(read_bytes(path, MAX_BYTES).decode("utf-8", "surrogateescape").split("\n"))
 
 
 def _part(root: Path, name: str, table: Path | None, classes: list[str], skip_missing: bool) -> Listing:
