@@ -123,7 +123,7 @@ def _train_in_several(
     output = start.output_dir or start.default_output()
     start = replace(start, output_dir=output)
     folders = [] if dry_run else start.folders(output)
-    validate([run.config for run in start.runs], folders, resume=start.resume)
+    validate([run.config for run in start.runs], folders, resume=start.resume, world_size=processes.total)
     # Right after the verb: what the person gave comes later and stands.
     watched = [*folders, *(RunFolder(folder).audit for folder in folders if start.audit)]
     words = ["--output-dir", str(output), *arguments[1:]]

@@ -77,7 +77,9 @@ def draw_indices(
     if source.trusted is not None:
         clean = held_out = source.trusted.numpy()
     elif draws_clean:
-        clean = held_out = _stratified(source, data.clean_size, child(seed, _CLEAN))
+        # What is chosen among few images are as many as can be had; what is drawn is the size of an experiment.
+        fewer = data.clean_from_noisy
+        clean = held_out = _stratified(source, data.clean_size, child(seed, _CLEAN), fewer=fewer)
         if data.split_kind == "leaky":
             held_out = _stratified(source, data.clean_size, child(seed, _HELD_OUT))
     elif needs_clean:
@@ -114,12 +116,18 @@ def _without_images(source: Source, labels: Tensor) -> list[str]:
     return [shown(source.class_names[label]) for label in (counts == 0).nonzero().flatten().tolist()]
 
 
-def _stratified(source: Source, size: int, seed: np.random.SeedSequence) -> NDArray[np.int64]:
-    """``size`` images, equally many of each class, the remainder over classes drawn; each class keeps one at least."""
+def _stratified(source: Source, size: int, seed: np.random.SeedSequence, *, fewer: bool = False) -> NDArray[np.int64]:
+    """``size`` images, equally many of each class, the remainder over classes drawn; each class keeps one at least.
+
+    With ``fewer`` a small class gives half of its images, where that is less than its share.
+    """
     labels, num_classes = source.labels.numpy(), len(source.class_names)
     quotas = np.full(num_classes, size // num_classes)
     quotas[_shuffled(np.arange(num_classes), child(seed, _REMAINDER))[: size % num_classes]] += 1
     counts = np.bincount(labels, minlength=num_classes)
+    if fewer and (quotas > counts // 2).any():
+        quotas = np.minimum(quotas, counts // 2)
+        log.warning("%d trusted images are asked for; %d can be had, half of a class at most", size, quotas.sum())
     if short := [label for label in range(num_classes) if 0 < counts[label] <= quotas[label]]:
         smallest = min(short, key=lambda label: int(counts[label]))
         allowed = num_classes * (int(counts[smallest]) - 1)
