@@ -86,8 +86,15 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
         log.exception("failed")
         if runtime.watch is not None and isinstance(error, RuntimeError):
             runtime.watch.suspect()
-        note("failed", f"{type(error).__name__}: {error}".splitlines()[0], 1)
+        note("failed", reason_of(error), 1)
         raise
+
+
+def reason_of(error: BaseException) -> str:
+    """One line of what went wrong. An error that another process handed on as text keeps its cause, the last line."""
+    first, *others = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines() if line.strip()]
+    handed_on = others and any(line.startswith(("Original Traceback", "Traceback (most recent")) for line in others)
+    return f"{first} {others[-1]}" if handed_on else first
 
 
 def _told_by_first_rank(paths: RunFolder) -> bool:

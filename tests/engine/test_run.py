@@ -16,7 +16,7 @@ from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine import prepare
-from ebomlc_dist.engine.outcome import Stopped
+from ebomlc_dist.engine.outcome import Stopped, reason_of
 from ebomlc_dist.engine.prepare import load_everywhere
 from ebomlc_dist.engine.rank_log import rank_log
 from ebomlc_dist.engine.run import train
@@ -215,3 +215,10 @@ def test_a_log_that_cannot_be_written_costs_its_lines_alone(tmp_path: Path, caps
         logging.getLogger("ebomlc_dist.test").info("nobody reads this")
     assert (tmp_path / "logs").read_text() == ""
     assert capsys.readouterr().err == ""
+
+
+def test_the_cause_that_another_process_hands_on_is_kept() -> None:
+    first = "Caught KeyError in DataLoader worker process 0."
+    handed_on = f"{first}\nOriginal Traceback (most recent call last):\n  …\nKeyError: 7\n"
+    assert reason_of(RuntimeError(handed_on)) == f"RuntimeError: {first} KeyError: 7"
+    assert reason_of(ValueError("one\ntwo")) == "ValueError: one"
