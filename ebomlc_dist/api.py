@@ -129,8 +129,13 @@ class TrainedRun:
             for place in range(len(paths[start : start + _BATCH])):
                 yield failures[place] if place in failures else next(rows)
 
-    def evaluate(self) -> dict[str, float]:
-        """``accuracy`` in per cent, mean ``loss`` and ``num_test`` on the run's test images."""
+    def evaluate(self) -> dict[str, Any]:
+        """What the model does on the run's test images.
+
+        Returns:
+            ``accuracy`` in per cent; ``balanced_accuracy``, the mean of the classes' own; mean ``loss``; ``num_test``;
+            and ``classes``: name → its ``accuracy`` and ``num_test``, for every class that has test images.
+        """
         dataset = self._data()
         if not len(dataset.test_labels):
             raise InputError(f"the run in {self.folder} has no test images")
@@ -138,10 +143,18 @@ class TrainedRun:
         probabilities = torch.cat([self._probabilities(dataset.test_images[block]) for block in blocks])
         right = probabilities.argmax(dim=1) == dataset.test_labels
         given = probabilities.gather(1, dataset.test_labels[:, None]).clamp_min(torch.finfo(torch.float32).tiny)
+        counts = dataset.test_labels.bincount(minlength=len(self.class_names))
+        own = 100.0 * dataset.test_labels[right].bincount(minlength=len(self.class_names)).double() / counts
+        present = counts > 0
         return {
             "accuracy": 100.0 * float(right.double().mean()),
+            "balanced_accuracy": float(own[present].mean()),
             "loss": -float(given.double().log().mean()),
             "num_test": len(dataset.test_labels),
+            "classes": {
+                self.class_names[label]: {"accuracy": float(own[label]), "num_test": int(counts[label])}
+                for label in present.nonzero().flatten().tolist()
+            },
         }
 
     def find_label_issues(self) -> LabelIssues:

@@ -69,7 +69,14 @@ def test_load_reads_a_run_back_and_its_data_again(tmp_path: Path) -> None:
     summary = train_until(tiny_config(), tmp_path, alone())
     run = ebomlc_dist.load(tmp_path)
     assert summary is not None
-    assert run.evaluate()["accuracy"] == pytest.approx(summary["accuracy_last"])
+    figures = run.evaluate()
+    assert figures["accuracy"] == pytest.approx(summary["accuracy_last"])
+    own = figures["classes"].values()
+    right = sum(one["accuracy"] / 100 * one["num_test"] for one in own)
+    assert sum(one["num_test"] for one in own) == figures["num_test"]
+    assert 100 * right / figures["num_test"] == pytest.approx(figures["accuracy"])
+    assert figures["balanced_accuracy"] == pytest.approx(sum(one["accuracy"] for one in own) / len(own))
+    assert figures["balanced_accuracy"] != pytest.approx(figures["accuracy"], abs=1e-9)
     assert len(run.find_label_issues().indices) == summary["num_noisy"]
 
 

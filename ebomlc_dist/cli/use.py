@@ -32,8 +32,12 @@ def evaluate(run: _RUN, json: Annotated[bool, typer.Option("--json", help="As JS
     figures = load(run).evaluate()
     if json:
         print_json(figures)
-    else:
-        print_table(["figure", "value"], [[name, _figure(value)] for name, value in figures.items()])
+        return 0
+    classes = figures.pop("classes")
+    print_table(["figure", "value"], [[name, _figure(value)] for name, value in figures.items()])
+    print()
+    rows = [[name, _figure(own["accuracy"]), str(own["num_test"])] for name, own in classes.items()]
+    print_table(["class", "accuracy %", "test images"], rows)
     return 0
 
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,8 @@ class Run:
 
     class_names = ("a", "b", "c, or d")
 
-    def evaluate(self) -> dict[str, float]:
-        return {"accuracy": 91.5}
+    def evaluate(self) -> dict[str, Any]:
+        return {"accuracy": 91.5, "classes": {"a": {"accuracy": 87.25, "num_test": 40}}}
 
     def classify(self, paths: list[Path]) -> Iterator[np.ndarray | str]:
         for path in paths:
@@ -38,8 +39,14 @@ def api(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_evaluate_prints_figures(ebomlc: Callable[..., Ended]) -> None:
-    assert "91.5000" in ebomlc("evaluate", "run").out
-    assert json.loads(ebomlc("evaluate", "run", "--json").out) == {"accuracy": 91.5}
+    assert ebomlc("evaluate", "run").out.splitlines() == [
+        "figure    value",
+        "accuracy  91.5000",
+        "",
+        "class  accuracy %  test images",
+        "a      87.2500     40",
+    ]
+    assert json.loads(ebomlc("evaluate", "run", "--json").out) == Run().evaluate()
 
 
 def write_images(place: Path, *names: str) -> None:
