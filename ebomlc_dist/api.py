@@ -9,7 +9,7 @@ ebomlc_dist.load("runs/…")                          # any finished run
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from ebomlc_dist.audit.trusted import FOLDER, trusted_from_noisy
 from ebomlc_dist.data.augment import normalise
 from ebomlc_dist.data.build import from_source, load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset, Source
-from ebomlc_dist.data.image_files import open_images
-from ebomlc_dist.data.images import probe_images, read_images, resize_square
+from ebomlc_dist.data.images import resize_square
+from ebomlc_dist.data.loose_files import read_loose
+from ebomlc_dist.data.paths import listed, shown
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.prepare import needs_clean
 from ebomlc_dist.engine.run import train
@@ -96,19 +97,45 @@ class TrainedRun:
 
     def predict(self, paths: Sequence[Path | str]) -> list[Prediction]:
         """The predicted class of image files. Raises `InputError` listing those that cannot be read."""
-        parents = {str(Path(path).parent) for path in paths}
-        found: dict[str, Prediction] = {}
-        for parent in sorted(parents):
-            names = [Path(path).name for path in paths if str(Path(path).parent) == parent]
-            for start in range(0, len(names), _BATCH):
-                block = names[start : start + _BATCH]
-                for name, row in zip(block, self._probabilities(self._read(Path(parent), block)), strict=True):
-                    index = int(row.argmax())
-                    found[str(Path(parent, name))] = Prediction(self.class_names[index], index, float(row[index]))
-        return [found[str(Path(path))] for path in paths]
+        predictions, failures = [], []
+        for path, row in zip(paths, self.classify(paths), strict=True):
+            if isinstance(row, str):
+                failures.append(f"{shown(path)} {row}")
+            else:
+                index = int(row.argmax())
+                predictions.append(Prediction(self.class_names[index], index, float(row[index])))
+        if failures:
+            raise InputError(
+                f"{len(failures)} of {len(paths)} images cannot be read: {listed(failures)}; leave them out, or take "
+                "`classify`, which gives a reason in the place of each"
+            )
+        return predictions
 
-    def evaluate(self) -> dict[str, float]:
-        """``accuracy`` in per cent, mean ``loss`` and ``num_test`` on the run's test images."""
+    def classify(self, paths: Sequence[Path | str]) -> Iterator[NDArray[np.float32] | str]:
+        """The class probabilities (K,) of one image file after another, or why it cannot be read.
+
+        Files are read as a grey or a colour image, whichever the model takes, and prepared as in training.
+        """
+        preprocessing = self._stored["preprocessing"]
+        for start in range(0, len(paths), _BATCH):
+            images, failures = read_loose(
+                paths[start : start + _BATCH],
+                channels=self._stored["in_channels"],
+                image_size=preprocessing["image_size"][0],
+                max_side=preprocessing.get("max_side"),
+                max_pixels=_MAX_PIXELS,
+            )
+            rows = iter(self._probabilities(images).numpy() if len(images) else ())
+            for place in range(len(paths[start : start + _BATCH])):
+                yield failures[place] if place in failures else next(rows)
+
+    def evaluate(self) -> dict[str, Any]:
+        """What the model does on the run's test images.
+
+        Returns:
+            ``accuracy`` in per cent; ``balanced_accuracy``, the mean of the classes' own; mean ``loss``; ``num_test``;
+            and ``classes``: name → its ``accuracy`` and ``num_test``, for every class that has test images.
+        """
         dataset = self._data()
         if not len(dataset.test_labels):
             raise InputError(f"the run in {self.folder} has no test images")
@@ -116,10 +143,18 @@ class TrainedRun:
         probabilities = torch.cat([self._probabilities(dataset.test_images[block]) for block in blocks])
         right = probabilities.argmax(dim=1) == dataset.test_labels
         given = probabilities.gather(1, dataset.test_labels[:, None]).clamp_min(torch.finfo(torch.float32).tiny)
+        counts = dataset.test_labels.bincount(minlength=len(self.class_names))
+        own = 100.0 * dataset.test_labels[right].bincount(minlength=len(self.class_names)).double() / counts
+        present = counts > 0
         return {
             "accuracy": 100.0 * float(right.double().mean()),
+            "balanced_accuracy": float(own[present].mean()),
             "loss": -float(given.double().log().mean()),
             "num_test": len(dataset.test_labels),
+            "classes": {
+                self.class_names[label]: {"accuracy": float(own[label]), "num_test": int(counts[label])}
+                for label in present.nonzero().flatten().tolist()
+            },
         }
 
     def find_label_issues(self) -> LabelIssues:
@@ -150,17 +185,6 @@ class TrainedRun:
             check_stored_data(config, self.folder)
             self._dataset = load_dataset(config.data, config.noise, config.seeds, needs_clean=False)
         return self._dataset
-
-    def _read(self, root: Path, names: list[str]) -> Tensor:
-        height, _ = self._stored["preprocessing"]["image_size"]
-        max_side = self._stored["preprocessing"].get("max_side")
-        if max_side is None:
-            return read_images(root, names, image_size=height, max_pixels=_MAX_PIXELS, skip_unreadable=False)[0]
-        probe = probe_images(root, names, max_pixels=_MAX_PIXELS)
-        files, _ = open_images(
-            probe, image_size=height, max_side=max_side, max_pixels=_MAX_PIXELS, skip_unreadable=False
-        )
-        return files[torch.arange(len(files))]
 
     @torch.no_grad()
     def _probabilities(self, images: Tensor) -> Tensor:

@@ -69,7 +69,14 @@ def test_load_reads_a_run_back_and_its_data_again(tmp_path: Path) -> None:
     summary = train_until(tiny_config(), tmp_path, alone())
     run = ebomlc_dist.load(tmp_path)
     assert summary is not None
-    assert run.evaluate()["accuracy"] == pytest.approx(summary["accuracy_last"])
+    figures = run.evaluate()
+    assert figures["accuracy"] == pytest.approx(summary["accuracy_last"])
+    own = figures["classes"].values()
+    right = sum(one["accuracy"] / 100 * one["num_test"] for one in own)
+    assert sum(one["num_test"] for one in own) == figures["num_test"]
+    assert 100 * right / figures["num_test"] == pytest.approx(figures["accuracy"])
+    assert figures["balanced_accuracy"] == pytest.approx(sum(one["accuracy"] for one in own) / len(own))
+    assert figures["balanced_accuracy"] != pytest.approx(figures["accuracy"], abs=1e-9)
     assert len(run.find_label_issues().indices) == summary["num_noisy"]
 
 
@@ -84,6 +91,28 @@ def test_predict_reads_files_in_the_order_given(
     expected = fitted.predict_proba(images[:3])
     assert [p.index for p in predictions] == expected.argmax(axis=1).tolist()
     assert [p.confidence for p in predictions] == pytest.approx(expected.max(axis=1).tolist(), rel=1e-5)
+
+
+def test_one_bad_file_costs_no_other(fitted: ebomlc_dist.api.TrainedRun, digits: tuple, tmp_path: Path) -> None:
+    """Broken, missing, in colour where the model takes grey, or reached by a link out of its folder."""
+    images, _, _ = digits
+    (tmp_path / "here").mkdir()
+    paths = [tmp_path / "here" / f"{name}.png" for name in ("grey", "broken", "colour", "gone", "link")]
+    Image.fromarray(images[0]).save(paths[0])
+    paths[1].write_bytes(paths[0].read_bytes()[:60])
+    Image.fromarray(images[1]).convert("RGB").save(paths[2])
+    Image.fromarray(images[2]).save(tmp_path / "outside.png")
+    paths[4].symlink_to(tmp_path / "outside.png")
+    found = list(fitted.classify(paths))
+    assert "damaged" in str(found[1])
+    assert found[3] == "does not exist"
+    expected = fitted.predict_proba(images[:3])
+    for place, row in ((0, expected[0]), (2, expected[1]), (4, expected[2])):
+        np.testing.assert_allclose(found[place], row, rtol=1e-5)
+    with pytest.raises(
+        InputError, match=r"2 of 5 images cannot be read: '.*broken\.png' is damaged.*'.*gone\.png' does"
+    ):
+        fitted.predict(paths)
 
 
 def test_an_unfinished_folder_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from ebomlc_dist.engine.prepare import needs_clean
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.engine.trained import load_trained
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.files.inside import refuse_links
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.numerics.noise import realised_rate
 
@@ -90,11 +91,13 @@ def cross_fit(
         turn: another number deals the folds out otherwise.
 
     Raises:
+        InputError: a link or a special file is where the models go.
         Stopped: asked to stop; the same call goes on.
         TrainingFault: a model cannot be trained.
     """
     own = config.train.model_copy(update={"epoch_scores": False, "trackers": ()})
     config = config.model_copy(update={"train": own})
+    runtime.on_first_rank(lambda: refuse_links([folder]))
     folds = fold_of_images(dataset, num_folds, turn)
     for number in range(num_folds):
         held_out = folds == number

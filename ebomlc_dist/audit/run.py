@@ -31,6 +31,7 @@ from ebomlc_dist.engine.rank_log import rank_log
 from ebomlc_dist.engine.trained import check_stored_data, finished, load_trained, stored_config
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.durable import write_json
+from ebomlc_dist.files.inside import refuse_links
 from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, write_status
 from ebomlc_dist.methods import method_class
 from ebomlc_dist.numerics.noise import realised_rate
@@ -99,6 +100,7 @@ def audit(
     if dataset is None:
         check_stored_data(config, folder)
     place = RunFolder(paths.audit)
+    runtime.on_first_rank(lambda: refuse_links([place.root]))
     claimed: list[Claim] = []
     runtime.on_first_rank(lambda: claimed.append(claim(place.root, f"audit of {paths.root.name}", resume=True)))
     try:

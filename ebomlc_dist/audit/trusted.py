@@ -28,6 +28,7 @@ from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.prepare import load_everywhere
 from ebomlc_dist.engine.scores import score
 from ebomlc_dist.files.durable import write_json
+from ebomlc_dist.files.inside import refuse_links
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.numerics.noise import realised_rate
 
@@ -62,14 +63,15 @@ def trusted_from_noisy(
         quiet: no progress.
 
     Raises:
-        InputError: ``split.json`` is damaged.
+        InputError: ``split.json`` is damaged, or a link or a special file is where the models go.
         Stopped: asked to stop; the same call goes on.
         TrainingFault: a model cannot be trained.
     """
     if dataset.purity is not None:
         return dataset
     pool = _pool(dataset)
-    folder = folder / _digest(config, pool, dataset.clean_labels)
+    place = folder = folder / _digest(config, pool, dataset.clean_labels)
+    runtime.on_first_rank(lambda: refuse_links([place.parent, place]))
     path = folder / "split.json"
     if not runtime.on_first_rank(path.exists):
         predictions, losses = _second_opinions(config, pool, folder, runtime, quiet)

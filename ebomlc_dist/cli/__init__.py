@@ -95,7 +95,9 @@ def run_app(application: typer.Typer, name: str, hint: str, arguments: list[str]
             _say(str(error))
             return 1
         except _USAGE_ERROR as error:
-            _say(f"{error.format_message()} (see {hint})")  # type: ignore[attr-defined]
+            # Choices come one a line, each with a tab.
+            line = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+            _say(f"{line} (see {hint})")
             return 2
 
 

@@ -47,11 +47,11 @@ def report(
     if output.suffix not in (".html", ".htm") or output.is_dir() or not output.parent.is_dir():
         raise InputError(f"--output {output} cannot be a page there; give a name.html in a folder that exists")
     from ebomlc_dist.comparison.page import page
-    from ebomlc_dist.files.durable import write_bytes
+    from ebomlc_dist.files.named import write_named
     from ebomlc_dist.reporting.finished import find_runs
 
     found = find_runs(runs)
-    write_bytes(output, page(found).encode())
+    write_named(output, [page(found).encode()])
     print(f"{len(found)} runs: {output}")
     return 0
 

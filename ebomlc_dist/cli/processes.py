@@ -4,6 +4,7 @@ An exit code does not survive the launcher (2 and 75 both become 1), so the trut
 """
 
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from pathlib import Path
 
 from ebomlc_dist.cli.forwarding import Requests
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.files.run_folder import RunFolder, read_status, write_status
+from ebomlc_dist.files.holder import taken_by_other
+from ebomlc_dist.files.run_folder import START, RunFolder, read_status, write_status
 
 MEETING_S = 60.0
+_TAKEN = "another process is running here: {}; choose another folder with `-o FOLDER`"
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,16 @@ def launch(
     environment = dict(os.environ)
     if _gpus(device) is None:
         environment["ACCELERATE_USE_CPU"] = "true"
+    environment[START] = start = secrets.token_hex(8)
     before = {folder: _version(folder) for folder in folders}
     with ExitStack() as stack:
         requests = requests or stack.enter_context(Requests())
         ended = requests.run(processes.command(arguments, module), environment)
         for folder in folders:
-            code, reason = _truth(folder, before[folder], requests.first)
+            # On other machines than the first no process has claimed anything.
+            changed = _version(folder) != before[folder]
+            other = None if processes.machine_rank else taken_by_other(folder, start, changed=changed)
+            code, reason = (2, _TAKEN.format(other)) if other else _truth(folder, before[folder], requests.first)
             if code:
                 if reason:
                     print(f"ebomlc: {folder}: {reason} (the launcher ended with {ended})", file=sys.stderr)

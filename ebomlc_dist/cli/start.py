@@ -1,5 +1,6 @@
 """What ``ebomlc train`` was asked to start: the runs, their folders, and a refusal that the output folder keeps."""
 
+import re
 import shlex
 import time
 from dataclasses import dataclass
@@ -8,7 +9,10 @@ from typing import TYPE_CHECKING
 
 from ebomlc_dist.errors import InputError
 
+_NOISE_IN_NAME = re.compile(r"-(uniform|flip)\d+")
+
 if TYPE_CHECKING:
+    from ebomlc_dist.config import NoiseConfig
     from ebomlc_dist.recipes.assemble import Resolved
 
 
@@ -24,9 +28,12 @@ class Start:
     packed: bool = False
 
     def default_output(self) -> Path:
-        """A folder named by time, recipe and seed."""
+        """A folder named by time, recipe, noise where it is not the recipe's own, and seed."""
         config = self.runs[0].config
-        return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{_plain(config.recipe)}-seed{config.seeds.seed}"
+        # Runs that differ in their noise have the recipe in common.
+        alike = all(run.config.noise == config.noise for run in self.runs)
+        name = _plain(run_name(config.recipe, config.noise) if alike else config.recipe)
+        return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-seed{config.seeds.seed}"
 
     def folders(self, output: Path) -> list[Path]:
         """One run trains into the output folder itself, several into a folder each, named by what sets them apart."""
@@ -58,6 +65,25 @@ class Start:
         for run, folder in zip(self.runs, folders, strict=True):
             claim(folder, run.config.recipe, resume=self.resume).release()
         return output
+
+
+def run_name(recipe_name: str, noise: "NoiseConfig") -> str:
+    """A recipe's name with the noise that is in force: a ``cifar10-uniform40`` at rate 0.2 is ``cifar10-uniform20``."""
+    from ebomlc_dist.recipes import recipe
+
+    try:
+        own = recipe(recipe_name).config.noise
+    except InputError:
+        return recipe_name
+    if noise == own:
+        return recipe_name
+    return f"{_NOISE_IN_NAME.sub('', recipe_name)}-{_noise_word(noise)}"
+
+
+def _noise_word(noise: "NoiseConfig") -> str:
+    if noise.kind in ("uniform", "flip"):
+        return f"{noise.kind}{100 * noise.rate:g}"
+    return f"human-{noise.human_column}" if noise.kind == "human" else f"{noise.kind.replace('none', 'no')}-noise"
 
 
 def _plain(name: str) -> str:

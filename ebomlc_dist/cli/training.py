@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -116,19 +117,22 @@ def _train_in_several(
     from ebomlc_dist.cli.processes import launch
     from ebomlc_dist.cli.restarts import start_until_it_ends
     from ebomlc_dist.cli.validation import validate
+    from ebomlc_dist.files.holder import sole_command
     from ebomlc_dist.files.run_folder import RunFolder
 
     output = start.output_dir or start.default_output()
     start = replace(start, output_dir=output)
     folders = [] if dry_run else start.folders(output)
-    validate([run.config for run in start.runs], folders, resume=start.resume)
-    if processes.machine_rank == 0 and not dry_run:
-        start.claimable_output()
+    validate([run.config for run in start.runs], folders, resume=start.resume, world_size=processes.total)
     # Right after the verb: what the person gave comes later and stands.
     watched = [*folders, *(RunFolder(folder).audit for folder in folders if start.audit)]
     words = ["--output-dir", str(output), *arguments[1:]]
 
-    with Requests() as requests:
+    with ExitStack() as stack:
+        if processes.machine_rank == 0 and not dry_run:
+            stack.enter_context(sole_command(output))
+            start.claimable_output()
+        requests = stack.enter_context(Requests())
 
         def begin(again: bool = False) -> int:
             resume = ["--resume", "auto"] if again else []

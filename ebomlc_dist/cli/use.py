@@ -2,16 +2,27 @@
 
 import csv
 import io
+import logging
 import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ebomlc_dist.cli.output import print_json, print_table
 from ebomlc_dist.errors import InputError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
 _RUN = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.", show_default=False)]
+_TOP_K = "Also the K most likely classes: top1_label, top1_probability, top2_label, …"
+_PROBABILITIES = "Also the probability of every class: probability_<class>."
 
 
 def evaluate(run: _RUN, json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> int:
@@ -21,8 +32,12 @@ def evaluate(run: _RUN, json: Annotated[bool, typer.Option("--json", help="As JS
     figures = load(run).evaluate()
     if json:
         print_json(figures)
-    else:
-        print_table(["figure", "value"], [[name, _figure(value)] for name, value in figures.items()])
+        return 0
+    classes = figures.pop("classes")
+    print_table(["figure", "value"], [[name, _figure(value)] for name, value in figures.items()])
+    print()
+    rows = [[name, _figure(own["accuracy"]), str(own["num_test"])] for name, own in classes.items()]
+    print_table(["class", "accuracy %", "test images"], rows)
     return 0
 
 
@@ -32,23 +47,77 @@ def predict(
     output: Annotated[
         Path, typer.Option("--output", "--output-dir", "-o", metavar="FILE", help="CSV file to write.")
     ] = Path("predictions.csv"),
+    top_k: Annotated[int, typer.Option("--top-k", metavar="K", min=0, help=_TOP_K)] = 0,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help=_PROBABILITIES)] = False,
 ) -> int:
-    """Write the predicted class of every image in a folder: path, predicted_label, confidence."""
+    """Write the predicted class of every image in a folder: path, predicted_label, confidence.
+
+    Images that cannot be read are listed and left out.
+    """
     from ebomlc_dist.api import load
-    from ebomlc_dist.files.durable import write_bytes
+    from ebomlc_dist.data.paths import listed, shown
+    from ebomlc_dist.files.named import check_named, is_replaced, write_named
 
     names = _image_names(images)
-    if not output.parent.is_dir() or output.is_dir():
-        raise InputError(f"--output {output} cannot be a file there; give a file name in a folder that exists")
-    predictions = load(run).predict([images / name for name in names])
-    table = io.StringIO(newline="")
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["path", "predicted_label", "confidence"])
-    for name, prediction in zip(names, predictions, strict=True):
-        writer.writerow([name, prediction.label, f"{prediction.confidence:.6f}"])
-    write_bytes(output, table.getvalue().encode("utf-8", "surrogateescape"))
-    print(f"{len(names)} predictions: {output}")
+    check_named(output, "--output")
+    trained = load(run)
+    table = _Table(trained.class_names, top_k, probabilities)
+    failures: list[str] = []
+
+    def lines() -> Iterator[bytes]:
+        yield table.line(table.columns)
+        found = trained.classify([images / name for name in names])
+        for number, (name, row) in enumerate(zip(names, found, strict=True), start=1):
+            if not isinstance(row, str):
+                yield table.line(table.cells(name, row))
+                continue
+            failures.append(f"{shown(name)} {row}")
+            if number == len(failures) == len(names):
+                raise InputError(f"none of {len(names)} images can be read: {listed(failures)}")
+
+    write_named(output, lines())
+    if failures:
+        counts = (len(failures), len(names))
+        log.warning("%d of %d images cannot be read and are left out: %s", *counts, listed(failures))
+    # What is no file may be where this line would go to as well.
+    told = sys.stdout if is_replaced(output) else sys.stderr
+    print(f"{len(names) - len(failures)} predictions: {output}", file=told)
     return 0
+
+
+class _Table:
+    """The rows of ``predict``.
+
+    Args:
+        class_names: K names.
+        top_k: so many of the most likely classes have columns of their own; K where there are fewer.
+        probabilities: whether every class has one.
+
+    Attributes:
+        columns: the header.
+    """
+
+    def __init__(self, class_names: Sequence[str], top_k: int, probabilities: bool) -> None:
+        self._names = class_names
+        self._top_k = min(top_k, len(class_names))
+        self._all = probabilities
+        tops = [f"top{place}_{what}" for place in range(1, self._top_k + 1) for what in ("label", "probability")]
+        every = [f"probability_{name}" for name in class_names] if probabilities else []
+        self.columns = ["path", "predicted_label", "confidence", *tops, *every]
+
+    def cells(self, name: str, row: "NDArray[np.float32]") -> list[str]:
+        """The row of an image with (K,) probabilities."""
+        order = (-row).argsort(kind="stable")
+        best = [(self._names[label], f"{row[label]:.6f}") for label in order[: max(1, self._top_k)]]
+        tops = [cell for pair in best[: self._top_k] for cell in pair]
+        return [name, *best[0], *tops, *([f"{value:.6f}" for value in row] if self._all else [])]
+
+    @staticmethod
+    def line(cells: Iterable[Any]) -> bytes:
+        """A line of the file; names that are no UTF-8 keep their bytes."""
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerow(cells)
+        return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _image_names(folder: Path) -> list[str]:

@@ -6,8 +6,8 @@ row by row, and a column ``clean_label`` is held against the labels of the data 
 """
 
 import io
+import shlex
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +142,16 @@ def _checked(path: Path, found: NDArray[np.generic], source: Source) -> Tensor:
 
 
 def _conversion(path: Path) -> str:
-    load: Callable[[str], str] = "numpy.load({!r}, allow_pickle=True).item()".format
-    if path.suffix != ".npy":
-        load = "torch.load({!r}, weights_only=False)".format
-    return f"python -c \"import numpy, torch; numpy.savez('human.npz', **{load(str(path))})\""
+    """A command that turns a file into one that is read: a dictionary as it is, anything else as ``labels``."""
+    name = repr(str(path))
+    load = {
+        ".json": f"import json, numpy; found = json.load(open({name}))",
+        # A dictionary in a .npy file is an array of one object, without dimensions.
+        ".npy": f"import numpy; found = numpy.load({name}, allow_pickle=True); found = found[()]",
+        ".npz": f"import numpy; found = dict(numpy.load({name}, allow_pickle=True))",
+        ".pkl": f"import numpy, pickle; found = pickle.load(open({name}, 'rb'))",
+    }
+    given = load.get(path.suffix, f"import numpy, torch; found = torch.load({name}, weights_only=False)")
+    arrays = "(found if isinstance(found, dict) else {'labels': found}).items()"
+    save = f"numpy.savez('human.npz', **{{k: numpy.array(v).astype('int64') for k, v in {arrays}}})"
+    return f"python -c {shlex.quote(f'{given}; {save}')}"

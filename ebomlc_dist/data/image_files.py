@@ -1,7 +1,7 @@
 """Image files that are decoded when they are asked for: for sets that memory does not hold."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ebomlc_dist.data.datasets import Progress
 from ebomlc_dist.data.image_file import Header, attempt, decode_image, without_bomb_warnings
 from ebomlc_dist.data.image_set import ImageSet
 from ebomlc_dist.data.images import THREADS, Probe, common_size
@@ -59,27 +60,42 @@ class ImageFiles:
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """(n, C, H, W) uint8, decoded on a pool of threads. Raises `InputError` for files that cannot be decoded."""
-        frames = torch.empty(len(index), *self.frame, dtype=torch.uint8)
-        for place, frame in enumerate(self._decoded(self.read_frame, index.tolist())):
-            frames[place] = torch.from_numpy(frame)
-        return centre_crop(frames, torch.from_numpy(self.sizes[index.numpy()]), self.side) if self.own_size else frames
+        return self._seen(index.tolist(), self._decoded(self.read_frame, index.tolist()))
 
     def read(self, row: int) -> NDArray[np.uint8] | str:
         """One image (C, h, w) uint8 as it is without its frame, or why it cannot be decoded."""
-        decode = partial(
-            decode_image, shape=(self.frame[0], *self.sizes[row].tolist()), resize=True, max_pixels=self.max_pixels
-        )
-        found = attempt(decode, self.paths[row])
+        found = self._attempted(row)
         return f"{shown(self.names[row])} {found}" if isinstance(found, str) else found
 
     def read_frame(self, row: int) -> NDArray[np.uint8]:
         """One frame (C, h, w) uint8. Raises `InputError` where the image cannot be decoded."""
         image = self.read(row)
         if isinstance(image, str):
-            raise InputError(f"{image}; mend or remove it")
-        frame = np.zeros(self.frame, dtype=np.uint8)
-        frame[:, : image.shape[1], : image.shape[2]] = image
-        return frame
+            raise InputError(f"{image}; mend or remove it, or give --skip-unreadable, which leaves out all such images")
+        return self._framed(image)
+
+    def read_good(self) -> tuple[Tensor, dict[int, str]]:
+        """The images that can be decoded, in order, (n, C, H, W) uint8; and row → why, of the others."""
+        failures: dict[int, str] = {}
+        rows, frames = [], []
+        for row, found in enumerate(self._decoded(self._attempted, range(len(self)))):
+            if isinstance(found, str):
+                failures[row] = found
+            else:
+                rows.append(row)
+                frames.append(self._framed(found))
+        return self._seen(rows, frames), failures
+
+    def failures(self, progress: Progress | None = None) -> dict[int, str]:
+        """Row → why, of the images that cannot be decoded. ``progress``: (images tried, images in all)."""
+        found: dict[int, str] = {}
+        for block in torch.arange(len(self)).split(8 * THREADS):
+            for row, image in zip(block.tolist(), self._decoded(self._attempted, block.tolist()), strict=True):
+                if isinstance(image, str):
+                    found[row] = image
+            if progress:
+                progress(int(block[-1]) + 1, len(self))
+        return found
 
     def read_all(self) -> Iterator[NDArray[np.uint8] | str]:
         """`read` of every row in turn, decoded ahead on a pool of threads."""
@@ -91,13 +107,43 @@ class ImageFiles:
         rows = slice(begin, end)
         return replace(self, names=self.names[rows], paths=self.paths[rows], sizes=self.sizes[rows])
 
+    def without(self, rows: Container[int]) -> "ImageFiles":
+        """The other images, in frames of the same shape."""
+        kept = [row for row in range(len(self)) if row not in rows]
+        names, paths = [self.names[row] for row in kept], [self.paths[row] for row in kept]
+        return replace(self, names=names, paths=paths, sizes=self.sizes[kept])
+
+    def _attempted(self, row: int) -> NDArray[np.uint8] | str:
+        decode = partial(
+            decode_image, shape=(self.frame[0], *self.sizes[row].tolist()), resize=True, max_pixels=self.max_pixels
+        )
+        return attempt(decode, self.paths[row])
+
+    def _framed(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        frame = np.zeros(self.frame, dtype=np.uint8)
+        frame[:, : image.shape[1], : image.shape[2]] = image
+        return frame
+
+    def _seen(self, rows: Sequence[int], frames: Iterable[NDArray[np.uint8]]) -> Tensor:
+        """Frames of these rows, (n, C, h, w), as a model sees them."""
+        found = torch.empty(len(rows), *self.frame, dtype=torch.uint8)
+        for place, frame in enumerate(frames):
+            found[place] = torch.from_numpy(frame)
+        return centre_crop(found, torch.from_numpy(self.sizes[rows]), self.side) if self.own_size else found
+
     def _decoded(self, decode: Callable[[int], Found], rows: Iterable[int]) -> Iterator[Found]:
         with without_bomb_warnings(), ThreadPoolExecutor(THREADS) as pool:
             yield from pool.map(decode, rows)
 
 
 def open_images(
-    probe: Probe, *, image_size: int | None, max_side: int | None, max_pixels: int, skip_unreadable: bool
+    probe: Probe,
+    *,
+    image_size: int | None,
+    max_side: int | None,
+    max_pixels: int,
+    skip_unreadable: bool,
+    progress: Progress | None = None,
 ) -> tuple[ImageFiles, NDArray[np.bool_]]:
     """The images of a header pass, to be decoded later.
 
@@ -107,7 +153,9 @@ def open_images(
         max_side: None resizes every image to a square of ``image_size``. A number lets images keep their own size, but
             for those whose longer side is above it, which are reduced to it.
         max_pixels: larger images are refused before they are decoded.
-        skip_unreadable: leave out what looks unreadable. What turns out to be so later, is an error.
+        skip_unreadable: leave out what cannot be read, for which every image is decoded once. Without it the headers
+            alone are looked at, and an image that turns out to be broken later is an error then.
+        progress: called with (images tried, images in all) where every image is.
 
     Returns:
         the images, and a mask over the probe's names: which they are.
@@ -132,7 +180,12 @@ def open_images(
         own_size=max_side is not None,
         max_pixels=max_pixels,
     )
-    return files, readable
+    if not skip_unreadable:
+        return files, readable
+    broken = files.failures(progress)
+    rows = list(probe.headers)
+    readable = probe.report({rows[place]: why for place, why in broken.items()}, skip_unreadable=True) & readable
+    return (files.without(broken) if broken else files), readable
 
 
 def keeps_own_size(images: ImageSet) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ebomlc_dist.data.image_file import SUFFIXES
 from ebomlc_dist.data.images import log
-from ebomlc_dist.data.paths import RefusedPathError, listed, resolve_under, shown
+from ebomlc_dist.data.paths import MissingFileError, RefusedPathError, listed, resolve_under, shown
 from ebomlc_dist.data.tables import Table, read_table, stop_on
 from ebomlc_dist.errors import InputError, nearest
 
@@ -98,12 +98,13 @@ def classes_of(table: Table) -> list[str]:
     return [str(number) for number in range(count)]
 
 
-def list_csv(root: Path, path: Path, class_names: list[str]) -> Listing:
+def list_csv(root: Path, path: Path, class_names: list[str], *, skip_missing: bool = False) -> Listing:
     """The images of a CSV file with the columns ``path`` (or ``file_name``), ``label`` and perhaps ``noisy_label``.
 
     ``path`` is relative to the data folder; ``file_name`` to the folder of the CSV file where that lies in the data
     folder (Hugging Face's metadata.csv), else to the data folder. A label is a class name, or a class index where no
-    class name is a number itself. ``noisy_label`` is written alike, or left blank.
+    class name is a number itself. ``noisy_label`` is written alike, or left blank. With ``skip_missing`` rows of files
+    that do not exist are left out, with one warning.
 
     Raises:
         InputError: missing columns, or bad rows: no such file, a path that leaves the data folder, an unknown label, an
@@ -120,6 +121,7 @@ def list_csv(root: Path, path: Path, class_names: list[str]) -> Listing:
     labels: list[int] = []
     old_labels: list[int] = []
     bad: list[str] = []
+    missing: list[str] = []
     for row, (cell, text) in enumerate(zip(column, texts, strict=True)):
         old_text = old_texts[row] if old_texts is not None else ""
         label, old = classes.label(text), classes.label(old_text) if old_text.strip() else -1
@@ -134,7 +136,11 @@ def list_csv(root: Path, path: Path, class_names: list[str]) -> Listing:
         try:
             name = os.path.relpath(_resolved(root, base, cell), root)
         except RefusedPathError as error:
-            bad.append(f"{table.where(row)}: {shown(cell)} {error}")
+            line = f"{table.where(row)}: {shown(cell)} {error}"
+            if is_missing := isinstance(error, MissingFileError):
+                missing.append(line)
+            if not (is_missing and skip_missing):
+                bad.append(line)
             continue
         if name in first_row:
             bad.append(f"{table.where(row)}: {shown(cell)} stands already in line {table.lines[first_row[name]]}")
@@ -142,7 +148,9 @@ def list_csv(root: Path, path: Path, class_names: list[str]) -> Listing:
         first_row[name] = row
         labels.append(label)
         old_labels.append(old)
-    stop_on(bad)
+    stop_on(bad, "--skip-unreadable leaves out the rows of files that do not exist" if missing else "")
+    if missing:
+        log.warning("%d rows are left out, as their files do not exist: %s", len(missing), listed(missing))
     return Listing(list(first_row), labels, path, None if old_texts is None else old_labels)
 
 

@@ -13,6 +13,10 @@ class RefusedPathError(ValueError):
     """A path that is not opened; the text says why, without the path."""
 
 
+class MissingFileError(RefusedPathError):
+    """There is nothing at the path."""
+
+
 def resolve_under(root: Path, text: str | Path) -> Path:
     """The real path of ``text``, absolute or relative to ``root``, which must lie under ``root``. Opens nothing.
 
@@ -33,7 +37,7 @@ def resolve_under(root: Path, text: str | Path) -> Path:
         if not stat.S_ISREG(real.stat().st_mode):
             raise RefusedPathError("is not a regular file")
     except FileNotFoundError:
-        raise RefusedPathError("does not exist") from None
+        raise MissingFileError("does not exist") from None
     except OSError as error:
         raise RefusedPathError(f"cannot be followed ({error.strerror or error})") from None
     except RefusedPathError:

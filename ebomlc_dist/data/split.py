@@ -12,6 +12,7 @@ on. Under ``leaky`` they are a third independent draw from all images with their
 98 % of them are in the noisy set too.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ from ebomlc_dist.data.paths import listed, shown
 from ebomlc_dist.data.seeds import child
 from ebomlc_dist.errors import InputError
 
+log = logging.getLogger(__name__)
 _CLEAN, _HELD_OUT, _NOISY, _REMAINDER, _VALIDATION = range(5)
 
 
@@ -106,7 +108,9 @@ def draw_indices(
     if source.trusted is not None:
         clean = held_out = source.trusted.numpy()
     elif draws_clean:
-        clean = held_out = _stratified(source, data.clean_size, child(seed, _CLEAN))
+        # What is chosen among few images are as many as can be had; what is drawn is the size of an experiment.
+        fewer = data.clean_from_noisy
+        clean = held_out = _stratified(source, data.clean_size, child(seed, _CLEAN), fewer=fewer)
         if data.split_kind == "leaky":
             held_out = _stratified(source, data.clean_size, child(seed, _HELD_OUT))
     elif needs_clean:
@@ -121,23 +125,40 @@ def draw_indices(
 
 
 def check_classes(source: Source, noisy_index: Tensor, clean_labels: Tensor, *, needs_clean: bool) -> None:
-    """Raise `InputError` for a class without a noisy image, or without a trusted one where the method needs them."""
-    sets = {"training": source.labels[noisy_index]} | ({"trusted": clean_labels} if needs_clean else {})
+    """Raise `InputError` for a class without a noisy image, or without a trusted one where the method needs them.
+
+    The user's own trusted images may be all that a class has, such as one whose noisy labels were all corrected.
+    """
+    given = source.labels[noisy_index]
+    own = clean_labels if source.trusted is not None else clean_labels[:0]
+    sets = {"training": torch.cat([given, own])} | ({"trusted": clean_labels} if needs_clean else {})
     for word, labels in sets.items():
-        counts = torch.bincount(labels, minlength=len(source.class_names))
-        if empty := [shown(source.class_names[label]) for label in (counts == 0).nonzero().flatten().tolist()]:
+        if empty := _without_images(source, labels):
             raise InputError(
-                f"{len(empty)} of {len(counts)} classes have no {word} image: {listed(empty, 20)}; add images, remove "
-                "the class, or use more images (--clean-size, data.noisy_size)"
+                f"{len(empty)} of {len(source.class_names)} classes have no {word} image: {listed(empty, 20)}; add "
+                "images, remove the class, or use more images (--clean-size, data.noisy_size)"
             )
+    if empty := _without_images(source, given):
+        log.warning("classes that have trusted images and no noisy one: %s", listed(empty, 20))
 
 
-def _stratified(source: Source, size: int, seed: np.random.SeedSequence) -> NDArray[np.int64]:
-    """``size`` images, equally many of each class, the remainder over classes drawn; each class keeps one at least."""
+def _without_images(source: Source, labels: Tensor) -> list[str]:
+    counts = torch.bincount(labels, minlength=len(source.class_names))
+    return [shown(source.class_names[label]) for label in (counts == 0).nonzero().flatten().tolist()]
+
+
+def _stratified(source: Source, size: int, seed: np.random.SeedSequence, *, fewer: bool = False) -> NDArray[np.int64]:
+    """``size`` images, equally many of each class, the remainder over classes drawn; each class keeps one at least.
+
+    With ``fewer`` a small class gives half of its images, where that is less than its share.
+    """
     labels, num_classes = source.labels.numpy(), len(source.class_names)
     quotas = np.full(num_classes, size // num_classes)
     quotas[_shuffled(np.arange(num_classes), child(seed, _REMAINDER))[: size % num_classes]] += 1
     counts = np.bincount(labels, minlength=num_classes)
+    if fewer and (quotas > counts // 2).any():
+        quotas = np.minimum(quotas, counts // 2)
+        log.warning("%d trusted images are asked for; %d can be had, half of a class at most", size, quotas.sum())
     if short := [label for label in range(num_classes) if 0 < counts[label] <= quotas[label]]:
         smallest = min(short, key=lambda label: int(counts[label]))
         allowed = num_classes * (int(counts[smallest]) - 1)

@@ -22,12 +22,14 @@ class Table:
         columns: names in the header, stripped of blanks.
         lines: the file's line on which each row ends, counted from 1.
         rows: cells, as many in each row as there are columns.
+        row_name: what ``lines`` number, where it is not lines.
     """
 
     path: Path
     columns: list[str]
     lines: list[int]
     rows: list[list[str]]
+    row_name: str = ""
 
     def column(self, *names: str) -> list[str]:
         """The cells of the first of ``names`` that the header has.
@@ -50,17 +52,24 @@ class Table:
 
     def where(self, row: int) -> str:
         """``file:line`` of a row."""
-        return f"{self.path}:{self.lines[row]}"
+        place = f", {self.row_name}" if self.row_name else ":"
+        return f"{self.path}{place}{self.lines[row]}"
 
 
 def read_table(path: Path) -> Table:
-    """Read a CSV file with a header. A byte order mark and blank lines are passed over.
+    """Read a CSV file with a header, or a JSON file of labels. A byte order mark and blank lines are passed over.
 
     Raises:
         InputError: missing, not a regular file, too large, not UTF-8, without rows, a column twice, or rows with too
-            few or too many cells, all of them by line.
+            few or too many cells, all of them by line; JSON of another kind.
     """
-    lines, rows = _read_rows(path)
+    # Only now, as they make tables.
+    from ebomlc_dist.data.label_files import is_json, json_table
+
+    content = read_bytes(path, MAX_BYTES)
+    if is_json(path, content):
+        return json_table(path, content)
+    lines, rows = _read_rows(path, content)
     if len(rows) < 2:
         raise InputError(f"{path} has no rows; give a header and one row an image")
     header = [cell.strip() for cell in rows[0]]
@@ -81,7 +90,7 @@ def read_matrix(path: Path) -> list[list[float]]:
     Raises:
         InputError: as `read_table`, or cells that are no numbers, all of them by line.
     """
-    lines, rows = _read_rows(path)
+    lines, rows = _read_rows(path, read_bytes(path, MAX_BYTES))
     numbers: list[list[float]] = []
     bad: list[str] = []
     for line, row in zip(lines, rows, strict=True):
@@ -93,19 +102,23 @@ def read_matrix(path: Path) -> list[list[float]]:
     return numbers
 
 
-def stop_on(bad: Sequence[str]) -> None:
-    """Raise one `InputError` that lists all bad rows, if there are any."""
+def stop_on(bad: Sequence[str], remedy: str = "") -> None:
+    """Raise one `InputError` that lists all bad rows, and a ``remedy``, if there are any."""
     if bad:
-        raise InputError(f"{len(bad)} bad row{'s' if len(bad) > 1 else ''}: {listed(bad)}")
+        told = f". {remedy}" if remedy else ""
+        raise InputError(f"{len(bad)} bad row{'s' if len(bad) > 1 else ''}: {listed(bad)}{told}")
 
 
-def _read_rows(path: Path) -> tuple[list[int], list[list[str]]]:
+def _read_rows(path: Path, content: bytes) -> tuple[list[int], list[list[str]]]:
     """Line numbers and cells of the rows that are not blank."""
-    content = read_bytes(path, MAX_BYTES)
+    from ebomlc_dist.data.label_files import binary_kind
+
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        kind = binary_kind(content)
+        found = f"but {kind}" if kind else f"(byte {error.start})"
+        raise InputError(f"{path} is not UTF-8 text {found}; save it as CSV in UTF-8") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     lines: list[int] = []
     rows: list[list[str]] = []

@@ -1,8 +1,11 @@
 """The backend ``dataloader``: images decoded one by one in the worker processes of torch's ``DataLoader``."""
 
+import os
 import signal
+import traceback
 from collections.abc import Generator, Iterator
 from itertools import count
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -19,6 +22,13 @@ _GRACE_S = 60
 
 _SIGNALS = frozenset({signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})
 """What a scheduler or a terminal may send to every process of a job."""
+
+
+_SHARED_MEMORY = Path("/dev/shm")
+_TOO_LITTLE = (
+    "the workers of --loader dataloader hand batches on in shared memory, and there is too little: /dev/shm has {:.1f} "
+    "of {:.1f} MiB free; give a container more (docker run --shm-size=8g), or take --num-workers 0 instead of {}"
+)
 
 
 class WorkerReader(ReadAhead):
@@ -47,7 +57,7 @@ class WorkerReader(ReadAhead):
         )
 
     def frames(self, first: int) -> Generator[Tensor]:
-        """See `ReadAhead`. Raises `InputError` for an image that a worker could not decode."""
+        """See `ReadAhead`. Raises `InputError` for an image that cannot be decoded, and too little shared memory."""
         self._first = first
         # A worker inherits the mask, so that no signal meets it before its handlers are in place.
         masked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -55,8 +65,19 @@ class WorkerReader(ReadAhead):
             loading = iter(self._loader)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, masked)
-        for found in loading:
+        found: Tensor | str = ""
+        while True:
+            try:
+                found = next(loading)
+            except RuntimeError as error:
+                if not _lacks_shared_memory(str(error)):
+                    raise
+                found = _TOO_LITTLE.format(*_free_mib(), self._loader.num_workers)
+                # A worker's error refers to itself, by a frame that refers to the iterator.
+                traceback.clear_frames(error.__traceback__)
             if isinstance(found, str):
+                # The error will refer to this frame, and workers end when nobody refers to their iterator.
+                del loading
                 raise InputError(found)
             yield found
 
@@ -99,6 +120,18 @@ class _Frames(Dataset[Tensor | str]):
 def _collate(frames: list[Tensor | str]) -> Tensor | str:
     errors = [frame for frame in frames if isinstance(frame, str)]
     return errors[0] if errors else default_collate(frames)
+
+
+def _lacks_shared_memory(text: str) -> bool:
+    """Whether a worker died of it: its own error is handed on as text, and a page that cannot be had is a bus error."""
+    return ("shared memory" in text and "No space left on device" in text) or (
+        "unable to write to file" in text or "unable to allocate shared memory" in text or "Bus error" in text
+    )
+
+
+def _free_mib() -> tuple[float, float]:
+    found = os.statvfs(_SHARED_MEMORY)
+    return found.f_bavail * found.f_frsize / 2**20, found.f_blocks * found.f_frsize / 2**20
 
 
 def _leave_signals_to_the_run(worker: int) -> None:

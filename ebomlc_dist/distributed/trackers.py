@@ -1,5 +1,9 @@
-"""Accelerate's trackers by their own names (``tensorboard``, ``wandb``, …), opened for one run."""
+"""Accelerate's trackers by their own names (``tensorboard``, ``wandb``, …), opened for a run, which they never end."""
 
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +11,54 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_availa
 
 from ebomlc_dist.errors import InputError, nearest
 
+log = logging.getLogger(__name__)
+_THREADS_OF = "tensorboard."
+
+
+class GuardedTracker:
+    """A tracker that is left out from its first error on: a full disk, or a server that does not answer.
+
+    Args:
+        name: of the tracker, for the one warning.
+        opened: opens and starts it.
+    """
+
+    def __init__(self, name: str, opened: Callable[[], GeneralTracker]) -> None:
+        self._name = name
+        self._tracker: GeneralTracker | None = None
+        self._tracker = self._attempt(opened)
+
+    def log(self, values: dict[str, Any], step: int | None) -> None:
+        """Hand values of a step on."""
+        if (tracker := self._tracker) is not None:
+            self._attempt(lambda: tracker.log(values, step=step))
+
+    def finish(self) -> None:
+        """Flush and close it."""
+        if (tracker := self._tracker) is not None:
+            self._attempt(tracker.finish)
+
+    def _attempt(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Exception as error:
+            # Whatever its package raises: many have error classes of their own.
+            self._tracker = None
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            log.warning("tracker '%s' is left out from here on, metrics.jsonl has all figures (%s)", self._name, reason)
+            return None
+
 
 def open_trackers(
     names: tuple[str, ...], folder: Path, run_name: str, config: dict[str, Any], resumed_at: int = 0
-) -> list[GeneralTracker]:
+) -> list[GuardedTracker]:
     """Open the named trackers for the run in ``folder``. Raises `InputError` for an unknown or missing one.
 
     ``resumed_at``: steps after it are written anew; TensorBoard forgets what an earlier start wrote there.
     """
-    return [_open(name, folder, run_name, config, resumed_at) for name in names]
+    check_trackers(names)
+    _mute_writer_threads()
+    return [GuardedTracker(name, partial(_open, name, folder, run_name, config, resumed_at)) for name in names]
 
 
 def check_trackers(names: tuple[str, ...]) -> None:
@@ -30,7 +73,6 @@ def check_trackers(names: tuple[str, ...]) -> None:
 
 
 def _open(name: str, folder: Path, run_name: str, config: dict[str, Any], resumed_at: int) -> GeneralTracker:
-    check_trackers((name,))
     tracker_class = LOGGER_TYPE_TO_CLASS[name]
     if name == "tensorboard":
         tracker = tracker_class(name, folder, purge_step=resumed_at + 1 if resumed_at else None)
@@ -43,3 +85,17 @@ def _open(name: str, folder: Path, run_name: str, config: dict[str, Any], resume
         # TensorBoard takes flat numbers only; the configuration lies beside it in config.json.
         tracker.store_init_configuration(config)
     return tracker
+
+
+def _mute_writer_threads() -> None:
+    """TensorBoard's writer thread prints its traceback, and hands the same error to the next call: once is enough."""
+    shown = threading.excepthook
+    if getattr(shown, "mutes_writer_threads", False):
+        return
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if not type(failed.thread).__module__.startswith(_THREADS_OF):
+            shown(failed)
+
+    hook.mutes_writer_threads = True  # type: ignore[attr-defined]
+    threading.excepthook = hook

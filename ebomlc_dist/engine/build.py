@@ -15,6 +15,7 @@ from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.paired import PairedLoader, build_loader
 from ebomlc_dist.data.seeds import seed_sequence
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.batch_sizes import check_batch_sizes
 from ebomlc_dist.engine.optimizers import MAKERS, FlatOptimizer
 from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.engine.strategies import agree, hold
@@ -81,6 +82,7 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime, extractor:
     if extractor is not None:
         method.config = method.config.model_copy(update={"extractor": extractor})
     check_norm(config.model.norm, runtime.device)
+    check_batch_sizes(config, dataset, runtime.world_size)
     loss_scale = LossScale(runtime.device) if config.train.precision == "fp16" else None
     networks: dict[str, Network] = {}
     for name in method.networks:

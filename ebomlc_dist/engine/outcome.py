@@ -11,6 +11,7 @@ from typing import Any
 
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.watch import Verdict
+from ebomlc_dist.engine.rank_log import open_log
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.run_folder import RunFolder, read_status, write_status
 
@@ -53,7 +54,7 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
     outer = None if runtime.watch is None else runtime.watch.listener
 
     def tell(verdict: Verdict, found: bool) -> None:
-        with paths.log(runtime.rank).open("a") as file:
+        with suppress(OSError, InputError), open_log(paths, runtime.rank) as file:
             print(f"{verdict.reason}; the stacks of this rank:", file=file, flush=True)
             faulthandler.dump_traceback(file)
         if found:
@@ -90,11 +91,18 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
         log.exception("failed")
         if runtime.watch is not None and isinstance(error, RuntimeError):
             runtime.watch.suspect()
-        note("failed", f"{type(error).__name__}: {error}".splitlines()[0], 1)
+        note("failed", reason_of(error), 1)
         raise
     finally:
         if runtime.watch is not None:
             runtime.watch.listener = outer
+
+
+def reason_of(error: BaseException) -> str:
+    """One line of what went wrong. An error that another process handed on as text keeps its cause, the last line."""
+    first, *others = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines() if line.strip()]
+    handed_on = others and any(line.startswith(("Original Traceback", "Traceback (most recent")) for line in others)
+    return f"{first} {others[-1]}" if handed_on else first
 
 
 def _told_by_first_rank(paths: RunFolder) -> bool:

@@ -18,6 +18,7 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.files import operations
 
 _TEMPORARY = ".tmp-"
+_STAT_BLOCK = 512
 # Some network file systems refuse to flush a folder; their renames are durable by other means.
 _FOLDER_SYNC_UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP)
 
@@ -127,6 +128,26 @@ def create_file(path: Path, data: bytes, *, durable: bool = True) -> None:
         calls.close(descriptor)
 
 
+def overwrite(path: Path, data: bytes) -> None:
+    """Put ``data`` into a file that exists, in the room that it has taken already; blanks fill up a longer one.
+
+    Raises:
+        NoSpace: it needs more room than that; nothing is written.
+        OSError: a link, or another failure.
+    """
+    calls = operations.current()
+    descriptor = calls.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        with explained(path, len(data)):
+            found = os.fstat(descriptor)
+            if len(data) > found.st_blocks * _STAT_BLOCK:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            write_all(descriptor, data.ljust(found.st_size))
+            calls.fsync(descriptor)
+    finally:
+        calls.close(descriptor)
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write every byte of ``data``, in as many calls as the system needs."""
     rest = memoryview(data)
@@ -155,16 +176,25 @@ def sync_folder(path: Path) -> None:
     calls = operations.current()
     descriptor = calls.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        calls.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _FOLDER_SYNC_UNSUPPORTED:
-            raise
+        flush_folder(descriptor)
     finally:
         calls.close(descriptor)
 
 
+def flush_folder(descriptor: int) -> None:
+    """`sync_folder` of an open folder."""
+    try:
+        operations.current().fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _FOLDER_SYNC_UNSUPPORTED:
+            raise
+
+
 def remove_tree(path: Path) -> None:
-    """Remove a folder with all it holds, without following links."""
+    """Remove a folder with all it holds, without following links. Of a link in its place the link alone is removed."""
+    if path.is_symlink():
+        operations.current().unlink(path)
+        return
     with os.scandir(path) as entries:
         found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
     for name, is_folder in found:

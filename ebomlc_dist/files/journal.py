@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files import durable, operations
+from ebomlc_dist.files.inside import open_to_append
 from ebomlc_dist.files.reading import read_bytes
 from ebomlc_dist.files.safe_json import null_for_nonfinite, parse_json
 
@@ -28,15 +29,9 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
-            raise InputError(f"{self.path} is not a regular file; move it away")
-        is_new = not self.path.exists()
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         with durable.explained(self.path, 0):
-            self._descriptor = operations.current().open(self.path, flags)
+            self._descriptor = open_to_append(self.path, self.path.parent)
             try:
-                if is_new:
-                    durable.sync_folder(self.path.parent)
                 self._offset = _end_of_last_line(self._descriptor)
                 self._torn = os.fstat(self._descriptor).st_size > self._offset
                 self._cut_torn_end()

@@ -12,9 +12,12 @@ from pathlib import Path
 class Operations:
     """System calls, one method each. Every method may raise `OSError`."""
 
-    def open(self, path: Path, flags: int) -> int:
-        """A new descriptor, closed on exec. New files get mode 666 less the umask."""
-        return os.open(path, flags | os.O_CLOEXEC, 0o666)
+    def open(self, path: Path, flags: int, folder: int | None = None) -> int:
+        """A new descriptor, closed on exec. New files get mode 666 less the umask.
+
+        A relative ``path`` is one in ``folder``, a folder's descriptor, where that is given.
+        """
+        return os.open(path, flags | os.O_CLOEXEC, 0o666, dir_fd=folder)
 
     def read(self, descriptor: int, size: int) -> bytes:
         """At most ``size`` bytes; empty at the end of the file."""

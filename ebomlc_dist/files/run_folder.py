@@ -12,11 +12,14 @@ from typing import Any, Literal, Self, get_args
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files import durable, operations
+from ebomlc_dist.files.inside import refuse_links
 from ebomlc_dist.files.safe_json import read_json
 
 State = Literal["running", "finished", "failed", "stopped"]
 
-_LOCKS_UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)
+START = "EBOMLC_START"
+"""Environment variable by which a command knows the runs that its processes have claimed."""
+LOCKS_UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)
 _held_descriptors: set[int] = set()
 
 
@@ -67,6 +70,18 @@ class RunFolder:
         self.audit = root / "audit"
         self.extractor = root / "extractor"
 
+    @property
+    def folders(self) -> list[Path]:
+        """The folders in it that a run writes to."""
+        models = [self.model, self.peer_model, self.meta_model]
+        return [self.logs, self.tensorboard, self.checkpoints, *models, self.epoch_scores, self.audit]
+
+    @property
+    def files(self) -> list[Path]:
+        """The files in it."""
+        others = {self.root, *self.folders}
+        return [path for path in vars(self).values() if path not in others]
+
     def log(self, rank: int) -> Path:
         """The log of one rank."""
         return self.logs / f"rank-{rank}.log"
@@ -112,17 +127,20 @@ def claim(folder: Path, run_name: str, *, resume: bool = False) -> Claim:
 
     Raises:
         InputError: the folder holds a run and ``resume`` is off; it holds other files; another process is running in
-            it; it belongs to another user (only on a resume); it cannot be made or written.
+            it; it belongs to another user (only on a resume); a link or a special file is in the place of something
+            that a run writes; it cannot be made or written.
         NoSpace: the disk is full.
     """
     run = RunFolder(folder)
     try:
         durable.make_folder(run.root)
         _check_content(run, resume)
+        refuse_links((), [run.lock])
         result = _lock(run)
         try:
             # Again, now that nobody else can come in between.
             _check_content(run, resume)
+            refuse_links(run.folders, run.files)
             for written_to in (run.root, run.model, run.peer_model, run.meta_model):
                 if written_to.is_dir():
                     durable.remove_litter(written_to)
@@ -169,9 +187,19 @@ def write_status(
     rank: int | None = None,
     step: int | None = None,
 ) -> None:
-    """Replace ``status.json``, see `Status`. The heartbeats of a running run cost no flush to the disk."""
-    status = Status(state, reason, code, rank, step, heartbeat=time.time())
-    durable.write_json(RunFolder(folder).status, asdict(status), durable=state != "running")
+    """Replace ``status.json``, see `Status`. The heartbeats of a running run cost no flush to the disk.
+
+    A disk without room for a second file has the first one overwritten: how a run ended is worth more than that a
+    reader may see half of it.
+    """
+    path, ended = RunFolder(folder).status, state != "running"
+    status = asdict(Status(state, reason, code, rank, step, heartbeat=time.time()))
+    try:
+        durable.write_json(path, status, durable=ended)
+    except durable.NoSpace:
+        if not ended or not path.exists():
+            raise
+        durable.overwrite(path, durable.json_bytes(status))
 
 
 def read_status(folder: Path) -> Status:
@@ -207,7 +235,7 @@ def _check_content(run: RunFolder, resume: bool) -> None:
         raise InputError(f"{run.root} is not empty and holds no run; choose another folder with `-o FOLDER`")
     if not resume:
         raise InputError(
-            f"{run.root} already holds the run {_signature(run)}; continue it with "
+            f"{run.root} already holds the run {signature_of(run)}; continue it with "
             f"`--resume auto -o {shlex.quote(str(run.root))}`, or choose another folder with `-o FOLDER`"
         )
     for path in (run.root, run.checkpoints):
@@ -227,11 +255,11 @@ def _lock(run: RunFolder) -> Claim:
     except BlockingIOError:
         result.release()
         raise InputError(
-            f"another process is running in {run.root}: {_signature(run)}; stop it first, "
+            f"another process is running in {run.root}: {signature_of(run)}; stop it first, "
             "or choose another folder with `-o FOLDER`"
         ) from None
     except OSError as error:
-        if error.errno not in _LOCKS_UNSUPPORTED:
+        if error.errno not in LOCKS_UNSUPPORTED:
             result.release()
             raise
         result.warnings.append(f"{run.root} is on a file system without locks: take care that no other run uses it")
@@ -240,13 +268,14 @@ def _lock(run: RunFolder) -> Claim:
 
 def _sign(claimed: Claim, run_name: str) -> None:
     # In place, as the lock belongs to this very file and not to its name.
-    signature = {"run": run_name, "pid": os.getpid(), "host": socket.gethostname()}
+    signature = {"run": run_name, "pid": os.getpid(), "host": socket.gethostname(), "start": os.environ.get(START)}
     with durable.explained(claimed.folder.lock, 0):
         operations.current().truncate(claimed._descriptor, 0)
         durable.write_all(claimed._descriptor, durable.json_bytes(signature))
 
 
-def _signature(run: RunFolder) -> str:
+def signature_of(run: RunFolder) -> str:
+    """What the last claim wrote of itself, for people."""
     try:
         value = read_json(run.lock, follow_links=False)
         return f"{value['run']} (process {value['pid']} on {value['host']})"

@@ -50,3 +50,18 @@ def check_images(model: MainModel, name: str, channels: int, height: int, width:
         ) from error
     finally:
         model.train(training)
+
+
+def trains_on_one(model: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether an `outline` can be trained on a batch of one image of ``shape`` (C, H, W).
+
+    It cannot where a batch normalisation would be given a single value of a channel. Nothing is computed.
+    """
+    dtype = next(model.parameters()).dtype
+    try:
+        model.train()(torch.empty(1, *shape, device="meta", dtype=dtype))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        return False
+    return True

@@ -49,9 +49,14 @@ def keys_of(method: str) -> dict[str, FieldInfo]:
     return found
 
 
+_SHORT = {"learning_rate": "lr", "bs": "batch_size", "wd": "weight_decay", "num_epochs": "epochs"}
+"""What other programs call it."""
+
+
 def check_known(setting: Setting, methods: tuple[str, ...]) -> None:
     """Raise `InputError` where no chosen method's run has this key."""
-    known = {key for method in methods for key in keys_of(method)}
+    # In the order of the configuration, which has the main model's keys before the meta model's.
+    known = list(dict.fromkeys(key for method in methods for key in keys_of(method)))
     if setting.key in known:
         return
     if setting.key in ("method", "method.name"):
@@ -60,11 +65,22 @@ def check_known(setting: Setting, methods: tuple[str, ...]) -> None:
         raise InputError(
             f"'{setting.key}' ({setting.source}) is a section of keys; set one of them: {setting.key}.<key>"
         )
-    close = nearest(setting.key, sorted(known))
+    close = _closest(setting.key, known)
     raise InputError(
         f"unknown key '{setting.key}' ({setting.source}) for {', '.join(methods)}{close}; "
         "`ebomlc show-config` lists all keys"
     )
+
+
+def _closest(key: str, known: list[str]) -> str:
+    """What is meant, as `nearest` puts it: keys that end with the same word, such as ``lr``, before similar ones."""
+    section, _, name = key.rpartition(".")
+    name = _SHORT.get(name, name)
+    ending = [other for other in known if other.rpartition(".")[2] == name or other.endswith(f"_{name}")]
+    own = [other for other in ending if other.startswith(f"{section}.")] or ending
+    if not own:
+        return nearest(key, sorted(known))
+    return f" (did you mean {' or '.join(repr(other) for other in own[:3])}?)"
 
 
 def typed(setting: Setting, field: FieldInfo) -> Any:

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ MAX_MISSED_CHECKPOINTS = 3
 
 
 class Tracker(Protocol):
-    """What is asked of one of Accelerate's trackers."""
+    """What is asked of a tracker. It raises nothing: a run does without one that fails."""
 
     def log(self, values: dict[str, Any], step: int | None) -> None: ...
 
@@ -45,7 +45,7 @@ class RunRecord:
     def __init__(
         self,
         folder: RunFolder,
-        trackers: list[Tracker],
+        trackers: Sequence[Tracker],
         progress: ProgressReport,
         fixed: Mapping[str, Any],
         attempts: AttemptLog,

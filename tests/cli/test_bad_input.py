@@ -100,3 +100,7 @@ def test_warnings_are_lines_too_from_the_first_rank_alone(
     assert ebomlc("train", "-o", "first").err == "ebomlc: a checkpoint was passed over\\n\\x1b[2J\n"
     monkeypatch.setenv("RANK", "1")
     assert ebomlc("train", "-o", "second").err == ""
+
+
+def test_a_choice_that_is_missing(ebomlc: Callable[..., Ended]) -> None:
+    assert "Choose from: methods, recipes, datasets, models, grids (see" in ebomlc("list").refused()

@@ -64,7 +64,7 @@ COMMANDS = {
     | {"--retries", "--retry-failed", "--keep", "--device", "--quiet", "-q", "--json", "--dry-run"},
     "sweep status": HELP | {"--json"},
     "tables": HELP | {"--score", "--format", "--output-dir", "--output", "-o", "--json"},
-    "predict": HELP | {"--images", "--output", "--output-dir", "-o"},
+    "predict": HELP | {"--images", "--output", "--output-dir", "-o", "--top-k", "--probabilities"},
     "status": HELP | {"--json", "--exit-code"},
     "logs": HELP | {"--rank", "--lines", "-n"},
     "submit": HELP

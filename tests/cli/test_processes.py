@@ -15,8 +15,9 @@ import pytest
 from ebomlc_dist.cli import processes as module
 from ebomlc_dist.cli.forwarding import Requests
 from ebomlc_dist.cli.processes import Processes, launch
+from ebomlc_dist.files.holder import sole_command
 from ebomlc_dist.files.run_folder import read_status, write_status
-from tests.cli.conftest import Ended
+from tests.cli.conftest import Ended, refuse
 
 
 def child(code: str) -> list[str]:
@@ -100,6 +101,63 @@ def test_an_old_status_is_not_taken_for_this_starts_truth(
     monkeypatch.setattr(Processes, "command", lambda *_: child("raise SystemExit(1)"))
     assert launch(Processes(2), [], "cpu", [place]) == truth
     assert ("did not go on" in capsys.readouterr().err) is (truth == 1)
+
+
+CLAIMS = """
+import os, sys
+from pathlib import Path
+from ebomlc_dist.files.run_folder import claim, write_status
+os.environ["EBOMLC_START"] = {start}
+with claim(Path("."), "digits", resume=True):
+    write_status(Path("."), state={state!r}, code=0, step=7)
+    print("claimed", flush=True)
+    {then}
+"""
+
+
+@pytest.mark.parametrize("state", ["running", "finished"])
+def test_the_run_of_another_start_is_left_alone(
+    state: Any, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another start has claimed the folder since this one began, and is at work or through with it."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    claims = CLAIMS.format(start="'another'", state=state, then="pass")
+    monkeypatch.setattr(Processes, "command", lambda *_: child(f"{claims}\nraise SystemExit(2)"))
+    assert launch(Processes(2), [], "cpu", [place]) == 2
+    assert "another process is running here: digits (process " in capsys.readouterr().err
+    assert (read_status(place).state, read_status(place).step) == (state, 7)
+
+
+def test_a_run_that_was_there_before_is_left_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds the lock, and its next heartbeat is still to come."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    claims = CLAIMS.format(start="'another'", state="running", then="sys.stdin.read()")
+    with subprocess.Popen(child(claims), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"claimed\n"
+        monkeypatch.setattr(Processes, "command", lambda *_: child("raise SystemExit(2)"))
+        assert launch(Processes(2), [], "cpu", [place]) == 2
+        assert read_status(place).state == "running"
+
+
+def test_the_run_of_this_start_is_its_own(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    claims = CLAIMS.format(start="os.environ['EBOMLC_START']", state="running", then="raise SystemExit(1)")
+    monkeypatch.setattr(Processes, "command", lambda *_: child(claims))
+    assert launch(Processes(2), [], "cpu", [place]) == 1
+    assert read_status(place).state == "failed"
+
+
+def test_a_second_command_is_refused_before_it_starts_anything(
+    ebomlc: Callable[..., Ended], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "launch", refuse)
+    with sole_command(place / "out"):
+        ended = ebomlc("train", "digits", "--tiny", "--num-processes", "2", "--device", "cpu", "-o", "out")
+    assert "another command is running in out" in ended.refused()
+    assert list((place / "out").iterdir()) == []
+    with sole_command(place / "out"):
+        """Nobody is in the way."""
 
 
 @pytest.mark.parametrize(("number", "truth"), [(signal.SIGTERM, 75), (signal.SIGUSR2, 75), (signal.SIGINT, 130)])

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from ebomlc_dist.config import DataConfig
+from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
+from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.datasets import load_source
 from ebomlc_dist.errors import InputError
 from tests.data.support import write_image, write_lines, write_tree
@@ -88,6 +90,54 @@ def test_unreadable_images_stop_the_run_or_are_left_out(tmp_path: Path) -> None:
     assert source.trusted is not None
     assert source.trusted.tolist() == list(range(5, 10))
     assert source.test_labels.tolist() == [0, 0, 1, 1, 1]
+
+
+LAZY = [{"loader": "dataloader"}, {"augment": "resized-crop-flip", "image_size": 8}]
+
+
+@pytest.mark.parametrize("how", LAZY)
+def test_files_that_break_where_pixels_begin_are_left_out_at_the_start(how: dict[str, object], tmp_path: Path) -> None:
+    """Their headers are fine: what is decoded later must be looked at before."""
+    config = changed(write_tree(tmp_path), skip_unreadable=True, **how)
+    whole = load_source(config)
+    broken = ("train/ant/1.png", "train/bee/0.png", "clean/bee/0.png", "test/ant/2.png")
+    for name in broken:
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:60])
+    assert len(load_source(changed(config, skip_unreadable=False)).images) == len(whole.images)
+    seen: list[tuple[int, int]] = []
+    source = load_source(config, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (len(whole.images) + len(whole.test_images),) * 2
+    assert source.ids == [name for name in whole.ids if name not in broken]
+    assert source.image_digests != whole.image_digests
+    for now, before, names in ((source.images, whole.images, whole.ids), (source.test_images, whole.test_images, [])):
+        kept = [row for row in range(len(before)) if not names or names[row] not in broken]
+        kept = kept if names else [row for row in kept if row != 2]
+        assert torch.equal(now[torch.arange(len(now))], before[torch.tensor(kept)])
+
+
+@pytest.mark.parametrize("part", ["train", "clean", "test"])
+def test_rows_of_missing_files(part: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = write_tree(tmp_path)
+    rows = (f"{part}/ant/0.png,ant", "gone.png,bee", f"{part}/bee/1.png,bee", "gone/too.png,ant")
+    key = {"train": "noisy_csv"}.get(part, f"{part}_csv")
+    config = changed(config, **{key: write_lines(tmp_path / "rows.csv", "path,label", *rows)})
+    text = message(config)
+    assert "'gone.png' does not exist" in text
+    assert text.endswith(". --skip-unreadable leaves out the rows of files that do not exist")
+    source = load_source(changed(config, skip_unreadable=True))
+    assert (len(source.images), len(source.test_images)) == ((12 - 4, 6) if part != "test" else (12, 2))
+    said = [line for line in caplog.messages if "rows are left out" in line]
+    assert len(said) == 1
+    assert said[0].startswith("2 rows are left out, as their files do not exist: ")
+    assert "rows.csv:3: 'gone.png'" in said[0]
+
+
+def test_a_row_that_leaves_the_folder_is_never_skipped(tmp_path: Path) -> None:
+    config = write_tree(tmp_path)
+    table = write_lines(tmp_path / "rows.csv", "path,label", "../outside.png,ant", "train/ant/0.png,ant")
+    text = message(changed(config, noisy_csv=table, skip_unreadable=True))
+    assert "'../outside.png' leaves the data folder" in text
+    assert "--skip-unreadable" not in text
 
 
 def test_csv_parts(tmp_path: Path) -> None:
@@ -235,6 +285,29 @@ def test_missing_folders(tmp_path: Path) -> None:
     assert "is not a folder" in message(changed(config, data_dir=tmp_path / "gone"))
     (tmp_path / "train" / "ant").mkdir(parents=True)
     assert "holds no images" in message(config)
+
+
+def test_class_that_has_trusted_images_alone(tmp_path: Path) -> None:
+    config = write_tree(tmp_path)
+    write_image(tmp_path / "clean" / "cat" / "0.png")
+    assert "clean/cat is no class of the training set" in message(config)
+    (tmp_path / "classes.txt").write_text("ant\nbee\ncat\ndog\n")
+    source = load_source(config)
+    assert source.class_names == ["ant", "bee", "cat"]
+    assert source.labels.bincount().tolist() == [6, 6, 1]
+    (tmp_path / "classes.txt").write_bytes(b"1 ant\n\xff\x00")
+    assert "clean/cat is no class of the training set" in message(config)
+
+
+def test_corrected_labels_that_leave_a_class_without_a_noisy_image(tmp_path: Path) -> None:
+    """``corrected.csv`` beside the folders it was made from."""
+    config = write_tree(tmp_path)
+    rows = (f"train/{name}/{number}.png,ant" for name in ("ant", "bee") for number in range(3))
+    config = changed(config, noisy_csv=write_lines(tmp_path / "corrected.csv", "path,label", *rows))
+    dataset = load_dataset(config, NoiseConfig(), SeedConfig())
+    assert dataset.class_names == ["ant", "bee"]
+    assert dataset.noisy_labels.tolist() == [0] * 6
+    assert dataset.clean_labels.tolist() == [0] * 3 + [1] * 3
 
 
 def test_unknown_class_folder(tmp_path: Path) -> None:

@@ -141,9 +141,36 @@ def test_class_too_small(load: Load) -> None:
         load(source, clean_size=16)
 
 
+def test_chosen_trusted_images_are_what_each_class_can_give(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    """Small sets: the rarest class bounds its own share and no other's."""
+    source = make_source(labels=torch.tensor([0] * 80 + [1] * 60 + [2] * 14 + [3] * 6), labels_are_true=False)
+    dataset = load(source, NoiseConfig(), clean_from_noisy=True, clean_size=100)
+    assert dataset.clean_labels.bincount().tolist() == [25, 25, 7, 3]
+    assert caplog.messages == ["100 trusted images are asked for; 60 can be had, half of a class at most"]
+    caplog.clear()
+    enough = load(source, NoiseConfig(), clean_from_noisy=True, clean_size=12)
+    assert enough.clean_labels.bincount().tolist() == [3] * 4
+    assert caplog.messages == []
+    lonely = make_source(labels=torch.tensor([0] * 80 + [1] * 60 + [2] * 19 + [3]), labels_are_true=False)
+    with pytest.raises(InputError, match="1 of 4 classes have no trusted image: 'class3'"):
+        load(lonely, NoiseConfig(), clean_from_noisy=True, clean_size=12)
+
+
 def test_class_without_images(load: Load) -> None:
     with pytest.raises(InputError, match="1 of 5 classes have no training image: 'none'"):
         load(make_source(class_names=["a", "b", "c", "d", "none"]), needs_clean=False)
+
+
+@pytest.mark.parametrize("needs_clean", [True, False])
+def test_class_whose_noisy_labels_were_all_corrected(
+    load: Load, needs_clean: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = torch.arange(160) % 4
+    labels[(labels == 2) & (torch.arange(160) >= 4)] = 1
+    source = make_source(labels=labels, trusted=torch.arange(4), labels_are_true=False)
+    dataset = load(source, NoiseConfig(), needs_clean=needs_clean)
+    assert dataset.noisy_labels.bincount(minlength=4)[2] == 0
+    assert caplog.messages == ["classes that have trusted images and no noisy one: 'class2'"]
 
 
 def test_class_without_a_trusted_image(load: Load) -> None:

@@ -1,6 +1,7 @@
 """What a run promises: what it writes, what true labels may reach, how it ends when it must."""
 
 import json
+import logging
 import os
 import signal
 from dataclasses import replace
@@ -15,14 +16,15 @@ from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine import prepare
-from ebomlc_dist.engine.outcome import Stopped
+from ebomlc_dist.engine.outcome import Stopped, reason_of
 from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine.rank_log import rank_log
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.engine.summary import at_best
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.journal import read_records
-from ebomlc_dist.files.run_folder import read_status
+from ebomlc_dist.files.run_folder import RunFolder, read_status
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.models.hub import load_model
 from ebomlc_dist.reporting.record import RunRecord
@@ -248,3 +250,18 @@ def test_the_second_run_in_a_folder_is_refused(tmp_path: Path) -> None:
     train_until(tiny_config(), tmp_path, alone(), stop_after=3)
     with pytest.raises(InputError, match="--resume auto"):
         train(tiny_config(), tmp_path, quiet=True, runtime=alone())
+
+
+def test_a_log_that_cannot_be_written_costs_its_lines_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "logs").touch()
+    with rank_log(RunFolder(tmp_path), alone()):
+        logging.getLogger("ebomlc_dist.test").info("nobody reads this")
+    assert (tmp_path / "logs").read_text() == ""
+    assert capsys.readouterr().err == ""
+
+
+def test_the_cause_that_another_process_hands_on_is_kept() -> None:
+    first = "Caught KeyError in DataLoader worker process 0."
+    handed_on = f"{first}\nOriginal Traceback (most recent call last):\n  …\nKeyError: 7\n"
+    assert reason_of(RuntimeError(handed_on)) == f"RuntimeError: {first} KeyError: 7"
+    assert reason_of(ValueError("one\ntwo")) == "ValueError: one"

@@ -17,13 +17,14 @@ from ebomlc_dist.files import operations
 from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.durable import is_litter
 from ebomlc_dist.files.operations import Operations
+from ebomlc_dist.files.run_folder import read_status
 from ebomlc_dist.reporting.record import RunRecord
 from tests.faults.zygote import Zygote
 from tests.support.commands import wait_for
 
 FAULT_AT = 6
 RUN_S = 120.0
-WORDS = ["train", "digits:tiny", "--method", "ebomlc", "--epochs", "5", "--quiet", "--set", "train.trackers=[]"]
+WORDS = ["train", "digits:tiny", "--method", "ebomlc", "--epochs", "5", "--quiet"]
 
 
 @pytest.fixture
@@ -63,8 +64,8 @@ class ReadOnly(Operations):
 
     write = truncate = rename = link = unlink = mkdir = rmdir = _refuse
 
-    def open(self, path: Path, flags: int) -> int:
-        return self._refuse() if flags & (os.O_WRONLY | os.O_RDWR) else super().open(path, flags)
+    def open(self, path: Path, flags: int, folder: int | None = None) -> int:
+        return self._refuse() if flags & (os.O_WRONLY | os.O_RDWR) else super().open(path, flags, folder)
 
 
 def turn_read_only(disk: Path) -> None:
@@ -82,7 +83,7 @@ def command(fault: Callable[[Path], None] | None, disk: Path, words: list[str], 
             fault(disk)
 
     RunRecord.step = step  # type: ignore[method-assign]
-    os.dup2(os.open(said, os.O_CREAT | os.O_WRONLY, 0o600), sys.stderr.fileno())
+    os.dup2(os.open(said, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), sys.stderr.fileno())
     os._exit(run(words))
 
 
@@ -110,6 +111,9 @@ def test_a_disk_that_fails_in_training(
     lines = said.read_text().splitlines()
     assert all(line.startswith("ebomlc: ") for line in lines), said.read_text()
     assert reason in lines[-1]
+    if fault is not turn_read_only:
+        status = read_status(disk / "out")
+        assert (status.state, status.code, status.reason) == ("failed", code, lines[-1].removeprefix("ebomlc: "))
     checkpoints = disk / "out" / "checkpoints"
     checkpoint = CheckpointStore(checkpoints).load()
     assert checkpoint is not None

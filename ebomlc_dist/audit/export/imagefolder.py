@@ -13,6 +13,7 @@ from ebomlc_dist.audit.export.folders import fresh_folder, put
 from ebomlc_dist.audit.findings import Findings
 from ebomlc_dist.audit.images import ImageFiles, png
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.datasets.folder import CLASSES_FILE
 from ebomlc_dist.data.paths import listed, shown
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.durable import make_folder
@@ -34,24 +35,25 @@ def check(class_names: Sequence[str]) -> None:
 
 
 def write(findings: Findings, dataset: NoisyDataset, images: ImageFiles, folder: Path) -> None:
-    """Write every training image under its label, named by its row."""
+    """Write every training image under its label, named by its row.
+
+    A part or a class without images has no folder: torchvision refuses empty ones.
+    """
     names = dataset.class_names
     parts = {
         "train": zip(dataset.noisy_index.tolist(), findings.final_labels().tolist(), strict=True),
         "clean": dataset.trusted_labels().items(),
     }
     with fresh_folder(folder) as place:
+        # A class that has trusted images alone is read all the same.
+        lines = "".join(f"{name}\n" for name in names)
+        put(place / CLASSES_FILE, lines.encode("utf-8", "surrogateescape"))
         for part, pairs in parts.items():
-            _make_classes(place / part, names)
             for row, label in pairs:
                 suffix, content = images.content(row)
+                make_folder(place / part / names[label])
                 put(place / part / names[label] / f"{row:07d}{suffix}", content)
         if images.root is None and len(dataset.test_labels):
-            _make_classes(place / "test", names)
             for row, label in enumerate(dataset.test_labels.tolist()):
+                make_folder(place / "test" / names[label])
                 put(place / "test" / names[label] / f"{row:07d}.png", png(dataset.test_images[torch.tensor([row])][0]))
-
-
-def _make_classes(folder: Path, names: Sequence[str]) -> None:
-    for name in names:
-        make_folder(folder / name)

@@ -1,7 +1,9 @@
 """``tasks.json`` and ``labeling.xml`` for Label Studio: every noisy image with the proposed label as a prediction.
 
-Images are served from the folder itself: start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
-LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=…/audit/label-studio, and add that folder as local storage.
+Label Studio serves a local file to those who may see a project with a local storage whose folder holds it. The storage
+must lie below the document root, so that is the folder of the audit, and addresses begin with the export's own folder:
+start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
+LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=…/audit, and add …/audit/label-studio/images as a source storage of local files.
 """
 
 import json
@@ -31,13 +33,14 @@ def write(findings: Findings, dataset: NoisyDataset, images: ImageFiles, folder:
             names[position] = f"images/{row:07d}{suffix}"
             put(place / names[position], content)
         with text_file(place / "tasks.json") as text:
-            for number, task in enumerate(_tasks(findings, names)):
+            addresses = {position: _FILES + quote(f"{folder.name}/{name}") for position, name in names.items()}
+            for number, task in enumerate(_tasks(findings, addresses)):
                 text.write(f"{',' if number else '['}\n{json.dumps(task)}")
             text.write("\n]\n")
         put(place / "labeling.xml", _labeling(dataset.class_names).encode())
 
 
-def _tasks(findings: Findings, names: dict[int, str]) -> Iterator[dict[str, Any]]:
+def _tasks(findings: Findings, addresses: dict[int, str]) -> Iterator[dict[str, Any]]:
     subject, table = findings.subject, findings.table
     for rank, position in enumerate(findings.order.tolist(), start=1):
         sure = round(float(findings.proposed_probability[position]), 6)
@@ -49,7 +52,7 @@ def _tasks(findings: Findings, names: dict[int, str]) -> Iterator[dict[str, Any]
         }
         yield {
             "data": {
-                "image": _FILES + quote(names[position]),
+                "image": addresses[position],
                 subject.key: subject.ids[position],
                 "given_label": subject.class_names[table.given[position]],
                 "suspicion": round(float(findings.suspicion[position]), 6),

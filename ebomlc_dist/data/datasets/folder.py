@@ -5,6 +5,9 @@ are the sorted folders of ``train`` (torchvision's order), or else those that ``
 noisy and the trusted part name is taken as trusted, with its trusted label; one that is also in the test part is
 refused, as it would flatter the result. The label that a trusted image had before it was checked is that of the noisy
 part, where it is named there, or stands in a column ``noisy_label`` of ``clean_csv``.
+
+A class may have trusted images alone, such as one whose noisy labels were all corrected. Its folder in ``clean`` is no
+slip of the pen where ``classes.txt`` beside the parts names it, one class a line.
 """
 
 from dataclasses import replace
@@ -23,8 +26,11 @@ from ebomlc_dist.data.image_files import ImageFiles, file_digest, keeps_own_size
 from ebomlc_dist.data.images import Probe, common_size, decode_images, probe_images
 from ebomlc_dist.data.listing import Listing, class_folders, classes_of, list_csv, list_tree
 from ebomlc_dist.data.paths import listed, shown
-from ebomlc_dist.data.tables import read_table
+from ebomlc_dist.data.tables import MAX_BYTES, read_table
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.files.reading import read_bytes
+
+CLASSES_FILE = "classes.txt"
 
 
 def load(config: DataConfig, progress: Progress | None = None) -> Source:
@@ -33,9 +39,10 @@ def load(config: DataConfig, progress: Progress | None = None) -> Source:
     if not root.is_dir():
         raise InputError(f"{config.data_dir} is not a folder; give the folder of your images with --data-dir")
     classes = _classes(root, config.noisy_csv)
-    noisy = _part(root, "train", config.noisy_csv, classes)
-    clean = _part(root, "clean", config.clean_csv, classes)
-    test = _part(root, "test", config.test_csv, classes)
+    skip = config.skip_unreadable
+    noisy = _part(root, "train", config.noisy_csv, classes, skip)
+    clean = _part(root, "clean", config.clean_csv, classes, skip)
+    test = _part(root, "test", config.test_csv, classes, skip)
     return read_parts(root, classes, _without(noisy, set(clean.names)), _dated(clean, noisy), test, config, progress)
 
 
@@ -104,6 +111,7 @@ def _images(
             max_side=config.max_side if own_size else None,
             max_pixels=config.max_pixels,
             skip_unreadable=config.skip_unreadable,
+            progress=progress,
         )
     return decode_images(
         probe,
@@ -128,6 +136,9 @@ def _part_of(images: Tensor | ImageFiles, begin: int, end: int) -> Tensor | Imag
 def _classes(root: Path, noisy_csv: Path | None) -> list[str]:
     train = root / "train"
     found = class_folders(train) if train.is_dir() else []
+    if found and (root / "clean").is_dir():
+        named = named_classes(root)
+        found = sorted({*found, *(name for name in class_folders(root / "clean") if name in named)})
     if not found and noisy_csv is not None:
         found = classes_of(read_table(noisy_csv))
     if not found:
@@ -135,10 +146,18 @@ def _classes(root: Path, noisy_csv: Path | None) -> list[str]:
     return found
 
 
-def _part(root: Path, name: str, table: Path | None, classes: list[str]) -> Listing:
+def named_classes(root: Path) -> set[str]:
+    """The lines of `CLASSES_FILE`; none where there is no such file, or one that is no text."""
+    path = root / CLASSES_FILE
+    if not path.is_file():
+        return set()
+    return set(read_bytes(path, MAX_BYTES).decode("utf-8", "surrogateescape").split("\n"))
+
+
+def _part(root: Path, name: str, table: Path | None, classes: list[str], skip_missing: bool) -> Listing:
     """One part of the data, empty where there is neither a CSV file nor a folder."""
     if table is not None:
-        return list_csv(root, table, classes)
+        return list_csv(root, table, classes, skip_missing=skip_missing)
     return list_tree(root, root / name, classes) if (root / name).is_dir() else Listing([], [], root / name)
 
 

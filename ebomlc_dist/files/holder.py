@@ -1,0 +1,80 @@
+"""Who has a run folder, for a command whose processes claim it themselves: two commands may be given one folder."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.files import durable
+from ebomlc_dist.files.run_folder import LOCKS_UNSUPPORTED, RunFolder, signature_of
+from ebomlc_dist.files.safe_json import read_json
+
+
+@contextmanager
+def sole_command(folder: Path) -> Iterator[None]:
+    """Within the block no other command starts processes for ``folder``, which is made where it is missing.
+
+    A file system without locks lets every command pass.
+
+    Raises:
+        InputError: another command is within its block, or the folder cannot be made.
+    """
+    try:
+        durable.make_folder(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except durable.NoSpace:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"the run folder {folder} cannot be written: {reason}; choose another one with -o") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another command is running in {folder}; stop it first, or choose another folder with `-o FOLDER`"
+            ) from None
+        except OSError as error:
+            if error.errno not in (*LOCKS_UNSUPPORTED, errno.EBADF, errno.EISDIR):
+                raise
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def taken_by_other(folder: Path, start: str, *, changed: bool) -> str | None:
+    """Who has claimed ``folder`` in the place of our processes; None where nobody has.
+
+    Args:
+        folder: the run folder.
+        start: what our processes have found under `START` in their environment, and left in the lock.
+        changed: whether a run was at work there since they began.
+    """
+    run = RunFolder(folder)
+    try:
+        signature = read_json(run.lock, follow_links=False)
+    except InputError:
+        return None
+    if not isinstance(signature, dict) or signature.get("start") == start:
+        return None
+    # Else it is what an earlier run left behind.
+    return signature_of(run) if changed or _is_locked(run.lock) else None
+
+
+def _is_locked(lock: Path) -> bool:
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
