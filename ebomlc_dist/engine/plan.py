@@ -54,7 +54,7 @@ def describe(
             f"at most {shares[0]} + {shares[1]} on each of {world_size} process(es)",
         ),
         ("length", f"{stages}{train.epochs} epochs of {_steps_per_epoch(config, dataset)} steps"),
-        ("device", f"{_device_name(runtime)}, {torch.get_num_threads()} thread(s) each"),
+        ("device", f"{device_name(runtime)}, {torch.get_num_threads()} thread(s) each"),
         ("step", _step(config)),
         ("precision", f"{train.precision} (from {sources.get('train.precision', 'the configuration')})"),
         ("seed", str(config.seeds.seed)),
@@ -120,7 +120,8 @@ def _places(runtime: Runtime) -> str:
     return "one process here" if runtime.world_size == 1 else f"each of {runtime.world_size} processes here"
 
 
-def _device_name(runtime: Runtime) -> str:
+def device_name(runtime: Runtime) -> str:
+    """What this process computes on, in words."""
     return torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else "cpu"
 
 

@@ -44,6 +44,7 @@ class RunOptions(TypedDict, total=False):
     Attributes:
         resume: continue what the folder holds; a first start where it holds nothing.
         quiet: no progress.
+        panel: the start panel; by default where not ``quiet``.
         overrides: what the person changed, for ``overrides.txt``.
         sources: where values of the configuration came from, for the start panel.
         dataset: data instead of those the configuration names: in memory already, or what prepares them (collective,
@@ -52,6 +53,7 @@ class RunOptions(TypedDict, total=False):
 
     resume: bool
     quiet: bool
+    panel: bool
     overrides: list[str]
     sources: Mapping[str, str]
     dataset: Data | None
@@ -95,7 +97,7 @@ def steps_of(
         check_shared(paths, runtime)
         with rank_log(paths, runtime), truth_in_status(paths, runtime):
             checkpoint, training = _prepare(config, paths, options.get("dataset"), resume, runtime)
-            if runtime.is_main and not quiet:
+            if runtime.is_main and options.get("panel", not quiet):
                 show_panel(describe(config, folder, training.dataset, runtime, options.get("sources", {})))
             return (yield from _train(training, paths, checkpoint, options.get("overrides", []), quiet, beside, watch))
     finally:
