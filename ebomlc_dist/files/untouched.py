@@ -1,6 +1,6 @@
 """A start that is refused leaves no folder behind."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -11,36 +11,45 @@ from ebomlc_dist.files.run_folder import RunFolder
 
 @contextmanager
 def untouched_where_refused(folders: Sequence[Path]) -> Iterator[None]:
-    """Where the block raises `InputError`, remove run folders that were not there, or empty, before it.
-
-    Nothing else than what a start writes before training is removed: a folder that holds more stays.
-    """
-    new = [folder for folder in dict.fromkeys(folders) if _is_free(folder)]
-    above = [parent for folder in new for parent in (folder, *folder.parents) if not parent.exists()]
+    """Where the block raises `InputError`, do what `way_back` of these run folders says."""
+    take_back = way_back(folders)
     try:
         yield
     except InputError:
-        for folder in new:
-            withdraw(folder)
-        for parent in sorted(set(above), key=lambda path: -len(path.parts)):
-            with suppress(OSError):
-                parent.rmdir()
+        take_back()
         raise
 
 
-def withdraw(folder: Path) -> None:
-    """Remove from a run folder what a start writes before training, unless the run has begun."""
+def way_back(folders: Sequence[Path]) -> Callable[[], None]:
+    """Return what removes those run folders again that are missing or empty at this moment.
+
+    Only what a start writes before training is removed: a folder that holds more stays, and so does one of a run that
+    has begun.
+    """
+    new = [folder for folder in dict.fromkeys(folders) if _is_free(folder)]
+    missing = {place for folder in new for place in (folder, *folder.parents) if not place.exists()}
+
+    def take_back() -> None:
+        for folder in new:
+            _empty(folder)
+        for place in sorted(missing, key=lambda path: -len(path.parts)):
+            with suppress(OSError):
+                place.rmdir()
+
+    return take_back
+
+
+def _empty(folder: Path) -> None:
     paths = RunFolder(folder)
-    if paths.config.exists() or paths.checkpoints.exists() or not folder.is_dir() or folder.is_symlink():
+    if not folder.is_dir() or paths.config.exists() or paths.checkpoints.exists():
         return
-    with suppress(OSError):
-        for log in paths.logs.glob("rank-*.log") if not paths.logs.is_symlink() else ():
-            log.unlink()
-        if paths.logs.exists():
-            paths.logs.rmdir()
-    for path in (paths.status, paths.lock, *filter(lambda path: is_litter(path.name), folder.iterdir())):
+    logs = list(paths.logs.glob("rank-*.log")) if not paths.logs.is_symlink() else []
+    litter = [path for path in folder.iterdir() if is_litter(path.name)]
+    for path in (*logs, paths.status, paths.lock, *litter):
         with suppress(OSError):
-            path.unlink(missing_ok=True)
+            path.unlink()
+    with suppress(OSError):
+        paths.logs.rmdir()
 
 
 def _is_free(folder: Path) -> bool:

@@ -150,7 +150,7 @@ def test_labels_that_are_none_are_refused(values: Any, message: str) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [[4, 1, 1, 4], [True if i in (1, 4) else False for i in range(6)], np.array([4, 1])[::-1], torch.tensor([1, 4])],
+    [[4, 1, 1, 4], [i in (1, 4) for i in range(6)], np.array([4, 1])[::-1], torch.tensor([1, 4])],
 )
 def test_indices_come_in_order_and_once(values: Any) -> None:
     assert as_indices(values, 6).tolist() == [1, 4]
