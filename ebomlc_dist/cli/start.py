@@ -42,14 +42,11 @@ class Start:
         differing = [names for names in parts.values() if len(set(names)) > 1]
         return [output / "-".join(filter(None, words)) for words in zip(*differing, strict=True)]
 
-    def output(self) -> Path:
-        """The folder of all runs. One without a name asked for has another one each second."""
-        return self.output_dir or self.default_output()
-
-    def claim_all(self, output: Path) -> None:
-        """Raise `InputError` where one run's folder cannot be had, before the first is trained."""
+    def claimable_output(self) -> Path:
+        """The output folder. Raises `InputError` where one run's folder cannot be had, before the first is trained."""
         from ebomlc_dist.files.run_folder import RunFolder, claim
 
+        output = self.output_dir or self.default_output()
         folders = self.folders(output)
         for folder in {output, *folders}:
             _forget_refusal(folder)
@@ -60,6 +57,7 @@ class Start:
             )
         for run, folder in zip(self.runs, folders, strict=True):
             claim(folder, run.config.recipe, resume=self.resume).release()
+        return output
 
 
 def _plain(name: str) -> str:

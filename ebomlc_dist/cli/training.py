@@ -71,6 +71,7 @@ def train(
     """
     from ebomlc_dist.cli.processes import Processes
     from ebomlc_dist.distributed.launcher import die_with_launcher, under_launcher
+    from ebomlc_dist.files.untouched import untouched_where_refused
 
     die_with_launcher()
     from ebomlc_dist.recipes.assemble import resolve
@@ -91,8 +92,13 @@ def train(
         if packed and (processes.total > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1):
             raise InputError("--packed trains all runs in one process; leave --num-processes and the launcher out")
         if processes.total > 1 and not under_launcher():
-            arguments = context.find_root().obj
-            return _train_in_several(start, processes, arguments, restart=restart, dry_run=dry_run)
+            output, arguments = start.output_dir or start.default_output(), context.find_root().obj
+            start = replace(start, output_dir=output)
+            with untouched_where_refused([output, *start.folders(output)] if machine_rank == 0 else []) as take_back:
+                code = _train_in_several(start, processes, arguments, restart=restart, dry_run=dry_run)
+                if code == 2:
+                    take_back()
+            return code
         return _describe(start, time_steps=time_steps) if dry_run else _train_here(start, quiet=quiet, as_json=json)
     except InputError as error:
         record_refusal(output_dir, str(error))
@@ -123,16 +129,13 @@ def _train_in_several(
     from ebomlc_dist.cli.restarts import start_until_it_ends
     from ebomlc_dist.cli.validation import validate
     from ebomlc_dist.files.run_folder import RunFolder
-    from ebomlc_dist.files.untouched import untouched_where_refused, way_back
 
-    output = start.output()
+    output = start.output_dir or start.default_output()
     start = replace(start, output_dir=output)
     folders = [] if dry_run else start.folders(output)
     validate([run.config for run in start.runs], folders, resume=start.resume)
-    take_back = way_back([output, *folders])
     if processes.machine_rank == 0 and not dry_run:
-        with untouched_where_refused([output, *folders]):
-            start.claim_all(output)
+        start.claimable_output()
     # Right after the verb: what the person gave comes later and stands.
     watched = [*folders, *(RunFolder(folder).audit for folder in folders if start.audit)]
     words = ["--output-dir", str(output), *arguments[1:]]
@@ -146,12 +149,8 @@ def _train_in_several(
             return launch(processes, command, start.device, watched, limit_s=limit_s, requests=requests)
 
         if dry_run or not restart:
-            code = begin()
-        else:
-            code = start_until_it_ends(begin, folders, lambda: requests.first is not None)
-    if code == 2 and processes.machine_rank == 0 and not dry_run:
-        take_back()
-    return code
+            return begin()
+        return start_until_it_ends(begin, folders, lambda: requests.first is not None)
 
 
 def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
@@ -171,12 +170,13 @@ def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
         # Before the data are read, and until the models are exported: between the runs' own blocks too.
         with Signals() as signals:
             # Chosen once, as clocks differ between processes.
-            output = Path(runtime.on_first_rank(lambda: str(start.output())))
-            folders = start.folders(output)
+            output = Path(runtime.on_first_rank(lambda: str(start.output_dir or start.default_output())))
             # A launcher loses the exit code, which ``status.json`` then keeps.
             kept = runtime.world_size > 1 or (runtime.under_launcher and start.output_dir is not None)
+            start = replace(start, output_dir=output)
+            folders = start.folders(output)
             with nullcontext() if kept else untouched_where_refused([output, *folders]):
-                runtime.on_first_rank(lambda: start.claim_all(output))
+                runtime.on_first_rank(lambda: str(start.claimable_output()))
                 check_further_data([run.config for run in start.runs], runtime)
                 if start.packed:
                     return _train_side_by_side(start, output, runtime, quiet=quiet, as_json=as_json)
@@ -253,7 +253,7 @@ def _describe(start: Start, *, time_steps: bool) -> int:
 
     runtime = Runtime.start(start.runs[0].config.train, start.device)
     try:
-        for run, folder in zip(start.runs, start.folders(start.output()), strict=True):
+        for run, folder in zip(start.runs, start.folders(start.output_dir or start.default_output()), strict=True):
             rows = preview(run.config, folder, runtime, run.sources, time_steps=time_steps)
             if runtime.is_main:
                 print_table(["", ""], rows)

@@ -1,5 +1,7 @@
 """A start that is refused leaves no folder behind."""
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,21 +12,14 @@ from ebomlc_dist.files.run_folder import RunFolder
 
 
 @contextmanager
-def untouched_where_refused(folders: Sequence[Path]) -> Iterator[None]:
-    """Where the block raises `InputError`, do what `way_back` of these run folders says."""
-    take_back = way_back(folders)
-    try:
-        yield
-    except InputError:
-        take_back()
-        raise
+def untouched_where_refused(folders: Sequence[Path]) -> Iterator[Callable[[], None]]:
+    """Where the block raises `InputError`, remove those run folders that are missing or empty when it begins.
 
+    Only what a start writes before training is removed: a folder that holds more stays, and so does that of a run that
+    has begun, or that another process is about to train.
 
-def way_back(folders: Sequence[Path]) -> Callable[[], None]:
-    """Return what removes those run folders again that are missing or empty at this moment.
-
-    Only what a start writes before training is removed: a folder that holds more stays, and so does one of a run that
-    has begun.
+    Yields:
+        the function that does this, for a refusal that is told in another way.
     """
     new = [folder for folder in dict.fromkeys(folders) if _is_free(folder)]
     missing = {place for folder in new for place in (folder, *folder.parents) if not place.exists()}
@@ -36,12 +31,16 @@ def way_back(folders: Sequence[Path]) -> Callable[[], None]:
             with suppress(OSError):
                 place.rmdir()
 
-    return take_back
+    try:
+        yield take_back
+    except InputError:
+        take_back()
+        raise
 
 
 def _empty(folder: Path) -> None:
     paths = RunFolder(folder)
-    if not folder.is_dir() or paths.config.exists() or paths.checkpoints.exists():
+    if not folder.is_dir() or paths.config.exists() or paths.checkpoints.exists() or _is_held(paths.lock):
         return
     logs = list(paths.logs.glob("rank-*.log")) if not paths.logs.is_symlink() else []
     litter = [path for path in folder.iterdir() if is_litter(path.name)]
@@ -59,3 +58,20 @@ def _is_free(folder: Path) -> bool:
         return True
     except OSError:
         return False
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a live process holds the lock."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False

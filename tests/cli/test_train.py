@@ -12,7 +12,8 @@ from ebomlc_dist.config import NoiseConfig, RunConfig
 from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.errors import InputError, TrainingFault
-from ebomlc_dist.files.run_folder import RunFolder, read_status, write_status
+from ebomlc_dist.files.run_folder import RunFolder, claim, read_status, write_status
+from ebomlc_dist.files.untouched import untouched_where_refused
 from ebomlc_dist.recipes.assemble import Request, resolve
 from tests.cli.conftest import Ended, FakeEngine
 
@@ -171,6 +172,17 @@ def test_a_refused_start_leaves_no_folder(words: list[str], ebomlc: Callable[...
     Path("empty").mkdir()
     ebomlc("train", *words, "--device", "cpu", "-q", "-o", "empty").refused()
     assert list(place.rglob("*")) == [place / "empty"]
+
+
+def test_a_refusal_by_a_live_run_takes_nothing_from_it(ebomlc: Callable[..., Ended], place: Path) -> None:
+    """The folder is empty when this start begins, and another one's before it is refused."""
+    with untouched_where_refused([place / "out"]) as take_back, claim(place / "out", "another"):
+        take_back()
+        assert (place / "out" / "run.lock").exists()
+    with untouched_where_refused([place / "other"]) as take_back:
+        claim(place / "other", "mine").release()
+        take_back()
+    assert not (place / "other").exists()
 
 
 def test_a_refused_start_leaves_what_was_there(ebomlc: Callable[..., Ended], place: Path) -> None:
