@@ -157,6 +157,7 @@ def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
     """Train in this process, which may be one of several that a launcher started."""
     from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
     from ebomlc_dist.audit.trusted import chooser
+    from ebomlc_dist.distributed.last_word import say_last
     from ebomlc_dist.distributed.runtime import Runtime
     from ebomlc_dist.engine.outcome import Stopped
     from ebomlc_dist.engine.prepare import check_further_data
@@ -194,7 +195,8 @@ def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
     except Stopped as stopped:
         if runtime.is_main:
             again = f"the same command with `--resume auto -o {shlex.quote(str(output))}` goes on"
-            print(f"ebomlc: stopped at step {stopped.step} ({stopped.reason}); {again}", file=sys.stderr)
+            line = f"ebomlc: stopped at step {stopped.step} ({stopped.reason}); {again}"
+            say_last(line, interrupted=stopped.reason == "SIGINT")
         # A launcher would take any other code for a failure, and may start the worker again.
         return 0 if runtime.under_launcher else stopped.code
     finally:

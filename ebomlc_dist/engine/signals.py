@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from ebomlc_dist.distributed.launcher import outlive_launcher
 from ebomlc_dist.distributed.requests import REQUESTS, is_ignored
 
 SIGNALS = (*REQUESTS, signal.SIGINT)
@@ -57,3 +58,5 @@ class Signals:
         if number == signal.SIGINT and self.reason == "SIGINT":
             raise KeyboardInterrupt
         self.reason = signal.Signals(number).name
+        if number == signal.SIGINT:
+            outlive_launcher()
