@@ -23,3 +23,7 @@ def __getattr__(name: str) -> Any:
 
         return load
     raise AttributeError(f"module 'ebomlc_dist' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
