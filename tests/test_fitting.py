@@ -151,6 +151,7 @@ def test_a_refusal_speaks_python_and_leaves_nothing(case: str, tmp_path: Path) -
     [
         ("give --clean-size 20 or less", "give data.clean_size 20 or less (dotted keys go into `settings=`)"),
         ("continue it with `--resume auto -o a/b`, or", "continue it with `output_dir='a/b', resume=True`, or"),
+        ("with `--resume auto -o 'a b'`", "with `output_dir='a b', resume=True`"),
         ("choose another folder with `-o FOLDER`", "choose another folder with `output_dir=`"),
         ("choose another one with -o", "choose another one with `output_dir=`"),
         ("or choose another --model", "or choose another `model=`"),

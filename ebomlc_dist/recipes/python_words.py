@@ -13,7 +13,7 @@ _ARGUMENTS = {
     "data.clean_from_noisy": "`clean_from_noisy=True`",
 }
 _FOLDER = (
-    (re.compile(r"`--resume auto -o (\S+)`"), r"`output_dir='\1', resume=True`"),
+    (re.compile(r"`--resume auto -o '?([^`']+)'?`"), r"`output_dir='\1', resume=True`"),
     (re.compile(r"`-o FOLDER`|(?<=with )-o\b"), "`output_dir=`"),
     (re.compile(r"--method\b"), "`method=`"),
 )
