@@ -245,6 +245,7 @@ def test_a_notebook_has_one_line_that_is_written_over(
     shown = capsys.readouterr()
     assert shown.err == ""
     assert shown.out.endswith("\n")
+    assert shown.out.count("\n") == 1
     lines = shown.out[:-1].split("\r")
     assert lines[0] == ""
     assert [line.split("step ")[1].split()[0] for line in lines[1:]] == ["1/4", "2/4", "4/4"]
