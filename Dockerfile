@@ -1,10 +1,11 @@
 # ebomlc_dist with FFCV and DeepSpeed; docs/container.md has its use.
 #
 #   docker build --tag ebomlc .
-#   docker build --tag ebomlc --build-arg BASE=debian:12-slim --build-arg EXTRAS= .
+#   docker build --tag ebomlc --build-arg BASE=debian:12-slim --build-arg EXTRAS= --build-arg TORCH_BACKEND=cpu .
 #
 # BASE is a Debian or Ubuntu with Python >= 3.11 in its packages. EXTRAS are those of locks/ that are wanted: FFCV and
-# DeepSpeed are built from source, and can be left out where that fails. PyTorch brings CUDA's libraries in its wheels.
+# DeepSpeed are built from source, and can be left out where that fails. PyTorch brings CUDA's libraries in its wheels;
+# TORCH_BACKEND=cpu takes its build without them, for machines without a GPU.
 ARG BASE=nvidia/cuda:13.0.1-runtime-ubuntu24.04
 FROM ${BASE}
 
@@ -19,8 +20,11 @@ RUN apt-get update \
 ENV PATH=/opt/venv/bin:${PATH}
 
 WORKDIR /opt/ebomlc
-COPY locks/base.lock locks/
-RUN pip install --no-cache-dir --no-deps --require-hashes --requirement locks/base.lock
+COPY locks/base.lock locks/uv.lock locks/
+COPY tools/without_cuda tools/
+ARG TORCH_BACKEND=
+RUN if [ -n "${TORCH_BACKEND}" ]; then tools/without_cuda "${TORCH_BACKEND}"; \
+    else pip install --no-cache-dir --no-deps --require-hashes --requirement locks/base.lock; fi
 
 # What builds a package comes from base.lock too, not from an isolated environment of unpinned ones.
 ARG EXTRAS="ffcv deepspeed"

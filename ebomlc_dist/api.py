@@ -1,41 +1,35 @@
-"""Training and trained runs from Python: what the command line does, for people in notebooks.
+"""Trained runs from Python: what they predict, and which labels they find wrong.
 
 import ebomlc_dist
-run = ebomlc_dist.fit(images, labels, trusted)      # uint8 (N, H, W, 3), noisy labels (N,), trusted indices
+run = ebomlc_dist.load("runs/…")                    # any finished run
 run.predict_proba(new_images)                       # (M, K)
 run.find_label_issues()                             # which labels look wrong, most suspicious first
-ebomlc_dist.load("runs/…")                          # any finished run
 """
 
-import json
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ebomlc_dist.audit.run import Options, audit
-from ebomlc_dist.audit.trusted import FOLDER, trusted_from_noisy
+from ebomlc_dist.data.arrays import Values, as_array, as_images
 from ebomlc_dist.data.augment import normalise
-from ebomlc_dist.data.build import from_source, load_dataset
-from ebomlc_dist.data.dataset import NoisyDataset, Source
+from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.images import resize_square
 from ebomlc_dist.data.loose_files import read_loose
 from ebomlc_dist.data.paths import listed, shown
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.prepare import needs_clean
-from ebomlc_dist.engine.run import train
-from ebomlc_dist.engine.trained import ARRAYS, check_stored_data, finished, stored_config
+from ebomlc_dist.engine.trained import check_stored_data, finished, stored_config
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.models.hub import load_model
-from ebomlc_dist.recipes.assemble import Request, resolve
 
 _BATCH = 512
 _MAX_PIXELS = 64_000_000
@@ -87,13 +81,23 @@ class TrainedRun:
         self.class_names: list[str] = self._stored["class_names"]
         self._dataset = dataset
 
-    def predict_proba(self, images: ArrayLike | Tensor) -> NDArray[np.float32]:
-        """(M, K) class probabilities of uint8 images, (M, H, W) or (M, H, W, C), resized to the model's size.
+    def predict_proba(self, images: Values) -> NDArray[np.float32]:
+        """(M, K) class probabilities of images, which are resized to the model's size; a single image is M = 1.
+
+        Args:
+            images: (M, H, W), (M, H, W, C), (M, C, H, W), or one image: integers 0…255, floats 0…1; see `as_images`.
+                A model of colour images takes grey ones too.
 
         Raises:
-            InputError: another dtype, or another number of channels than the model takes.
+            InputError: another range, or another number of channels than the model takes.
         """
-        return self._probabilities(_as_images(images)).numpy()
+        array = as_array(images, "images")
+        if array.ndim == 3 and array.shape[0] == 3 and self._stored["in_channels"] == 3 and array.shape[2] != 3:
+            raise InputError(
+                f"images are {array.shape}: three grey images, or one with its channels first; give the one image as "
+                "`images[None]`, or grey ones as `images[:, None]`"
+            )
+        return self._probabilities(as_images(array)).numpy()
 
     def predict(self, paths: Sequence[Path | str]) -> list[Prediction]:
         """The predicted class of image files. Raises `InputError` listing those that cannot be read."""
@@ -191,8 +195,10 @@ class TrainedRun:
         preprocessing, channels = self._stored["preprocessing"], self._stored["in_channels"]
         if images.shape[1] == 1 and channels == 3:
             images = images.expand(-1, 3, -1, -1)
-        if images.shape[1] == 3 and channels == 1:
-            raise InputError("the model takes grey images and these have colours; convert them first")
+        if images.shape[1] != channels:
+            raise InputError(
+                f"the model takes {channels} channel(s) and images have {images.shape[1]}; convert them first"
+            )
         mean, std = torch.tensor(preprocessing["mean"]), torch.tensor(preprocessing["std"])
         blocks = resize_square(images, preprocessing["image_size"][0]).split(_BATCH)
         return torch.cat([self._logits(normalise(block, mean, std)).softmax(dim=1) for block in blocks])
@@ -204,108 +210,3 @@ class TrainedRun:
 def load(run: Path | str) -> TrainedRun:
     """A finished run by its folder. Raises `InputError` where there is none."""
     return TrainedRun(Path(run))
-
-
-def fit(
-    images: ArrayLike | Tensor,
-    labels: ArrayLike | Tensor,
-    trusted: ArrayLike | Tensor | None = None,
-    *,
-    method: str = "ebomlc-s",
-    test: tuple[ArrayLike | Tensor, ArrayLike | Tensor] | None = None,
-    class_names: Sequence[str] | None = None,
-    output_dir: Path | str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    quiet: bool = True,
-) -> TrainedRun:
-    """Train on arrays whose labels are partly wrong.
-
-    Args:
-        images: (N, H, W) or (N, H, W, C) uint8.
-        labels: (N,) integers 0 … K−1, noisy; right where ``trusted`` says so.
-        trusted: indices (Nc,) of images whose label is right; needed by methods that use a trusted set, unless
-            ``settings`` has ``data.clean_from_noisy``.
-        method: as in ``ebomlc list methods``.
-        test: images and true labels, for evaluation only.
-        class_names: K names; by default the numbers.
-        output_dir: the run folder; by default a new temporary one.
-        settings: dotted keys of the configuration, such as ``{"train.epochs": 30, "model.name": "resnet20"}``.
-        quiet: no progress.
-
-    Raises:
-        InputError: arrays that do not fit together, or a setting that is not known.
-    """
-    assignments = tuple(f"{key}={_text(value)}" for key, value in (settings or {}).items())
-    (resolved,) = resolve(Request(recipe="folder", methods=(method,), assignments=assignments))
-    config = resolved.config.model_copy(update={"data": resolved.config.data.model_copy(update={"dataset": ARRAYS})})
-    source = _source(images, labels, trusted, test, class_names, config.data.image_size)
-    drawn = from_source(source, config.data, config.noise, config.seeds, needs_clean=needs_clean(config))
-    folder = Path(tempfile.mkdtemp(prefix="ebomlc-")) if output_dir is None else Path(output_dir)
-    runtime = Runtime.start(config.train)
-    dataset = drawn
-
-    def data() -> NoisyDataset:
-        nonlocal dataset
-        if config.data.clean_from_noisy:
-            dataset = trusted_from_noisy(config, drawn, folder / FOLDER, runtime, quiet=quiet)
-        return dataset
-
-    try:
-        train(config, folder, quiet=quiet, overrides=resolved.overrides, dataset=data, runtime=runtime)
-    finally:
-        runtime.close()
-    return TrainedRun(folder, dataset)
-
-
-def _source(
-    images: ArrayLike | Tensor,
-    labels: ArrayLike | Tensor,
-    trusted: ArrayLike | Tensor | None,
-    test: tuple[ArrayLike | Tensor, ArrayLike | Tensor] | None,
-    class_names: Sequence[str] | None,
-    image_size: int | None,
-) -> Source:
-    train_images, train_labels = _as_images(images), _as_integers(labels, "labels")
-    if len(train_images) != len(train_labels):
-        raise InputError(f"{len(train_images)} images and {len(train_labels)} labels; there must be one label an image")
-    test_images, test_labels = train_images[:0], train_labels[:0]
-    if test is not None:
-        test_images, test_labels = _as_images(test[0]), _as_integers(test[1], "test labels")
-    num_classes = int(max(train_labels.max(), test_labels.max() if len(test_labels) else 0)) + 1
-    names = [str(name) for name in class_names] if class_names is not None else [str(k) for k in range(num_classes)]
-    if len(names) < num_classes or int(train_labels.min()) < 0:
-        raise InputError(
-            f"labels run from {int(train_labels.min())} to {num_classes - 1}, and there are {len(names)} names"
-        )
-    chosen = torch.zeros(0, dtype=torch.int64) if trusted is None else _as_integers(trusted, "trusted")
-    if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(train_images):
-        raise InputError(f"trusted holds an index outside 0…{len(train_images) - 1}")
-    side = image_size or train_images.shape[2]
-    return Source(
-        images=resize_square(train_images, side),
-        labels=train_labels,
-        ids=[f"train/{i}" for i in range(len(train_images))],
-        test_images=resize_square(test_images, side),
-        test_labels=test_labels,
-        class_names=names,
-        trusted=chosen,
-        labels_are_true=False,
-    )
-
-
-def _as_images(images: ArrayLike | Tensor) -> Tensor:
-    array = torch.as_tensor(np.asarray(images))
-    if array.dtype != torch.uint8 or array.ndim not in (3, 4) or not len(array):
-        raise InputError(f"images are {tuple(array.shape)} {array.dtype}; give uint8 (N, H, W) or (N, H, W, C), N ≥ 1")
-    return array.unsqueeze(1) if array.ndim == 3 else array.permute(0, 3, 1, 2).contiguous()
-
-
-def _as_integers(values: ArrayLike | Tensor, what: str) -> Tensor:
-    array = np.asarray(values)
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer) or not (len(array) or what == "trusted"):
-        raise InputError(f"{what} are {array.shape} {array.dtype}; give a list of integers")
-    return torch.as_tensor(array.astype(np.int64))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -124,9 +124,9 @@ def test_an_unfinished_folder_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"labels": [0, 1]}, "there must be one label an image"),
-        ({"images": np.zeros((20, 8, 8))}, "give uint8"),
-        ({"trusted": [99]}, "outside 0…19"),
-        ({"labels": [-1] * 20}, "labels run from -1"),
+        ({"images": np.full((20, 8, 8), 7.0)}, "floats are 0…1"),
+        ({"trusted": [99]}, "no index of 20 images"),
+        ({"labels": [-1] * 20}, "is -1"),
         ({"class_names": ["one"]}, "there are 1 names"),
         ({"settings": {"train.epoch": 1}}, "train.epochs"),
     ],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebomlc_dist.cli.forwarding import Requests
+from ebomlc_dist.distributed.launcher import AGENT
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.holder import taken_by_other
 from ebomlc_dist.files.run_folder import START, RunFolder, read_status, write_status
@@ -75,7 +76,7 @@ class Processes:
             "mixed_precision": os.environ.get("ACCELERATE_MIXED_PRECISION", "no"),
             "dynamo_backend": "no",
         }
-        launcher = [sys.executable, "-m", "ebomlc_dist.distributed.agent", "launch", "--multi_gpu"]
+        launcher = [sys.executable, "-m", AGENT, "launch", "--multi_gpu"]
         for name, value in flags.items():
             launcher += [] if value is None else [f"--{name}", str(value)]
         return [*launcher, "--module", module, *arguments]

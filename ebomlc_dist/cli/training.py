@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -56,6 +56,9 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No panel, no progress, no hints.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summaries as JSON on stdout.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and leave.")] = False,
+    time_steps: Annotated[
+        bool, typer.Option("--time-steps", help="With --dry-run: take a few steps, and estimate time and memory.")
+    ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Go on after a crash of several processes; 3 times without progress.")
     ] = False,
@@ -68,6 +71,7 @@ def train(
     """
     from ebomlc_dist.cli.processes import Processes
     from ebomlc_dist.distributed.launcher import die_with_launcher, under_launcher
+    from ebomlc_dist.files.untouched import untouched_where_refused
 
     die_with_launcher()
     from ebomlc_dist.recipes.assemble import resolve
@@ -78,6 +82,8 @@ def train(
     try:
         if resume and output_dir is None:
             raise InputError("--resume needs --output-dir DIR, the folder of the run to continue")
+        if time_steps and not dry_run:
+            raise InputError("--time-steps is for a dry run, which trains nothing; give --dry-run too")
         total = 1 if num_processes is None else num_processes
         processes = Processes(total, num_machines, machine_rank, main_process_ip, main_process_port)
         if num_processes is not None or num_machines > 1:
@@ -86,9 +92,14 @@ def train(
         if packed and (processes.total > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1):
             raise InputError("--packed trains all runs in one process; leave --num-processes and the launcher out")
         if processes.total > 1 and not under_launcher():
-            arguments = context.find_root().obj
-            return _train_in_several(start, processes, arguments, restart=restart, dry_run=dry_run)
-        return _describe(start) if dry_run else _train_here(start, quiet=quiet, as_json=json)
+            output, arguments = start.output_dir or start.default_output(), context.find_root().obj
+            start = replace(start, output_dir=output)
+            with untouched_where_refused([output, *start.folders(output)] if machine_rank == 0 else []) as take_back:
+                code = _train_in_several(start, processes, arguments, restart=restart, dry_run=dry_run)
+                if code == 2:
+                    take_back()
+            return code
+        return _describe(start, time_steps=time_steps) if dry_run else _train_here(start, quiet=quiet, as_json=json)
     except InputError as error:
         record_refusal(output_dir, str(error))
         raise
@@ -149,11 +160,13 @@ def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
     """Train in this process, which may be one of several that a launcher started."""
     from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
     from ebomlc_dist.audit.trusted import chooser
+    from ebomlc_dist.distributed.last_word import say_last
     from ebomlc_dist.distributed.runtime import Runtime
     from ebomlc_dist.engine.outcome import Stopped
     from ebomlc_dist.engine.prepare import check_further_data
     from ebomlc_dist.engine.run import train as train_one
     from ebomlc_dist.engine.signals import Signals
+    from ebomlc_dist.files.untouched import untouched_where_refused
 
     # Until all ranks are there, a signal ends each of them at once and costs nothing.
     runtime = Runtime.start(start.runs[0].config.train, start.device)
@@ -161,25 +174,32 @@ def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
         # Before the data are read, and until the models are exported: between the runs' own blocks too.
         with Signals() as signals:
             # Chosen once, as clocks differ between processes.
-            output = Path(runtime.on_first_rank(lambda: str(start.claimable_output())))
-            check_further_data([run.config for run in start.runs], runtime)
-            if start.packed:
-                return _train_side_by_side(start, output, runtime, quiet=quiet, as_json=as_json)
-            summaries = []
-            for run, folder in zip(start.runs, start.folders(output), strict=True):
-                data = chooser(run.config, output / TRUSTED, runtime, quiet=quiet)
-                options = _options(start, run, data, quiet=quiet)
-                summaries.append(train_one(run.config, folder, runtime=runtime, **options))
+            output = Path(runtime.on_first_rank(lambda: str(start.output_dir or start.default_output())))
+            # A launcher loses the exit code, which ``status.json`` then keeps.
+            kept = runtime.world_size > 1 or (runtime.under_launcher and start.output_dir is not None)
+            start = replace(start, output_dir=output)
+            folders = start.folders(output)
+            with nullcontext() if kept else untouched_where_refused([output, *folders]):
+                runtime.on_first_rank(lambda: str(start.claimable_output()))
+                check_further_data([run.config for run in start.runs], runtime)
+                if start.packed:
+                    return _train_side_by_side(start, output, runtime, quiet=quiet, as_json=as_json)
+                summaries = []
+                for run, folder in zip(start.runs, folders, strict=True):
+                    data = chooser(run.config, output / TRUSTED, runtime, quiet=quiet)
+                    options = _options(start, run, data, quiet=quiet)
+                    summaries.append(train_one(run.config, folder, runtime=runtime, **options))
             if runtime.under_launcher and not start.audit:
                 signals.ignore_later_ones()
-        audits = _audit_all(start.folders(output), runtime, quiet=quiet) if start.audit else []
+        audits = _audit_all(folders, runtime, quiet=quiet) if start.audit else []
         if runtime.is_main:
             _report(summaries, output, audits, quiet=quiet, as_json=as_json)
         return 0
     except Stopped as stopped:
         if runtime.is_main:
             again = f"the same command with `--resume auto -o {shlex.quote(str(output))}` goes on"
-            print(f"ebomlc: stopped at step {stopped.step} ({stopped.reason}); {again}", file=sys.stderr)
+            line = f"ebomlc: stopped at step {stopped.step} ({stopped.reason}); {again}"
+            say_last(line, interrupted=stopped.reason == "SIGINT")
         # A launcher would take any other code for a failure, and may start the worker again.
         return 0 if runtime.under_launcher else stopped.code
     finally:
@@ -231,16 +251,15 @@ def _options(start: Start, run: "Resolved", data: "Data | None", *, quiet: bool)
     }
 
 
-def _describe(start: Start) -> int:
+def _describe(start: Start, *, time_steps: bool) -> int:
     """Say what would happen, run by run, and write nothing. What training would refuse is refused."""
     from ebomlc_dist.distributed.runtime import Runtime
     from ebomlc_dist.engine.plan import preview
 
     runtime = Runtime.start(start.runs[0].config.train, start.device)
     try:
-        output = start.output_dir or start.default_output()
-        for run, folder in zip(start.runs, start.folders(output), strict=True):
-            rows = preview(run.config, folder, runtime, run.sources)
+        for run, folder in zip(start.runs, start.folders(start.output_dir or start.default_output()), strict=True):
+            rows = preview(run.config, folder, runtime, run.sources, time_steps=time_steps)
             if runtime.is_main:
                 print_table(["", ""], rows)
                 print()

@@ -2,10 +2,12 @@
 
 The agent of torchrun takes every signal for a new request: the second breaks off its wait for the workers' checkpoint,
 and the third ends it, and with it the workers. Here the first one is handed on to them and the later ones are ignored.
+Its traceback, in which nothing is wrong, is left out: the worker's line says how the run ended.
 """
 
 import os
 import signal
+import sys
 from types import FrameType
 
 from accelerate.commands import accelerate_cli
@@ -21,7 +23,10 @@ def main() -> None:
     for number in REQUESTS:
         if not is_ignored(number):
             signal.signal(number, _once)
-    accelerate_cli.main()
+    try:
+        accelerate_cli.main()
+    except (SignalException, KeyboardInterrupt):
+        sys.exit(1)
 
 
 def _once(number: int, frame: FrameType | None) -> None:

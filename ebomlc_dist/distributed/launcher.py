@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -14,6 +15,8 @@ _PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 # What ``accelerate launch`` exports, all of it only there.
 _BY_ACCELERATE = ("ACCELERATE_MIXED_PRECISION", "ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_USE_CPU")
 _PR_SET_PDEATHSIG = 1
+AGENT = "ebomlc_dist.distributed.agent"
+"""The module that ``ebomlc train --num-processes`` starts as the launcher."""
 
 
 def under_launcher() -> bool:
@@ -54,6 +57,21 @@ def die_with_launcher() -> None:
         return
     if _is_orphan():
         raise SystemExit(1)
+
+
+def outlive_launcher() -> None:
+    """Take `die_with_launcher` back: after Ctrl-C a launcher of one process is gone at once, its worker not yet.
+
+    That ends by itself, a step and a checkpoint later.
+    """
+    if under_launcher():
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0)
+
+
+def silent_launcher() -> bool:
+    """Whether the launcher is `agent`, which says nothing when it is told to stop."""
+    return AGENT in _parent_command()
 
 
 def _is_orphan() -> bool:

@@ -6,12 +6,11 @@ from torch import nn
 
 from ebomlc_dist.data.image_files import keeps_own_size
 from ebomlc_dist.engine.build import Training, fresh_module
+from ebomlc_dist.engine.cards import classifier_card, meta_card
 from ebomlc_dist.files.run_folder import RunFolder
-from ebomlc_dist.models.card import model_card
 from ebomlc_dist.models.hub import save_model
 from ebomlc_dist.models.meta import CORRECTORS
 from ebomlc_dist.models.state import load_state
-from ebomlc_dist.reporting.purity import purity_text
 
 
 def export_models(training: Training, paths: RunFolder, summary: dict[str, Any]) -> None:
@@ -23,46 +22,24 @@ def export_models(training: Training, paths: RunFolder, summary: dict[str, Any])
     if not training.runtime.is_main:
         return
     config, dataset = training.config, training.dataset
-    card = model_card(
-        title=f"{config.model.name} trained on noisy labels by {config.method.name}",
-        summary=f"An image classifier of {dataset.num_classes} classes, trained on {config.data.dataset} with "
-        f"{config.noise.kind} label noise.",
-        method=config.method.name,
-        dataset=config.data.dataset,
-        accuracies={
-            name: summary[key]
-            for name, key in (
-                ("last epoch", "accuracy_last"),
-                ("epoch of the best validation accuracy", "accuracy_at_best_validation"),
-                ("best epoch", "accuracy_best"),
-            )
-            if summary[key] is not None
-        },
-        details={
-            "noise": f"{config.noise.kind}, nominal {summary['noise_rate_nominal']} %, "
-            f"realised {summary['noise_rate_realised']} %",
-            **_trusted(summary),
-            "epochs": config.train.epochs,
-            "seed": config.seeds.seed,
-            "processes": training.runtime.world_size,
-        },
-    )
     height, width = dataset.images.shape[2:]
+    preprocessing = {
+        "mean": dataset.mean.tolist(),
+        "std": dataset.std.tolist(),
+        "image_size": [height, width],
+        "max_side": config.data.max_side if keeps_own_size(dataset.images) else None,
+    }
     main_config = {
         "model_type": "ebomlc-main",
         "name": config.model.name,
         "num_classes": dataset.num_classes,
         "in_channels": dataset.images.shape[1],
         "norm": config.model.norm,
-        "preprocessing": {
-            "mean": dataset.mean.tolist(),
-            "std": dataset.std.tolist(),
-            "image_size": [height, width],
-            "max_side": config.data.max_side if keeps_own_size(dataset.images) else None,
-        },
+        "preprocessing": preprocessing,
         "class_names": dataset.class_names,
     }
     folders = {"main": paths.model, "peer": paths.peer_model}
+    card = classifier_card(config, dataset, summary, preprocessing, training.runtime.world_size)
     for name in training.method.ensemble:
         save_model(folders[name], modules[name], main_config, card)
     if "meta" in training.networks:
@@ -71,6 +48,7 @@ def export_models(training: Training, paths: RunFolder, summary: dict[str, Any])
         if isinstance(meta, tuple(CORRECTORS.values())):
             sizes = {"num_classes": dataset.num_classes, "feature_dim": meta.feature_dim}
             meta_config |= sizes | config.meta_model.model_dump()
+        card = meta_card(config, dataset, summary, training.method.meta_model, training.runtime.world_size)
         save_model(paths.meta_model, meta, meta_config, card)
 
 
@@ -82,10 +60,3 @@ def _whole_module(training: Training, name: str) -> nn.Module:
     module = fresh_module(training, name)
     load_state(module, network.state(), "the trained network")
     return module
-
-
-def _trusted(summary: dict[str, Any]) -> dict[str, str]:
-    """A row for trusted images that may be wrong."""
-    if summary["trusted_purity"] is None:
-        return {}
-    return {"trusted images": f"chosen from the noisy ones, {purity_text(summary['trusted_purity'])}"}

@@ -11,7 +11,7 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.choice import choose_loader
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.build import build, make_method
+from ebomlc_dist.engine.build import Training, build, make_method
 from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.extractor import TRAINED_BY, extractor_config
 from ebomlc_dist.engine.prepare import check, load_everywhere, needs_clean
@@ -59,7 +59,7 @@ def describe(
             f"at most {shares[0]} + {shares[1]} on each of {world_size} process(es)",
         ),
         ("length", f"{stages}{train.epochs} epochs of {_steps_per_epoch(config, dataset)} steps"),
-        ("device", f"{_device_name(runtime)}, {torch.get_num_threads()} thread(s) each"),
+        ("device", f"{device_name(runtime)}, {torch.get_num_threads()} thread(s) each"),
         ("step", _step(config)),
         ("precision", f"{train.precision} (from {sources.get('train.precision', 'the configuration')})"),
         ("seed", str(config.seeds.seed)),
@@ -67,11 +67,24 @@ def describe(
     ]
 
 
-def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[str, str]) -> Rows:
-    """`describe`, with time and memory estimated from a few real steps here. Raises `InputError` as a run would."""
+def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[str, str], *, time_steps: bool) -> Rows:
+    """`describe`, and the number of steps. Raises `InputError` as a run would.
+
+    Args:
+        config, folder, runtime, sources: of the run.
+        time_steps: take a few real steps, and estimate the run's time and memory from them.
+    """
     check(config, runtime)
     dataset = load_everywhere(config, runtime)
     training = build(config, dataset, runtime)
+    steps = [("steps", str(training.total_steps))]
+    estimates = _estimates(training) if time_steps else [("time", "not measured; --time-steps takes a few steps")]
+    training.loader.close()
+    return describe(config, folder, dataset, runtime, sources) + steps + estimates
+
+
+def _estimates(training: Training) -> Rows:
+    config, runtime = training.config, training.runtime
     # The last epoch's steps: where steps differ between epochs, those are the dear ones.
     epoch = training.method.stages * config.train.epochs - 1
     begin_epoch(training, epoch)
@@ -85,16 +98,13 @@ def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[
         program(step)
     _finish(runtime)
     seconds = (time.monotonic() - started) / _TIMED_STEPS
-    training.loader.close()
-    estimates = [
-        ("steps", str(training.total_steps)),
+    return [
         (
             "time",
             f"about {_duration(seconds * training.total_steps)} ({1000 * seconds:.1f} ms a step on {_places(runtime)})",
         ),
         ("memory", f"about {_peak_gib(runtime):.2f} GiB on {_places(runtime)}"),
     ]
-    return describe(config, folder, dataset, runtime, sources) + estimates
 
 
 def _extractor(config: RunConfig, folder: Path) -> Rows:
@@ -134,7 +144,8 @@ def _places(runtime: Runtime) -> str:
     return "one process here" if runtime.world_size == 1 else f"each of {runtime.world_size} processes here"
 
 
-def _device_name(runtime: Runtime) -> str:
+def device_name(runtime: Runtime) -> str:
+    """What this process computes on, in words."""
     return torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else "cpu"
 
 

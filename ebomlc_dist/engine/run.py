@@ -45,6 +45,7 @@ class RunOptions(TypedDict, total=False):
     Attributes:
         resume: continue what the folder holds; a first start where it holds nothing.
         quiet: no progress.
+        panel: the start panel; by default where not ``quiet``.
         overrides: what the person changed, for ``overrides.txt``.
         sources: where values of the configuration came from, for the start panel.
         dataset: data instead of those the configuration names: in memory already, or what prepares them (collective,
@@ -53,6 +54,7 @@ class RunOptions(TypedDict, total=False):
 
     resume: bool
     quiet: bool
+    panel: bool
     overrides: list[str]
     sources: Mapping[str, str]
     dataset: Data | None
@@ -97,7 +99,7 @@ def steps_of(
         with rank_log(paths, runtime), truth_in_status(paths, runtime):
             checkpoint, dataset = _prepare(config, paths, options.get("dataset"), resume, runtime)
             training = build(config, dataset, runtime)
-            if runtime.is_main and not quiet:
+            if runtime.is_main and options.get("panel", not quiet):
                 show_panel(describe(config, folder, dataset, runtime, options.get("sources", {})))
             if (own := extractor_config(config)) is not None:
                 training.loader.close()

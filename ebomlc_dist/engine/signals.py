@@ -1,9 +1,11 @@
 """Signals that ask a process to stop: its handlers only set a flag."""
 
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType
 
+from ebomlc_dist.distributed.launcher import outlive_launcher
 from ebomlc_dist.distributed.requests import REQUESTS, is_ignored
 
 SIGNALS = (*REQUESTS, signal.SIGINT)
@@ -12,7 +14,8 @@ SIGNALS = (*REQUESTS, signal.SIGINT)
 class Signals:
     """The signals that ask the process to stop, noted while in its block. A second Ctrl-C interrupts at once.
 
-    Blocks nest: one within another counts what the outer one has noted, and passes on what it notes itself.
+    Blocks nest: one within another counts what the outer one has noted, and passes on what it notes itself. In a thread
+    other than the main one there is nothing to note: Python runs handlers in the main one alone.
 
     Attributes:
         reason: name of the last one; None where there was none.
@@ -24,6 +27,8 @@ class Signals:
         self._outer: Signals | None = None
 
     def __enter__(self) -> "Signals":
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for number in SIGNALS:
             if not is_ignored(number):
                 self._previous[number] = signal.signal(number, self._note)
@@ -53,3 +58,5 @@ class Signals:
         if number == signal.SIGINT and self.reason == "SIGINT":
             raise KeyboardInterrupt
         self.reason = signal.Signals(number).name
+        if number == signal.SIGINT:
+            outlive_launcher()

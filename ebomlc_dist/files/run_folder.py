@@ -235,7 +235,7 @@ def _check_content(run: RunFolder, resume: bool) -> None:
         raise InputError(f"{run.root} is not empty and holds no run; choose another folder with `-o FOLDER`")
     if not resume:
         raise InputError(
-            f"{run.root} already holds the run {signature_of(run)}; continue it with "
+            f"{run.root} already holds the run {_name(run)}; continue it with "
             f"`--resume auto -o {shlex.quote(str(run.root))}`, or choose another folder with `-o FOLDER`"
         )
     for path in (run.root, run.checkpoints):
@@ -281,6 +281,11 @@ def signature_of(run: RunFolder) -> str:
         return f"{value['run']} (process {value['pid']} on {value['host']})"
     except (InputError, KeyError, TypeError):
         return "of an unknown name"
+
+
+def _name(run: RunFolder) -> str:
+    """Of the run that the folder holds. Its process is not named: it may have ended long ago."""
+    return signature_of(run).partition(" (process ")[0]
 
 
 def _close_inherited_locks() -> None:

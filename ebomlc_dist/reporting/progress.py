@@ -1,4 +1,7 @@
-"""What a person sees while a run goes on: a live bar on a terminal, a plain line every few seconds elsewhere."""
+"""What a person sees while a run goes on.
+
+A terminal has a live bar, a notebook one line that is written over, and anything else a plain line every few seconds.
+"""
 
 import sys
 import time
@@ -8,6 +11,19 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_OVERWRITTEN_S = 0.5
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+def spoken_to() -> TextIO:
+    """Where lines for a person go: stderr, but in a notebook stdout, as notebooks show stderr as errors."""
+    return sys.stdout if in_notebook() else sys.stderr
 
 
 class ProgressReport:
@@ -21,6 +37,7 @@ class ProgressReport:
         enabled: False for silence.
         bar: whether a terminal gets a live bar; a terminal has room for one.
         seconds: least time between plain lines.
+        stream: by default `spoken_to`.
     """
 
     def __init__(
@@ -40,8 +57,10 @@ class ProgressReport:
         self._steps_per_epoch = steps_per_epoch
         self._first = done
         self._enabled = enabled
-        self._seconds = seconds
-        self._stream = stream or sys.stderr
+        self._overwrites = enabled and stream is None and in_notebook()
+        self._seconds = _OVERWRITTEN_S if self._overwrites else seconds
+        self._width = 0
+        self._stream = stream or spoken_to()
         self._started = self._last_line = time.monotonic()
         self._values: dict[str, float] = {}
         self._bar: Progress | None = None
@@ -67,7 +86,7 @@ class ProgressReport:
             return
         if self._bar is not None:
             self._bar.update(self._task, completed=done, figures=self._shown())
-        elif time.monotonic() - self._last_line >= self._seconds:
+        elif time.monotonic() - self._last_line >= self._seconds or (self._overwrites and done == self._total):
             self._line(done)
 
     def _shown(self) -> str:
@@ -79,17 +98,23 @@ class ProgressReport:
         rate = (done - self._first) / max(now - self._started, 1e-9)
         left = (self._total - done) / rate if rate > 0 else float("nan")
         epoch = min(done // self._steps_per_epoch + 1, -(-self._total // self._steps_per_epoch))
-        print(
+        text = (
             f"{self._label}  epoch {epoch}  step {done}/{self._total}  {rate:.1f} steps/s  {left:.0f} s left  "
-            f"{self._shown()}",
-            file=self._stream,
-            flush=True,
+            f"{self._shown()}"
         )
+        if not self._overwrites:
+            print(text, file=self._stream, flush=True)
+            return
+        # A shorter line must not leave the end of a longer one.
+        print("\r" + text.ljust(self._width), end="", file=self._stream, flush=True)
+        self._width = len(text)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
         if self._bar is not None:
             self._bar.stop()
+        if self._width:
+            print(file=self._stream, flush=True)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ class FakeEngine:
     calls: list[dict[str, Any]] = field(default_factory=list)
     ends: dict[int, BaseException] = field(default_factory=dict)
     under_launcher: bool = False
+    world_size: int = 1
     is_main: bool = True
     closed: int = 0
 

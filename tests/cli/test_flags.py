@@ -35,7 +35,19 @@ HELP = {"--help", "-h"}
 COMMANDS = {
     "train": RUN
     | HELP
-    | {"--output-dir", "--output", "-o", "--resume", "--device", "--quiet", "-q", "--json", "--dry-run", "--audit"}
+    | {
+        "--output-dir",
+        "--output",
+        "-o",
+        "--resume",
+        "--device",
+        "--quiet",
+        "-q",
+        "--json",
+        "--dry-run",
+        "--time-steps",
+        "--audit",
+    }
     | {"--packed"}
     | {"--num-processes", "--num-machines", "--machine-rank", "--main-process-ip", "--main-process-port", "--restart"},
     "pack": RUN | HELP | {"--quiet", "-q"},

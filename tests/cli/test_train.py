@@ -12,7 +12,8 @@ from ebomlc_dist.config import NoiseConfig, RunConfig
 from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.errors import InputError, TrainingFault
-from ebomlc_dist.files.run_folder import RunFolder, read_status, write_status
+from ebomlc_dist.files.run_folder import RunFolder, claim, read_status, write_status
+from ebomlc_dist.files.untouched import untouched_where_refused
 from ebomlc_dist.recipes.assemble import Request, resolve
 from tests.cli.conftest import Ended, FakeEngine
 
@@ -143,7 +144,61 @@ def test_a_dry_run_writes_nothing(ebomlc: Callable[..., Ended], place: Path) -> 
     ended = ebomlc("train", "digits:tiny", "--dry-run", "--device", "cpu")
     assert ended.code == 0
     assert "40 % asked" in ended.out
+    assert "steps" in ended.out
+    assert "ms a step" not in ended.out
     assert list(place.iterdir()) == []
+
+
+def test_a_dry_run_takes_steps_where_it_is_asked_to(ebomlc: Callable[..., Ended], place: Path) -> None:
+    ended = ebomlc("train", "digits:tiny", "--dry-run", "--time-steps", "--device", "cpu", "--method", "ce")
+    assert re.search(r"^time +about .* ms a step", ended.out, re.MULTILINE)
+    assert re.search(r"^memory +about [\d.]+ GiB", ended.out, re.MULTILINE)
+    assert list(place.iterdir()) == []
+    assert "give --dry-run too" in ebomlc("train", "digits:tiny", "--time-steps").refused()
+
+
+REFUSED = {
+    "data that are missing": ["folder", "--data-dir", "nowhere", "--method", "ce"],
+    "a model that does not take the images": ["digits:tiny", "--method", "ce", "--model", "torchvision/vit_b_16"],
+    "one of several runs": ["digits:tiny", "--method", "mlc,ce", "--set", "optim.main_optimizer=adam"],
+}
+
+
+@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED)
+def test_a_refused_start_leaves_no_folder(words: list[str], ebomlc: Callable[..., Ended], place: Path) -> None:
+    for output in (["-o", "deep/out"], []):
+        ebomlc("train", *words, "--device", "cpu", "-q", *output).refused()
+        assert list(place.iterdir()) == []
+    Path("empty").mkdir()
+    ebomlc("train", *words, "--device", "cpu", "-q", "-o", "empty").refused()
+    assert list(place.rglob("*")) == [place / "empty"]
+
+
+def test_a_refusal_by_a_live_run_takes_nothing_from_it(ebomlc: Callable[..., Ended], place: Path) -> None:
+    """The folder is empty when this start begins, and another one's before it is refused."""
+    with untouched_where_refused([place / "out"]) as take_back, claim(place / "out", "another"):
+        take_back()
+        assert (place / "out" / "run.lock").exists()
+    with untouched_where_refused([place / "other"]) as take_back:
+        claim(place / "other", "mine").release()
+        take_back()
+    assert not (place / "other").exists()
+
+
+def test_a_refused_start_leaves_what_was_there(ebomlc: Callable[..., Ended], place: Path) -> None:
+    Path("own").mkdir()
+    Path("own/notes.txt").touch()
+    words = ["--device", "cpu", "--method", "ce", "-o", "own"]
+    assert "holds no run" in ebomlc("train", "digits:tiny", *words).refused()
+    assert sorted(place.rglob("*")) == [place / "own", place / "own/notes.txt"]
+
+
+def test_a_run_that_has_ended_outlives_the_refusal_of_a_later_one(ebomlc: Callable[..., Ended], place: Path) -> None:
+    words = ["--method", "ce,mlc", "--set", "optim.main_optimizer=adam", "--set", "train.trackers=[]"]
+    ended = ebomlc("train", "digits:tiny", *words, "--device", "cpu", "-q", "-o", "out")
+    assert ended.code == 2
+    assert read_status(place / "out" / "ce").state == "finished"
+    assert not (place / "out" / "mlc").exists()
 
 
 def test_recipes_methods_and_seeds_are_as_many_runs_each_in_a_folder_of_its_name(

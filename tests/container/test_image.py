@@ -1,5 +1,6 @@
 """The files that an image is built from keep what the documentation promises; the building itself is no test's part."""
 
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -77,6 +78,21 @@ def test_a_gap_in_a_lock_is_seen() -> None:
         pins(lock + lock, environment)
     with pytest.raises(ValueError, match="rich has no exact version"):
         pins("rich>=13", environment)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_without_cuda_nothing_but_cuda_is_left_out(python: str) -> None:
+    """PyTorch is installed by uv, which is locked itself."""
+    listed = subprocess.run([ROOT / "tools" / "without_cuda", "--list"], capture_output=True, text=True, check=True)
+    environment = linux(python)
+    base, kept = pins(LOCKS["base"], environment), pins(listed.stdout, environment)
+    assert kept.items() <= base.items()
+    assert all(pin.hashes for pin in kept.values())
+    left_out = base.keys() - kept.keys()
+    assert {"torch", "torchvision", "triton"} < left_out
+    assert {name.partition("-")[0] for name in left_out} == {"torch", "torchvision", "triton", "nvidia", "cuda"}
+    assert not [name for name in kept if name.startswith(("nvidia", "cuda"))]
+    assert missing(["uv"], pins(LOCKS["uv"], environment)) == []
 
 
 @pytest.mark.parametrize("name", LOCKS)

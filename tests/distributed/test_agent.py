@@ -48,3 +48,16 @@ def test_a_closed_terminal_does_not_stop_what_runs_under_nohup(monkeypatch: pyte
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     agent.main()
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("end", [SignalException("stopped", sigval=signal.SIGINT), KeyboardInterrupt()])
+def test_being_told_to_stop_is_no_traceback(end: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def launch() -> None:
+        raise end
+
+    monkeypatch.setenv("PET_SIGNALS_TO_HANDLE", "")
+    monkeypatch.setattr("accelerate.commands.accelerate_cli.main", launch)
+    with pytest.raises(SystemExit) as ended:
+        agent.main()
+    assert ended.value.code == 1

@@ -53,7 +53,7 @@ def test_an_existing_run_is_refused_with_the_two_commands_that_help(tmp_path: Pa
         claim(folder, "digits-ebomlc")
     message = str(error.value)
     assert "\n" not in message
-    assert "holds the run digits-ce" in message
+    assert "holds the run digits-ce;" in message, "its process has ended and is not named"
     assert f"--resume auto -o '{folder}'" in message
     assert "-o FOLDER" in message
 

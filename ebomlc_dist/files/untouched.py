@@ -1,0 +1,77 @@
+"""A start that is refused leaves no folder behind."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.files.durable import is_litter
+from ebomlc_dist.files.run_folder import RunFolder
+
+
+@contextmanager
+def untouched_where_refused(folders: Sequence[Path]) -> Iterator[Callable[[], None]]:
+    """Where the block raises `InputError`, remove those run folders that are missing or empty when it begins.
+
+    Only what a start writes before training is removed: a folder that holds more stays, and so does that of a run that
+    has begun, or that another process is about to train.
+
+    Yields:
+        the function that does this, for a refusal that is told in another way.
+    """
+    new = [folder for folder in dict.fromkeys(folders) if _is_free(folder)]
+    missing = {place for folder in new for place in (folder, *folder.parents) if not place.exists()}
+
+    def take_back() -> None:
+        for folder in new:
+            _empty(folder)
+        for place in sorted(missing, key=lambda path: -len(path.parts)):
+            with suppress(OSError):
+                place.rmdir()
+
+    try:
+        yield take_back
+    except InputError:
+        take_back()
+        raise
+
+
+def _empty(folder: Path) -> None:
+    paths = RunFolder(folder)
+    if not folder.is_dir() or paths.config.exists() or paths.checkpoints.exists() or _is_held(paths.lock):
+        return
+    logs = list(paths.logs.glob("rank-*.log")) if not paths.logs.is_symlink() else []
+    litter = [path for path in folder.iterdir() if is_litter(path.name)]
+    for path in (*logs, paths.status, paths.lock, *litter):
+        with suppress(OSError):
+            path.unlink()
+    with suppress(OSError):
+        paths.logs.rmdir()
+
+
+def _is_free(folder: Path) -> bool:
+    try:
+        return not any(folder.iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a live process holds the lock."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False

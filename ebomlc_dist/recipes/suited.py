@@ -1,0 +1,55 @@
+"""Model, size and length that suit images in memory, where a person has not chosen them.
+
+| images | model, CPU | model, GPU | side of the model's images |
+|---|---|---|---|
+| up to 16 pixels | ``digits-cnn`` | ``digits-cnn`` | their own |
+| up to 48 pixels | ``resnet8`` | ``resnet32`` | their own |
+| larger | ``resnet8`` | ``torchvision/resnet18`` | 64 on a CPU, up to 224 on a GPU |
+
+A run sees 100,000 images on a CPU and 2,000,000 on a GPU, over 8 to 120 epochs: minutes rather than hours. Batches are
+a tenth of a small set, 100 at most. Grey images are not mirrored, as most of them are digits, letters or scans.
+"""
+
+from typing import Any
+
+_SMALL, _MEDIUM = 16, 48
+_SIDE = {False: 64, True: 224}
+_SEEN = {False: 100_000, True: 2_000_000}
+_EPOCHS = (8, 120)
+_BATCH = (20, 100)
+
+
+def suited(
+    num_images: int, channels: int, side: int, *, gpu: bool, model: str | None = None, image_size: int | None = None
+) -> dict[str, Any]:
+    """Return dotted keys of a configuration → values for a training set.
+
+    Args:
+        num_images: noisy and trusted ones together.
+        channels: of each image.
+        side: the shorter one, in pixels.
+        gpu: whether the run is on one.
+        model, image_size: chosen by the person already.
+    """
+    size = image_size or (side if side <= _MEDIUM else min(side, _SIDE[gpu]))
+    name = model or _model(size, gpu)
+    batch = min(max(num_images // 10, _BATCH[0]), _BATCH[1])
+    return {
+        "data.image_size": size,
+        "data.augment": "pad-crop" if channels == 1 else "pad-crop-flip",
+        "data.pad": max(1, size // 8),
+        "model.name": name,
+        "train.epochs": min(max(round(_SEEN[gpu] / num_images), _EPOCHS[0]), _EPOCHS[1]),
+        "train.global_noisy_batch_size": batch,
+        "train.global_clean_batch_size": batch,
+        "train.log_interval": 10,
+        "optim.main_lr": 0.05 if name == "digits-cnn" or batch < _BATCH[1] else 0.1,
+    }
+
+
+def _model(size: int, gpu: bool) -> str:
+    if size <= _SMALL:
+        return "digits-cnn"
+    if not gpu:
+        return "resnet8"
+    return "resnet32" if size <= _MEDIUM else "torchvision/resnet18"
