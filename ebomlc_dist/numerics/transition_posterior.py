@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import expm
+from scipy.stats import binomtest
 from torch import Tensor
 
 from ebomlc_dist.numerics.alike_rows import Counts, Matrix, draw_rows, log_density
@@ -40,6 +41,7 @@ _SIZES = (0.003, 0.01, 0.03, 0.1, 0.3)
 _EVEN_PART = 0.02
 _FIRST_STRENGTH = 10.0
 _TINY = 1e-300
+_DOUBT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,12 @@ def noise_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> NoisePost
 def transition_by_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> Tensor:
     """`NoisePosterior.transition` alone."""
     return noise_posterior(joint_counts, confusion_counts).transition
+
+
+def above_chance(confusion_counts: Tensor) -> bool:
+    """Whether (K, K) counts of classes (rows) by prediction leave no doubt that the classifier knows something."""
+    total, right = int(confusion_counts.sum()), int(confusion_counts.trace())
+    return total > 0 and binomtest(right, total, 1 / len(confusion_counts), "greater").pvalue < _DOUBT
 
 
 def shortest_interval(draws: Matrix) -> tuple[float, float]:
