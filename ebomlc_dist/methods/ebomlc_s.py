@@ -329,7 +329,7 @@ class EbomlcS(Ebomlc):
         if config.settings == "fixed":
             return
         if config.settings == "measured":
-            renewed, is_known = settings.clone(), torch.ones((), dtype=torch.bool, device=settings.device)
+            renewed, is_known = settings.clone(), torch.ones_like(measured[1], dtype=torch.bool)
             _, num_noisy, num_clean = self._sizes
             by_number = num_clean / (num_clean + num_noisy)
             renewed[0] = torch.where(measured[1] > 0, 0.5, by_number)

@@ -34,8 +34,8 @@ MOST_CLASSES = 100
 """The work of a sweep grows with the cube of the number of classes."""
 COVERAGE = 0.95
 _SEED = 13
-_SWEEPS, _MANY_CLASSES, _FEW_SWEEPS = 500, 20, 200
-_SETTLING = 0.2
+_SWEEPS, _MANY_CLASSES, _FEW_SWEEPS = 1000, 20, 300
+_SETTLING = 0.3
 _PROPOSALS = 12
 _SIZES = (0.003, 0.01, 0.03, 0.1, 0.3)
 _EVEN_PART = 0.02
@@ -82,7 +82,7 @@ def noise_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> NoisePost
     rng = np.random.Generator(np.random.PCG64(_SEED))
     known = held_out + _FIRST_STRENGTH * mean_confusion(held_out)
     confusion = known / known.sum(axis=1, keepdims=True)
-    # Before anything is known half of the labels are right.
+    # From a T that is wide: a likeliest one can lie in another mode, and is left slowly.
     mass: Matrix = mean_confusion(np.zeros((size, size))) / size
     cells = joint.nonzero()
     moves = _Moves(joint, held_out)
