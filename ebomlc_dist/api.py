@@ -21,10 +21,13 @@ from torch import Tensor
 
 from ebomlc_dist.audit.run import Options, audit
 from ebomlc_dist.audit.trusted import FOLDER, trusted_from_noisy
+from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.augment import normalise
 from ebomlc_dist.data.build import from_source, load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset, Source
+from ebomlc_dist.data.grey_levels import Levels
 from ebomlc_dist.data.image_files import open_images
+from ebomlc_dist.data.image_side import side_for
 from ebomlc_dist.data.images import probe_images, read_images, resize_square
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.prepare import needs_clean
@@ -148,17 +151,27 @@ class TrainedRun:
         if self._dataset is None:
             config = stored_config(RunFolder(self.folder))
             check_stored_data(config, self.folder)
-            self._dataset = load_dataset(config.data, config.noise, config.seeds, needs_clean=False)
+            self._dataset = load_dataset(
+                config.data, config.noise, config.seeds, needs_clean=False, model=config.model.name
+            )
         return self._dataset
 
     def _read(self, root: Path, names: list[str]) -> Tensor:
         height, _ = self._stored["preprocessing"]["image_size"]
         max_side = self._stored["preprocessing"].get("max_side")
+        levels = Levels(self._stored["preprocessing"]["deep_low"], self._stored["preprocessing"]["deep_shift"])
         if max_side is None:
-            return read_images(root, names, image_size=height, max_pixels=_MAX_PIXELS, skip_unreadable=False)[0]
+            return read_images(
+                root, names, image_size=height, max_pixels=_MAX_PIXELS, skip_unreadable=False, levels=levels
+            )[0]
         probe = probe_images(root, names, max_pixels=_MAX_PIXELS)
         files, _ = open_images(
-            probe, image_size=height, max_side=max_side, max_pixels=_MAX_PIXELS, skip_unreadable=False
+            probe,
+            image_size=height,
+            max_side=max_side,
+            max_pixels=_MAX_PIXELS,
+            skip_unreadable=False,
+            levels=levels,
         )
         return files[torch.arange(len(files))]
 
@@ -214,7 +227,7 @@ def fit(
     assignments = tuple(f"{key}={_text(value)}" for key, value in (settings or {}).items())
     (resolved,) = resolve(Request(recipe="folder", methods=(method,), assignments=assignments))
     config = resolved.config.model_copy(update={"data": resolved.config.data.model_copy(update={"dataset": ARRAYS})})
-    source = _source(images, labels, trusted, test, class_names, config.data.image_size)
+    source = _source(images, labels, trusted, test, class_names, config)
     drawn = from_source(source, config.data, config.noise, config.seeds, needs_clean=needs_clean(config))
     folder = Path(tempfile.mkdtemp(prefix="ebomlc-")) if output_dir is None else Path(output_dir)
     runtime = Runtime.start(config.train)
@@ -239,7 +252,7 @@ def _source(
     trusted: ArrayLike | Tensor | None,
     test: tuple[ArrayLike | Tensor, ArrayLike | Tensor] | None,
     class_names: Sequence[str] | None,
-    image_size: int | None,
+    config: RunConfig,
 ) -> Source:
     train_images, train_labels = _as_images(images), _as_integers(labels, "labels")
     if len(train_images) != len(train_labels):
@@ -256,7 +269,9 @@ def _source(
     chosen = torch.zeros(0, dtype=torch.int64) if trusted is None else _as_integers(trusted, "trusted")
     if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(train_images):
         raise InputError(f"trusted holds an index outside 0…{len(train_images) - 1}")
-    side = image_size or train_images.shape[2]
+    side = config.data.given_side
+    if side is None:
+        side = side_for(min(train_images.shape[2:]), config.model.name)
     return Source(
         images=resize_square(train_images, side),
         labels=train_labels,

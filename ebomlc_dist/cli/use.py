@@ -2,7 +2,7 @@
 
 import csv
 import io
-import os
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,8 @@ import typer
 
 from ebomlc_dist.cli.output import print_json, print_table
 from ebomlc_dist.errors import InputError
+
+log = logging.getLogger(__name__)
 
 _RUN = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.", show_default=False)]
 
@@ -40,7 +42,7 @@ def predict(
     names = _image_names(images)
     if not output.parent.is_dir() or output.is_dir():
         raise InputError(f"--output {output} cannot be a file there; give a file name in a folder that exists")
-    predictions = load(run).predict([images / name for name in names])
+    predictions = load(run).predict(_files(images, names))
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["path", "predicted_label", "confidence"])
@@ -52,19 +54,40 @@ def predict(
 
 
 def _image_names(folder: Path) -> list[str]:
-    """Images below a folder by their suffix, sorted, relative to it. Hidden ones and linked folders are passed over."""
-    from ebomlc_dist.data.image_file import SUFFIXES
+    """Images below a folder by their suffix, sorted, relative to it. Hidden ones and linked folders are passed over.
 
-    if not folder.is_dir():
+    Raises:
+        InputError: no folder, one that cannot be read, links that leave it, or no images.
+    """
+    from ebomlc_dist.data.image_file import SUFFIXES
+    from ebomlc_dist.data.tree import find_images, is_folder
+
+    if not is_folder(folder):
         raise InputError(f"--images {folder} is not a folder")
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(place, name) for name in sorted(files) if not name.startswith("."))
-        found += [str(path.relative_to(folder)) for path in paths if path.suffix.lower() in SUFFIXES]
-    if not found:
+    found = find_images(folder, folder)
+    for line in found.passed_over():
+        log.warning("%s", line)
+    if not found.images:
         raise InputError(f"--images {folder} holds no images ({', '.join(sorted(SUFFIXES))})")
-    return found
+    return found.images
+
+
+def _files(folder: Path, names: list[str]) -> list[Path]:
+    """The real paths of images below ``folder``. Raises `InputError` listing links that leave it, and what is no file.
+
+    A link within the folder is the image that it points to.
+    """
+    from ebomlc_dist.data.paths import RefusedPathError, listed, resolve_under, shown
+
+    root, paths, refused = folder.resolve(), [], []
+    for name in names:
+        try:
+            paths.append(resolve_under(root, name))
+        except RefusedPathError as error:
+            refused.append(f"{shown(name)} {error}")
+    if refused:
+        raise InputError(f"{len(refused)} of {len(names)} images cannot be read: {listed(refused)}")
+    return paths
 
 
 def _figure(value: object) -> str:

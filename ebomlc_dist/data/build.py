@@ -25,6 +25,7 @@ def load_dataset(
     *,
     needs_clean: bool = True,
     progress: Progress | None = None,
+    model: str | None = None,
 ) -> NoisyDataset:
     """The data of a run, a pure function of the files and the configuration: the same on every rank.
 
@@ -35,12 +36,13 @@ def load_dataset(
         needs_clean: whether the method needs a trusted set. Without the need a missing one is no error; the split is
             the same either way, so that methods can be compared.
         progress: called with (images read, images in all) where single image files are read.
+        model: the main model's name, which ``data.image_size`` ``auto`` follows.
 
     Raises:
         InputError: data, noise or split that are missing, damaged or do not fit together, or a loader not to be had.
     """
     check_loader(data)
-    source = load_source(data, progress=progress)
+    source = load_source(data, progress=progress, model=model)
     return from_source(source, data, noise, seeds, needs_clean=needs_clean)
 
 
@@ -85,6 +87,7 @@ def from_source(
         image_digest=source.image_digests[0] if source.image_digests else None,
         clean_old_labels=split.clean_old_labels,
         purity=split.purity,
+        levels=source.levels,
         clean_true_labels=own_labels if known and split.clean_labels is not None else None,
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ebomlc_dist.data.grey_levels import FULL, Levels
 from ebomlc_dist.data.image_set import ImageSet
 
 FROM_NOISY = "from_noisy"
@@ -30,6 +31,8 @@ class Source:
         labels_are_true: False where the labels are the user's own noisy ones and the truth is unknown.
         image_digests: sha256 (hex) over the files of the training and of the test images and how they are brought to
             size, where they come from files; the same whether they lie in memory or not. Else None.
+        aliases: further names of training images → the id: copies and links.
+        levels: what became of more than 8 bits.
     """
 
     images: ImageSet
@@ -42,6 +45,8 @@ class Source:
     trusted_old_labels: Tensor | None = None
     labels_are_true: bool = True
     image_digests: tuple[str, str] | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    levels: Levels = FULL
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class NoisyDataset:
         purity: of a trusted set that was chosen from the noisy set (``from_noisy``): the estimated share of right
             labels in 0…1 as ``value``, ``low``, ``high`` (95 %); None for trusted sets that can be trusted.
         clean_true_labels: (Nc,) int64 of such a set, for figures only; None where the truth is unknown.
+        levels: what became of more than 8 bits.
     """
 
     images: ImageSet
@@ -90,6 +96,7 @@ class NoisyDataset:
     clean_old_labels: Tensor | None = None
     purity: Mapping[str, float | None] | None = None
     clean_true_labels: Tensor | None = None
+    levels: Levels = FULL
 
     @property
     def from_noisy(self) -> bool:

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ebomlc_dist.data.image_file import Header, attempt, decode_image, without_bomb_warnings
+from ebomlc_dist.data.grey_levels import FULL, Levels
+from ebomlc_dist.data.image_file import Header, attempt, decode_image, without_pillow_warnings
 from ebomlc_dist.data.image_set import ImageSet
 from ebomlc_dist.data.images import THREADS, Probe, common_size
 from ebomlc_dist.data.paths import shown
@@ -39,6 +40,7 @@ class ImageFiles:
         side: H and W of the images that a model sees.
         own_size: whether images keep their own size.
         max_pixels: larger images are refused before they are decoded.
+        levels: what becomes of more than 8 bits.
     """
 
     names: Sequence[str]
@@ -48,6 +50,7 @@ class ImageFiles:
     side: tuple[int, int]
     own_size: bool
     max_pixels: int
+    levels: Levels = FULL
 
     @property
     def shape(self) -> torch.Size:
@@ -67,7 +70,11 @@ class ImageFiles:
     def read(self, row: int) -> NDArray[np.uint8] | str:
         """One image (C, h, w) uint8 as it is without its frame, or why it cannot be decoded."""
         decode = partial(
-            decode_image, shape=(self.frame[0], *self.sizes[row].tolist()), resize=True, max_pixels=self.max_pixels
+            decode_image,
+            shape=(self.frame[0], *self.sizes[row].tolist()),
+            resize=True,
+            max_pixels=self.max_pixels,
+            levels=self.levels,
         )
         found = attempt(decode, self.paths[row])
         return f"{shown(self.names[row])} {found}" if isinstance(found, str) else found
@@ -92,12 +99,18 @@ class ImageFiles:
         return replace(self, names=self.names[rows], paths=self.paths[rows], sizes=self.sizes[rows])
 
     def _decoded(self, decode: Callable[[int], Found], rows: Iterable[int]) -> Iterator[Found]:
-        with without_bomb_warnings(), ThreadPoolExecutor(THREADS) as pool:
+        with without_pillow_warnings(), ThreadPoolExecutor(THREADS) as pool:
             yield from pool.map(decode, rows)
 
 
 def open_images(
-    probe: Probe, *, image_size: int | None, max_side: int | None, max_pixels: int, skip_unreadable: bool
+    probe: Probe,
+    *,
+    image_size: int | None,
+    max_side: int | None,
+    max_pixels: int,
+    skip_unreadable: bool,
+    levels: Levels = FULL,
 ) -> tuple[ImageFiles, NDArray[np.bool_]]:
     """The images of a header pass, to be decoded later.
 
@@ -108,6 +121,7 @@ def open_images(
             for those whose longer side is above it, which are reduced to it.
         max_pixels: larger images are refused before they are decoded.
         skip_unreadable: leave out what looks unreadable. What turns out to be so later, is an error.
+        levels: what becomes of more than 8 bits.
 
     Returns:
         the images, and a mask over the probe's names: which they are.
@@ -131,6 +145,7 @@ def open_images(
         side=side,
         own_size=max_side is not None,
         max_pixels=max_pixels,
+        levels=levels,
     )
     return files, readable
 

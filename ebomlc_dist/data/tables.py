@@ -106,7 +106,8 @@ def _read_rows(path: Path) -> tuple[list[int], list[list[str]]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    # Blanks between a comma and a quote are no part of the cell; else the quotes would be.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     lines: list[int] = []
     rows: list[list[str]] = []
     try:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from ebomlc_dist.data.image_file import ignore_pillow_warnings
 from ebomlc_dist.data.image_files import ImageFiles
 from ebomlc_dist.data.image_set import ImageSet
 from ebomlc_dist.data.read_ahead import ReadAhead
@@ -41,7 +42,7 @@ class WorkerReader(ReadAhead):
             collate_fn=_collate,
             pin_memory=pinned,
             persistent_workers=num_workers > 0,
-            worker_init_fn=_leave_signals_to_the_run,
+            worker_init_fn=_prepare_worker,
             # Workers are seeded from a generator of their own, or each start would move torch's.
             generator=torch.Generator().manual_seed(0),
         )
@@ -99,6 +100,11 @@ class _Frames(Dataset[Tensor | str]):
 def _collate(frames: list[Tensor | str]) -> Tensor | str:
     errors = [frame for frame in frames if isinstance(frame, str)]
     return errors[0] if errors else default_collate(frames)
+
+
+def _prepare_worker(worker: int) -> None:
+    ignore_pillow_warnings()
+    _leave_signals_to_the_run(worker)
 
 
 def _leave_signals_to_the_run(worker: int) -> None:

@@ -41,12 +41,15 @@ class Preprocessing(Section):
         image_size: height and width in pixels.
         max_side: None where the whole image is resized. Else its longer side is reduced to this at most, and the centre
             is cut out and resized.
+        deep_low, deep_shift: what becomes of grey images of 16 bits: ``(value − deep_low) >> deep_shift``, in 0…255.
     """
 
     mean: list[float]
     std: list[Annotated[float, Field(gt=0.0)]]
     image_size: Annotated[list[Count], Field(min_length=2, max_length=2)]
     max_side: Count | None = None
+    deep_low: Annotated[int, Field(ge=0, lt=2**16)] = 0
+    deep_shift: Annotated[int, Field(ge=0, le=8)] = 8
 
 
 class StoredConfig(Section):

@@ -144,7 +144,7 @@ def test_all_bad_rows_are_listed_by_file_and_line(tmp_path: Path) -> None:
         "path,label",
         "train/ant/0.png,ant",
         "train/ant/gone.png,ant",
-        "train/ant/1.png,wasp",
+        "train/ant/1.png,nan",
         "../outside.png,ant",
         "train/ant/2.png,2",
         "train/ant/2.png,-1",
@@ -155,7 +155,7 @@ def test_all_bad_rows_are_listed_by_file_and_line(tmp_path: Path) -> None:
     assert text.startswith("7 bad rows: ")
     for line, reason in {
         3: "'train/ant/gone.png' does not exist",
-        4: "unknown label 'wasp'",
+        4: "label 'nan' stands for a missing value",
         5: "'../outside.png' leaves the data folder",
         6: "unknown label '2'",
         7: "unknown label '-1'",
