@@ -59,7 +59,7 @@ def _image_names(folder: Path) -> list[str]:
     Raises:
         InputError: no folder, one that cannot be read, links that leave it, or no images.
     """
-    from ebomlc_dist.data.image_file import SUFFIXES
+    from ebomlc_dist.data.image_file import COMMON_FORMATS
     from ebomlc_dist.data.tree import find_images, is_folder
 
     if not is_folder(folder):
@@ -68,7 +68,7 @@ def _image_names(folder: Path) -> list[str]:
     for line in found.passed_over():
         log.warning("%s", line)
     if not found.images:
-        raise InputError(f"--images {folder} holds no images ({', '.join(sorted(SUFFIXES))})")
+        raise InputError(f"--images {folder} holds no images by their names ({COMMON_FORMATS})")
     return found.images
 
 

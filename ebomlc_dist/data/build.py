@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import replace
 
 from torch import Tensor
@@ -16,6 +17,8 @@ from ebomlc_dist.data.split import Split, check_classes, draw_indices
 from ebomlc_dist.data.split_file import read_split
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.numerics.noise import realised_rate
+
+log = logging.getLogger(__name__)
 
 
 def load_dataset(
@@ -43,7 +46,11 @@ def load_dataset(
     """
     check_loader(data)
     source = load_source(data, progress=progress, model=model)
-    return from_source(source, data, noise, seeds, needs_clean=needs_clean)
+    dataset = from_source(source, data, noise, seeds, needs_clean=needs_clean)
+    # Only now, so that bad input is one line.
+    for line in source.remarks:
+        log.warning("%s", line)
+    return dataset
 
 
 def from_source(

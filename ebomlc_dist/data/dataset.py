@@ -33,6 +33,7 @@ class Source:
             size, where they come from files; the same whether they lie in memory or not. Else None.
         aliases: further names of training images → the id: copies and links.
         levels: what became of more than 8 bits.
+        remarks: lines for a person whose data are good enough to train on.
     """
 
     images: ImageSet
@@ -47,6 +48,7 @@ class Source:
     image_digests: tuple[str, str] | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
     levels: Levels = FULL
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ SUFFIXES_OF = {
 }
 """The still pictures that Pillow decodes by itself. EPS and WMF are not among them: another program draws them."""
 FORMATS = tuple(SUFFIXES_OF)
+COMMON_FORMATS = f"{', '.join(FORMATS[:6])} and other formats that Pillow reads"
+"""For messages."""
 SUFFIXES = frozenset(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
 # Two bytes or none tell these formats from anything else, so that they are read under their own names alone.
 _BY_NAME_ALONE = ("TGA", "PCX", "SGI")
@@ -207,7 +209,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         try:
             image = Image.open(file, formats=formats)
         except Image.UnidentifiedImageError:
-            raise UnreadableImageError(f"is none of {', '.join(FORMATS)}") from None
+            raise UnreadableImageError(f"is none of {COMMON_FORMATS}") from None
         with image:
             if image.width * image.height > max_pixels:
                 raise UnreadableImageError(

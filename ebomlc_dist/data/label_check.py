@@ -1,6 +1,5 @@
 """Labels that would train and mean nothing: measurements, several labels in one cell, one class under two names."""
 
-import logging
 import math
 import re
 from collections import defaultdict
@@ -15,16 +14,18 @@ _MOST_LEVELS = 50
 """Classes named by fractions, such as magnifications; more of them are measurements."""
 _SEPARATORS = re.compile(r"[;|]")
 _NO_ANSWER = MISSING | {"none", "n/a", "na", "?"}
-log = logging.getLogger(__name__)
 
 
-def check_labels(names: Sequence[str], counts: Sequence[int], origin: Path) -> None:
-    """Refuse labels that are no classes, and log what looks like a slip.
+def check_labels(names: Sequence[str], counts: Sequence[int], origin: Path) -> list[str]:
+    """Refuse labels that are no classes.
 
     Args:
         names: K class names.
         counts: K, the training images of each.
         origin: the file or folder they come from.
+
+    Returns:
+        a line for each kind of thing that looks like a slip.
 
     Raises:
         InputError: numbers with fractions, nearly all of them different, or names that join other names.
@@ -41,8 +42,7 @@ def check_labels(names: Sequence[str], counts: Sequence[int], origin: Path) -> N
             f"{origin} has {len(joined)} labels that join several: {listed([shown(name) for name in joined], 5)}; an "
             "image has one class here: keep one label of each"
         )
-    for line in _slips(names, counts):
-        log.warning("%s: %s", origin, line)
+    return [f"{origin}: {line}" for line in _slips(names, counts)]
 
 
 def _slips(names: Sequence[str], counts: Sequence[int]) -> list[str]:

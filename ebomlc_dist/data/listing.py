@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebomlc_dist.data.class_names import MISSING, Classes
-from ebomlc_dist.data.image_file import SUFFIXES
+from ebomlc_dist.data.image_file import COMMON_FORMATS
 from ebomlc_dist.data.paths import RefusedPathError, listed, resolve_under, shown
 from ebomlc_dist.data.tables import Table, stop_on
 from ebomlc_dist.data.tree import Found, check_inside, find_images, loose_images, subfolders
@@ -68,9 +68,7 @@ def list_tree(root: Path, folder: Path, classes: Classes) -> Listing:
             listed([shown(name) for name in loose], 10),
         )
     if not found.images:
-        raise InputError(
-            f"{folder} holds no images; put them into {folder}/<class>/ as {', '.join(sorted(SUFFIXES))} files"
-        )
+        raise InputError(f"{folder} holds no images; put them into {folder}/<class>/ as files of {COMMON_FORMATS}")
     return Listing(found.images, labels, folder)
 
 

@@ -8,6 +8,7 @@ was checked is that of the noisy part, where it is there too, or stands in a col
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +57,10 @@ def load(config: DataConfig, progress: Progress | None = None, model: str | None
     classes = _classes(root, tables, folders)
     noisy, clean, test = (_part(root, name, tables, folders, classes) for name in ("train", "clean", "test"))
     counts = np.bincount(noisy.labels + clean.labels, minlength=len(classes.names)).tolist()
-    check_labels(classes.names, counts, noisy.origin)
+    remarks = check_labels(classes.names, counts, noisy.origin)
     parts = Parts(noisy, clean, test, {})
     parts, probe = settle(root, parts, probe_images(root, parts.names, max_pixels=config.max_pixels))
-    return read_parts(parts, probe, classes.names, config, progress, model)
+    return replace(read_parts(parts, probe, classes.names, config, progress, model), remarks=tuple(remarks))
 
 
 def read_parts(
