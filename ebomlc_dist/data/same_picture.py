@@ -69,11 +69,10 @@ def settle(root: Path, parts: Parts, probe: Probe) -> tuple[Parts, Probe]:
         (parts.test, num_train, len(labels)),
     ):
         _tell_contradictions(part, [[row for row in rows if begin <= row < end] for rows in several], probe, labels)
-    aliases = {
-        relative: name
-        for row, name in enumerate(probe.names[:num_train])
-        if row in probe.headers and (relative := str(probe.headers[row].path.relative_to(root))) != name
-    }
+    # Texts, as a Path for each file is slow.
+    start = len(str(root).rstrip("/")) + 1
+    relative = {row: str(header.path)[start:] for row, header in probe.headers.items() if row < num_train}
+    aliases = {name: probe.names[row] for row, name in relative.items() if name != probe.names[row]}
     old = list(parts.clean.old_labels or [-1] * len(parts.clean.names))
     dropped: set[int] = set()
     for rows in several:
@@ -83,7 +82,7 @@ def settle(root: Path, parts: Parts, probe: Probe) -> tuple[Parts, Probe]:
             if copies and old[row - num_noisy] < 0:
                 old[row - num_noisy] = parts.noisy.labels[copies[0]]
         for row in copies:
-            for name in (probe.names[row], str(probe.headers[row].path.relative_to(root))):
+            for name in (probe.names[row], relative[row]):
                 aliases[name] = probe.names[clean[0]]
         dropped.update(copies)
     clean_part = replace(parts.clean, old_labels=old)

@@ -100,6 +100,15 @@ def subfolders(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def subfolders_if_readable(folder: Path) -> list[str]:
+    """`subfolders` for a hint: none where the folder cannot be read, and no word on broken links."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    except OSError:
+        return []
+
+
 def loose_images(folder: Path) -> list[str]:
     """Names of the images that lie in ``folder`` itself, sorted; hidden ones are passed over."""
     with os.scandir(folder) as entries:

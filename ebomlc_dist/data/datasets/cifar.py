@@ -32,7 +32,7 @@ from ebomlc_dist.data.datasets.folder import read_parts
 from ebomlc_dist.data.images import probe_images, resize_square
 from ebomlc_dist.data.listing import Listing, list_tree
 from ebomlc_dist.data.same_picture import Parts
-from ebomlc_dist.data.tree import subfolders
+from ebomlc_dist.data.tree import is_folder, subfolders
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.reading import read_bytes
 
@@ -67,7 +67,7 @@ def _load_official(name: str, kind: type[CIFAR10], label_key: str, config: DataC
 
 
 def _load_tree(root: Path, config: DataConfig, progress: Progress | None) -> Source:
-    if not (root / "test").is_dir():
+    if not is_folder(root / "test"):
         raise InputError(f"{root} has a folder train but no folder test; put the test images into {root}/test/<class>/")
     classes = Classes(subfolders(root / "train"))
     train, test = (list_tree(root, root / part, classes) for part in ("train", "test"))

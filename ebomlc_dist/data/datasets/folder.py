@@ -29,7 +29,7 @@ from ebomlc_dist.data.label_check import check_labels
 from ebomlc_dist.data.listing import Listing, list_csv, list_tree
 from ebomlc_dist.data.same_picture import Parts, settle
 from ebomlc_dist.data.tables import Table, read_table
-from ebomlc_dist.data.tree import is_folder, subfolders
+from ebomlc_dist.data.tree import is_folder, subfolders, subfolders_if_readable
 from ebomlc_dist.errors import InputError
 
 _OTHER_NAMES = {
@@ -156,12 +156,11 @@ def _part_of(images: Tensor | ImageFiles, begin: int, end: int) -> Tensor | Imag
 
 
 def _folders(root: Path, tables: dict[str, Table]) -> dict[str, list[str]]:
-    """The class folders of each part that is a folder; of ``train`` beside a CSV file too, for what numbers count."""
-    return {
-        part: subfolders(root / part)
-        for part in ("train", "clean", "test")
-        if (part == "train" or part not in tables) and is_folder(root / part)
-    }
+    """The class folders of each part that is read from a folder; of ``train`` beside a CSV file too, for what its
+    numbers count."""
+    parts = [part for part in ("train", "clean", "test") if part not in tables]
+    found = {part: subfolders(root / part) for part in parts if is_folder(root / part)}
+    return found if "train" not in tables else found | {"train": subfolders_if_readable(root / "train")}
 
 
 def _classes(root: Path, tables: dict[str, Table], folders: dict[str, list[str]]) -> Classes:
@@ -170,7 +169,7 @@ def _classes(root: Path, tables: dict[str, Table], folders: dict[str, list[str]]
         given = [tables[part] for part in ("train", "clean") if part in tables]
         return classes_of(given, merged(train), merged(folders.get("clean", [])))
     if not train:
-        near = [name for name in subfolders(root) if name.lower() in ("train", *_OTHER_NAMES["train"])]
+        near = [name for name in subfolders_if_readable(root) if name.lower() in ("train", *_OTHER_NAMES["train"])]
         found = f"; {root / near[0]} is there: name it train" if near and near[0] != "train" else ""
         raise InputError(
             f"{root / 'train'} has no class folders{found}; put images into {root / 'train'}/<class>/, or give "
@@ -181,7 +180,7 @@ def _classes(root: Path, tables: dict[str, Table], folders: dict[str, list[str]]
 
 def _tell_other_names(root: Path, tables: dict[str, Table]) -> None:
     """Log folders that look like a part under another name and are not read."""
-    for name in subfolders(root):
+    for name in subfolders_if_readable(root):
         for part, others in _OTHER_NAMES.items():
             if part not in tables and name != part and name.lower() in (part, *others):
                 log.warning(
