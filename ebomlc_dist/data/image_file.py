@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 SUFFIXES_OF = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),
-    "BMP": (".bmp", ".dib"),
+    "BMP": (".bmp",),
     "WEBP": (".webp",),
     "GIF": (".gif",),
     "TIFF": (".tif", ".tiff"),

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.cli.conftest import Ended
+from tests.data.test_tree import locked
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,28 @@ def test_predict_writes_one_row_an_image_in_order(ebomlc: Callable[..., Ended], 
         ["a, b/1.jpg", "class 1", "0.750000"],
         ["b/2.PNG", "class 2", "0.750000"],
     ]
+
+
+def test_predict_names_links_as_they_are_called(ebomlc: Callable[..., Ended], place: Path) -> None:
+    (place / "images" / "a").mkdir(parents=True)
+    (place / "images" / "b.png").touch()
+    (place / "images" / "a" / "link.png").symlink_to("../b.png")
+    assert ebomlc("predict", "run", "--images", "images", "--output", "p.csv").code == 0
+    rows = (place / "p.csv").read_text().splitlines()[1:]
+    assert rows == ["b.png,class b,0.750000", "a/link.png,class b,0.750000"]
+
+
+def test_predict_refuses_what_it_cannot_see(ebomlc: Callable[..., Ended], place: Path) -> None:
+    (place / "images" / "deep").mkdir(parents=True)
+    (place / "images" / "b.png").touch()
+    (place / "outside.png").touch()
+    (place / "images" / "link.png").symlink_to("../outside.png")
+    line = ebomlc("predict", "run", "--images", "images").refused()
+    assert "'link.png' is a link that leaves the data folder" in line
+    (place / "images" / "link.png").unlink()
+    with locked(place / "images" / "deep"):
+        assert "'images/deep' (Permission denied)" in ebomlc("predict", "run", "--images", "images").refused()
+    assert not (place / "predictions.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,47 @@ def test_human_labels_of_other_data(tmp_path: Path) -> None:
     assert "its order differs" in text
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+@pytest.mark.parametrize("fault", ["order", "classes", "constant"])
+def test_human_labels_at_chance_level_are_refused(tmp_path: Path, suffix: str, fault: str) -> None:
+    """Rows in another order, numbers that count other classes, a column of something else."""
+    source = make_source()
+    found = worse_labels(source)
+    if fault == "order":
+        found = found[torch.randperm(160, generator=torch.Generator().manual_seed(1))]
+    elif fault == "classes":
+        found = (found + 2) % 4
+    else:
+        found = torch.zeros_like(found)
+    path = tmp_path / f"h{suffix}"
+    if suffix == ".npy":
+        np.save(path, found.numpy())
+    else:
+        write_lines(path, "label", *(str(label) for label in found.tolist()))
+    text = refused(source, kind="human", human_file=path, human_column="label")
+    assert "agrees with the labels of the data on" in text
+    assert "in another order" in text
+    assert "noise.human_column" in text
+    assert ("It uses 1 of 4 classes" in text) == (fault == "constant")
+
+
+def test_human_labels_that_are_mostly_wrong_and_better_than_chance_are_taken(tmp_path: Path) -> None:
+    source = make_source(per_class=500)
+    generator = torch.Generator().manual_seed(0)
+    others = (source.labels + torch.randint(1, 4, (2000,), generator=generator)) % 4
+    found = torch.where(torch.rand(2000, generator=generator) < 0.69, others, source.labels)
+    np.save(tmp_path / "h.npy", found.numpy())
+    assert torch.equal(draw(source, kind="human", human_file=tmp_path / "h.npy")[0], found)
+
+
+def test_trusted_images_do_not_hide_human_labels_at_chance_level(tmp_path: Path) -> None:
+    source = make_source(trusted=torch.arange(100))
+    order = torch.randperm(160, generator=torch.Generator().manual_seed(1))
+    write_lines(tmp_path / "h.csv", "path,label", *(f"{i},{int(source.labels[order[i]])}" for i in range(160)))
+    text = refused(source, kind="human", human_file=tmp_path / "h.csv", human_column="label")
+    assert "of 60 images" in text
+
+
 def test_bad_human_rows_are_listed(tmp_path: Path) -> None:
     source = make_source(per_class=1)
     path = human_csv(tmp_path / "h.csv", source, [0, 1, 2, 3], labels=[0, "wasp", 2, 4])

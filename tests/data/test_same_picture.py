@@ -84,7 +84,7 @@ def test_links_from_the_test_part_into_training_images_are_seen(tmp_path: Path) 
     (tmp_path / "test" / "ant").mkdir(parents=True)
     relative_link(tmp_path / "pool" / "0.png", tmp_path / "test" / "ant" / "a.png")
     relative_link(tmp_path / "train" / "ant" / "1.png", tmp_path / "test" / "ant" / "b.png")
-    with pytest.raises(InputError, match="2 test images are training images too: 'test/ant/a.png'"):
+    with pytest.raises(InputError, match=r"2 test images are training images too: 'test/ant/a\.png'"):
         load_source(config)
 
 

@@ -19,10 +19,12 @@ NOBODY = 65534
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """A folder that nobody may enter, seen as an ordinary user."""
-    mode, user = folder.stat().st_mode, os.geteuid()
-    for parent in folder.parents:
-        if parent.is_relative_to(Path("/tmp")) and user == 0:
-            parent.chmod(0o755)
+    user = os.geteuid()
+    modes = {place: place.stat().st_mode for place in (folder, *folder.parents) if place.stat().st_uid == user}
+    if user == 0:
+        for place in modes:
+            if place.stat().st_mode & 0o5 != 0o5:
+                place.chmod(0o755)
     folder.chmod(0)
     if user == 0:
         os.seteuid(NOBODY)
@@ -30,7 +32,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.seteuid(user)
-        folder.chmod(mode)
+        for place, mode in modes.items():
+            place.chmod(mode)
 
 
 @pytest.mark.parametrize(
