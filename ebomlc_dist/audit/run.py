@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,6 @@ from ebomlc_dist.audit.page import write_page
 from ebomlc_dist.audit.summary import given_to_corrected, summarise
 from ebomlc_dist.audit.table import score_table
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.class_names import Classes
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.held_out import held_out
 from ebomlc_dist.data.split_file import split_document
@@ -200,9 +198,8 @@ def _write(
     write_corrected(findings, folder / "corrected.csv", nameless)
     write_json(folder / "corrected_split.json", _corrected_split(findings, dataset))
     write_probabilities(findings.table, names, findings.subject.in_sample, folder / "pred_probs.npz")
-    order = Classes(names).by_value()
-    write_matrix(folder / "transition_matrix.csv", findings.noise.transition.value[np.ix_(order, order)])
-    write_matrix(folder / "given_to_corrected.csv", given_to_corrected(findings)[np.ix_(order, order)])
+    write_matrix(folder / "transition_matrix.csv", findings.noise.transition.value, names)
+    write_matrix(folder / "given_to_corrected.csv", given_to_corrected(findings), names)
     summary = summarise(findings, paths.root)
     write_page(findings, summary, dataset, images, options.gallery, folder / "report.html")
     for name in options.exports:
