@@ -159,6 +159,14 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     return module.eval(), config.model_dump(mode="json")
 
 
+def read_preprocessing(folder: Path) -> Preprocessing:
+    """What the main model stored in ``folder`` asks of its images. Raises `InputError` where there is none."""
+    config = _validated(read_json(folder / CONFIG, MAX_CONFIG_BYTES), str(folder / CONFIG))
+    if not isinstance(config, MainModelConfig):
+        raise InputError(f"{folder / CONFIG} does not describe a main model")
+    return config.preprocessing
+
+
 def _validated(config: Any, source: str) -> AnyConfig:
     try:
         return _ADAPTER.validate_python(dict(config) if isinstance(config, Mapping) else config)
