@@ -63,7 +63,10 @@ class NoiseConfig(Section):
     uniform_over: Literal["other", "any"] = Field(
         "other", description="uniform noise draws another class, or any class, the true one included"
     )
-    matrix: Path | None = Field(None, description="CSV of K rows of K numbers, row = true class, column = noisy class")
+    matrix: Path | None = Field(
+        None,
+        description="CSV of K rows of K numbers, row = true class, column = noisy class; numbered classes by value",
+    )
     human_file: Path | None = Field(None, description="CIFAR-N labels: the official .npz/.csv or a CSV with a header")
     human_column: str | None = Field(None, description="column of human_file, such as worse_label")
 
