@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ebomlc_dist.config import NoiseConfig
-from ebomlc_dist.data.class_names import Classes
+from ebomlc_dist.data.class_names import Classes, composed
 from ebomlc_dist.data.dataset import Source
 from ebomlc_dist.data.paths import shown
 from ebomlc_dist.data.tables import MAX_BYTES, Table, read_table, stop_on
@@ -131,9 +131,13 @@ def _rows_of_images(table: Table, source: Source) -> list[int]:
         raise InputError(f"{table.path} has no column path, which images in folders are found by")
     if key not in table.columns:
         return list(range(len(table.rows)))
-    image_of = {str(index) if numbered else name: index for index, name in enumerate(source.ids)}
-    image_of |= {alias: image_of[name] for alias, name in source.aliases.items() if name in image_of}
-    return [image_of.get(cell.strip(), -1) for cell in table.column(key)]
+    if numbered:
+        image_of = {str(index): index for index in range(len(source.ids))}
+    else:
+        image_of = {composed(name): index for index, name in enumerate(source.ids)}
+        aliases = {composed(alias): composed(name) for alias, name in source.aliases.items()}
+        image_of |= {alias: image_of[name] for alias, name in aliases.items() if name in image_of}
+    return [image_of.get(composed(cell.strip()), -1) for cell in table.column(key)]
 
 
 def _in_image_order(table: Table, cells: list[str], rows: list[int], source: Source) -> Tensor:

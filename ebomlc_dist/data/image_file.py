@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,7 +52,7 @@ _GREY = frozenset({"1", "L", "LA"}) | _DEEP_GREY
 _COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"})
 _TURNED = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
 _PILLOW = r"PIL\."
-_PNG_START, _PNG_CHUNK_HEAD, _PNG_CHUNK_END = 8, 8, 4  # bytes
+_PNG_START, _PNG_CHUNK_HEAD, _PNG_CHUNK_END, _MOST_EXIF = 8, 8, 4, 65_536  # bytes
 
 _probed = threading.local()
 
@@ -203,11 +203,9 @@ def collected_pillow_warnings() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    suffix = path.suffix.lower()
-    formats = [name for name in _readable() if name not in _BY_NAME_ALONE or suffix in SUFFIXES_OF[name]]
     with open_regular(path) as file:
         try:
-            image = Image.open(file, formats=formats)
+            image = Image.open(file, formats=_readable(path.suffix.lower()))
         except Image.UnidentifiedImageError:
             raise UnreadableImageError(f"is none of {COMMON_FORMATS}") from None
         with image:
@@ -218,11 +216,12 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
             yield image
 
 
-@cache
-def _readable() -> tuple[str, ...]:
-    """Those of `FORMATS` that this build of Pillow has."""
+@lru_cache(maxsize=64)
+def _readable(suffix: str) -> tuple[str, ...]:
+    """Those of `FORMATS` that this build of Pillow has and that a file with this suffix may be of."""
     Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+    found = [name for name in FORMATS if name in Image.OPEN]
+    return tuple(name for name in found if name not in _BY_NAME_ALONE or suffix in SUFFIXES_OF[name])
 
 
 def _is_turned(image: Image.Image) -> bool:
@@ -232,9 +231,9 @@ def _is_turned(image: Image.Image) -> bool:
     # The base class's: that of a PNG decodes the image, in search of what may stand behind the pixels.
     exif = Image.Image.getexif(image)
     file = getattr(image, "fp", None)
-    if image.format == "PNG" and not exif and isinstance(file, BufferedReader):
+    if image.format == "PNG" and not exif and isinstance(file, BufferedReader) and (late := _late_png_exif(file)):
         exif = Image.Exif()
-        exif.load(_late_png_exif(file))
+        exif.load(late)
     return exif.get(ExifTags.Base.Orientation, 1) in _TURNED
 
 
@@ -246,7 +245,7 @@ def _late_png_exif(file: BufferedReader) -> bytes:
         while len(head := file.read(_PNG_CHUNK_HEAD)) == _PNG_CHUNK_HEAD:
             length, kind = int.from_bytes(head[:4], "big"), head[4:]
             if kind == b"eXIf":
-                return b"Exif\0\0" + file.read(length)
+                return b"Exif\0\0" + file.read(min(length, _MOST_EXIF))
             file.seek(length + _PNG_CHUNK_END, 1)
         return b""
     finally:

@@ -130,6 +130,7 @@ def open_images(
         InputError: images that cannot be read, or sizes that differ without ``image_size``.
     """
     readable = probe.report(probe.failures, skip_unreadable=skip_unreadable)
+    probe.tell_white(levels)
     headers = list(probe.headers.values())
     side = common_size(probe, image_size)
     if max_side is None:

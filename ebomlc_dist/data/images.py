@@ -93,6 +93,10 @@ class Probe:
         levels = levels_of(header.range16 for header in training if header.range16 is not None)
         if levels != FULL:
             log.warning("grey images of 16 bits use %d…%d: these values become 0…255", levels.low, levels.top)
+        return levels
+
+    def tell_white(self, levels: Levels) -> None:
+        """Log the images that have values above ``levels``."""
         above = [row for row, header in self.headers.items() if header.range16 and header.range16[1] > levels.top]
         if above:
             log.warning(
@@ -101,7 +105,6 @@ class Probe:
                 levels.top,
                 listed([shown(self.names[row]) for row in above], 10),
             )
-        return levels
 
 
 def probe_images(root: Path, names: list[str], *, max_pixels: int) -> Probe:
@@ -171,6 +174,7 @@ def decode_images(
     progress: Progress | None = None,
 ) -> tuple[Tensor, NDArray[np.bool_]]:
     """The pixel pass of `read_images`."""
+    probe.tell_white(levels)
     height, width = common_size(probe, image_size)
     try:
         pixels = np.empty((len(probe.headers), probe.channels, height, width), dtype=np.uint8)

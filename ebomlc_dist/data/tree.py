@@ -61,22 +61,23 @@ def find_images(folder: str | Path, base: str | Path, found: Found | None = None
 
 
 def is_folder(path: Path) -> bool:
-    """Whether ``path`` is a folder.
-
-    Raises:
-        InputError: something else is there, or it cannot be told.
-    """
+    """Whether ``path`` is a folder. Raises `InputError` where it cannot be told."""
     try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise InputError(f"{path} is a link to nothing; mend or remove it") from None
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise InputError(_unreadable([error])) from None
-    if not stat.S_ISDIR(mode):
-        raise InputError(f"{path} is not a folder; move it away or make it one")
-    return True
+
+
+def is_folder_or_absent(path: Path) -> bool:
+    """`is_folder`, of a place that holds a folder or nothing. Raises `InputError` for anything else."""
+    if is_folder(path):
+        return True
+    if os.path.lexists(path):
+        what = "a link to nothing" if path.is_symlink() and not path.exists() else "not a folder"
+        raise InputError(f"{path} is {what}; mend or remove it")
+    return False
 
 
 def subfolders(folder: Path) -> list[str]:

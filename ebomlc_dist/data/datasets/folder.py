@@ -29,7 +29,7 @@ from ebomlc_dist.data.label_check import check_labels
 from ebomlc_dist.data.listing import Listing, list_csv, list_tree
 from ebomlc_dist.data.same_picture import Parts, settle
 from ebomlc_dist.data.tables import Table, read_table
-from ebomlc_dist.data.tree import is_folder, subfolders, subfolders_if_readable
+from ebomlc_dist.data.tree import is_folder, is_folder_or_absent, subfolders, subfolders_if_readable
 from ebomlc_dist.errors import InputError
 
 _OTHER_NAMES = {
@@ -159,7 +159,7 @@ def _folders(root: Path, tables: dict[str, Table]) -> dict[str, list[str]]:
     """The class folders of each part that is read from a folder; of ``train`` beside a CSV file too, for what its
     numbers count."""
     parts = [part for part in ("train", "clean", "test") if part not in tables]
-    found = {part: subfolders(root / part) for part in parts if is_folder(root / part)}
+    found = {part: subfolders(root / part) for part in parts if is_folder_or_absent(root / part)}
     return found if "train" not in tables else found | {"train": subfolders_if_readable(root / "train")}
 
 
