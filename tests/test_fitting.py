@@ -117,7 +117,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "a class that is trusted whole": ({"trusted": LABELS == LABELS}, "have no noisy image.*leave one at least out"),
     "both": ({"clean_from_noisy": True}, "exclude each other"),
     "too many of them asked for": (
-        {"trusted": None, "clean_from_noisy": True, "settings": {"data.clean_size": 199}},
+        {"trusted": None, "settings": {"noise.kind": "uniform", "noise.rate": 0.2, "data.clean_size": 199}},
         r"199 trusted images need .* data\.clean_size .*`settings=`",
     ),
     "an unknown key": ({"settings": {"train.epoch": 1}}, r"'train.epoch' \(settings\).*'train.epochs'"),
@@ -126,7 +126,10 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "a method among the settings": ({"settings": {"method.name": "ce"}}, "give the method as `method=`"),
     "data among the settings": ({"settings": {"data.dataset": "cifar10"}}, "trains on the arrays"),
     "an unknown model": ({"model": "resnet9"}, "unknown model 'resnet9'.*'resnet8'"),
-    "a model of another size": ({"model": "torchvision/vit_b_16"}, r"set another size with `image_size=`"),
+    "a model of another size": (
+        {"model": "torchvision/vit_b_16", "image_size": 32},
+        r"set another size with `image_size=`",
+    ),
     "a method that needs the truth": ({"method": "ce-oracle"}, r"choose another `method=`"),
     "an optimiser that does not fit": (
         {"method": "mlc", "settings": {"optim.main_optimizer": "adam"}},
