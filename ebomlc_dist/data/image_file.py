@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
+from ebomlc_dist.data.exif_turn import is_turned
 from ebomlc_dist.data.grey_levels import FULL, Levels, Range
 from ebomlc_dist.data.paths import RefusedPathError, open_regular, resolve_under
 
@@ -50,9 +50,7 @@ _BY_NAME_ALONE = ("TGA", "PCX", "SGI")
 _DEEP_GREY = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 _GREY = frozenset({"1", "L", "LA"}) | _DEEP_GREY
 _COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"})
-_TURNED = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
 _PILLOW = r"PIL\."
-_PNG_START, _PNG_CHUNK_HEAD, _PNG_CHUNK_END, _MOST_EXIF = 8, 8, 4, 65_536  # bytes
 
 _probed = threading.local()
 
@@ -111,7 +109,7 @@ def probe_image(root: Path, max_pixels: int, name: str) -> Header:
     with _opened(path, max_pixels) as image:
         if image.mode not in _GREY | _COLOUR:
             raise UnreadableImageError(f"has pixels of kind {image.mode}, which is not supported; use 8 bits a channel")
-        width, height = (image.height, image.width) if _is_turned(image) else (image.width, image.height)
+        width, height = (image.height, image.width) if is_turned(image) else (image.width, image.height)
         grey = image.mode in _GREY
         if image.mode in _DEEP_GREY:
             range16 = _range_of(image)
@@ -222,34 +220,6 @@ def _readable(suffix: str) -> tuple[str, ...]:
     Image.init()
     found = [name for name in FORMATS if name in Image.OPEN]
     return tuple(name for name in found if name not in _BY_NAME_ALONE or suffix in SUFFIXES_OF[name])
-
-
-def _is_turned(image: Image.Image) -> bool:
-    """Whether the image that Pillow has opened is to be turned by a quarter, so that width and height change places."""
-    if image.format == "TIFF":
-        return False  # Pillow has exchanged them already.
-    # The base class's: that of a PNG decodes the image, in search of what may stand behind the pixels.
-    exif = Image.Image.getexif(image)
-    file = getattr(image, "fp", None)
-    if image.format == "PNG" and not exif and isinstance(file, BufferedReader) and (late := _late_png_exif(file)):
-        exif = Image.Exif()
-        exif.load(late)
-    return exif.get(ExifTags.Base.Orientation, 1) in _TURNED
-
-
-def _late_png_exif(file: BufferedReader) -> bytes:
-    """The EXIF chunk of a PNG file, which may stand behind the pixels; empty without one."""
-    place = file.tell()
-    try:
-        file.seek(_PNG_START)
-        while len(head := file.read(_PNG_CHUNK_HEAD)) == _PNG_CHUNK_HEAD:
-            length, kind = int.from_bytes(head[:4], "big"), head[4:]
-            if kind == b"eXIf":
-                return b"Exif\0\0" + file.read(min(length, _MOST_EXIF))
-            file.seek(length + _PNG_CHUNK_END, 1)
-        return b""
-    finally:
-        file.seek(place)
 
 
 def _has_16_bits(image: Image.Image) -> bool:
