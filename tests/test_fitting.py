@@ -218,7 +218,9 @@ def test_arguments_reach_the_run_before_what_is_chosen(tmp_path: Path) -> None:
         ((300, 3, 250), False, "resnet8", 64, 120, 30),
         ((300, 3, 250), True, "torchvision/resnet18", 224, 120, 30),
         ((1697, 1, 8), False, "digits-cnn", 8, 59, 100),
+        ((10_000, 1, 28), False, "resnet8", 32, 10, 100),
         ((10_000, 3, 32), False, "resnet8", 32, 10, 100),
+        ((10_000, 3, 40), False, "resnet8", 40, 10, 100),
         ((50_000, 3, 32), True, "resnet32", 32, 40, 100),
         ((1_000_000, 3, 32), False, "resnet8", 32, 8, 100),
     ],
@@ -232,7 +234,19 @@ def test_what_is_chosen_suits_the_images_and_the_device(
     assert found["train.epochs"] == epochs
     assert found["train.global_noisy_batch_size"] == batch
     assert found["data.augment"] == ("pad-crop" if images[1] == 1 else "pad-crop-flip")
-    assert suited(*images, gpu=gpu, model="resnet56", image_size=40)["model.name"] == "resnet56"
+    own = suited(*images, gpu=gpu, model="resnet56", image_size=40)
+    assert (own["model.name"], own["data.image_size"]) == ("resnet56", 40)
+    assert suited(*images, gpu=gpu, model="torchvision/vit_b_16")["data.image_size"] == 224
+
+
+@pytest.mark.parametrize("size", ["auto", None])
+def test_without_a_size_arrays_get_what_is_usual_for_their_model(
+    size: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"train.trackers": [], "data.image_size": size}
+    run = fit(tmp_path / "run", model="resnet8", method="ce", settings=settings)
+    assert "resnet8 at 32×32" in capsys.readouterr().err
+    assert load_model(run.folder / "model")[1]["preprocessing"]["image_size"] == [32, 32]
 
 
 def test_a_notebook_has_one_line_that_is_written_over(

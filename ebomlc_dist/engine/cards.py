@@ -99,7 +99,9 @@ def _preparation(preprocessing: Mapping[str, Any]) -> Sequence[str]:
     steps = [f"Read the image upright, as {colour}."]
     low, shift = preprocessing["deep_low"], preprocessing["deep_shift"]
     if Levels(low, shift) != FULL:
-        steps.append(f"Of grey images of 16 bits take (value - {low}) >> {shift}, kept within 0…255.")
+        steps.append(
+            f"Bring a grey image of 16 bits to 8: subtract {low}, divide by {2**shift}, round down, keep within 0…255."
+        )
     if preprocessing["max_side"] is not None:
         steps.append(f"Reduce its longer side to {preprocessing['max_side']} pixels at most, and cut out the centre.")
     mean, std = (", ".join(f"{value:.4f}" for value in preprocessing[key]) for key in ("mean", "std"))

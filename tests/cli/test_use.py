@@ -96,6 +96,14 @@ def test_images_that_cannot_be_read_are_listed_and_others_written(ebomlc: Callab
     )
 
 
+def test_a_link_to_nothing_is_left_out_too(ebomlc: Callable[..., Ended], place: Path) -> None:
+    write_images(place, "a.png")
+    (place / "images" / "broken.png").symlink_to("gone.png")
+    ended = ebomlc("predict", "run", "--images", "images")
+    assert (ended.code, ended.out) == (0, "1 predictions: predictions.csv\n")
+    assert "1 of 2 images cannot be read and are left out: 'broken.png'" in ended.err
+
+
 def test_where_none_can_be_read_nothing_is_written(ebomlc: Callable[..., Ended], place: Path) -> None:
     write_images(place, "broken.png", "x/broken.png")
     assert "none of 2 images can be read: 'broken.png'" in ebomlc("predict", "run", "--images", "images").refused()

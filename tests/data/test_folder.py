@@ -1,6 +1,7 @@
 """The user's own images: trees, CSV files, and every kind of bad row, by file and line."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -297,6 +298,10 @@ def test_class_that_has_trusted_images_alone(tmp_path: Path) -> None:
     assert source.labels.bincount().tolist() == [6, 6, 1]
     (tmp_path / "classes.txt").write_bytes(b"1 ant\n\xff\x00")
     assert "clean/cat is no class of the training set" in message(config)
+    # As macOS writes names, and as others do.
+    (tmp_path / "clean" / "cat").rename(tmp_path / "clean" / unicodedata.normalize("NFD", "café"))
+    (tmp_path / "classes.txt").write_text(unicodedata.normalize("NFC", "ant\nbee\ncafé\n"))
+    assert load_source(config).labels.bincount().tolist() == [6, 6, 1]
 
 
 def test_corrected_labels_that_leave_a_class_without_a_noisy_image(tmp_path: Path) -> None:

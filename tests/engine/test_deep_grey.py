@@ -26,6 +26,8 @@ def test_prediction_and_audit_see_the_levels_of_training(tmp_path: Path) -> None
     train(config, tmp_path / "run", quiet=True, runtime=alone())
     dataset = load_dataset(config.data, config.noise, config.seeds, needs_clean=False)
     assert dataset.levels.shift == 4
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "Bring a grey image of 16 bits to 8: subtract 0, divide by 16, round down" in card
     run = load(tmp_path / "run")
     paths = [tmp_path / "data" / name for name in dataset.ids]
     seen = np.stack([np.asarray(Image.open(path)) >> 4 for path in paths]).astype(np.uint8)
