@@ -61,7 +61,7 @@ from ebomlc_dist.numerics.transition import (
     transition_by_mean_softmax,
     transition_by_moments,
 )
-from ebomlc_dist.numerics.transition_posterior import MOST_CLASSES, NoisePosterior, noise_posterior
+from ebomlc_dist.numerics.transition_posterior import MOST_CLASSES, NoisePosterior, above_chance, noise_posterior
 from ebomlc_dist.numerics.trust import corrected_share, information_share, lead, settings_for
 
 Followed = Literal["mixture", "barrier_strength", "noisy_scale", "corrected_share"]
@@ -233,8 +233,7 @@ class EbomlcS(Ebomlc):
         return found | {name: self.memory[name] for name in ("posterior_share", "pairs_refused") if name in self.memory}
 
     def report(self) -> Mapping[str, str | float]:
-        figures = {name: float(value) for name, value in self.own_metrics().items()}
-        return {"noise_process": self.noise_process, **figures}
+        return {"noise_process": self.noise_process, **{name: float(v) for name, v in self.own_metrics().items()}}
 
     def _chosen_process(self, task: Task) -> str:
         asked = self.config.noise_process
@@ -265,9 +264,10 @@ class EbomlcS(Ebomlc):
         soft = way == "mean_softmax"
         counted = partial(prediction_counts, networks, num_classes, soft)
         joint, confusion = interlude.sum_noisy(counted).t(), interlude.sum_held_out(counted)
-        if self._pairs is not None and not confusion.any():
-            return  # Nothing speaks against the pairs.
         if self._pairs is not None or (way == "posterior" and num_classes <= MOST_CLASSES):
+            # A model at chance confounds the classes, and may be sure of it.
+            if not above_chance(confusion):
+                return
             like = torch.zeros(num_classes**2 + 3, dtype=torch.float64, device=transition.device)
             shared = interlude.once(lambda: noise_posterior(joint, confusion).flat(), like=like)
             if self._is_believed(found := NoisePosterior.of(shared)):
@@ -329,7 +329,7 @@ class EbomlcS(Ebomlc):
         if config.settings == "fixed":
             return
         if config.settings == "measured":
-            renewed, is_known = settings.clone(), torch.ones((), dtype=torch.bool, device=settings.device)
+            renewed, is_known = settings.clone(), torch.ones_like(measured[1], dtype=torch.bool)
             _, num_noisy, num_clean = self._sizes
             by_number = num_clean / (num_clean + num_noisy)
             renewed[0] = torch.where(measured[1] > 0, 0.5, by_number)

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import expm
+from scipy.stats import binomtest
 from torch import Tensor
 
 from ebomlc_dist.numerics.alike_rows import Counts, Matrix, draw_rows, log_density
@@ -33,13 +34,14 @@ MOST_CLASSES = 100
 """The work of a sweep grows with the cube of the number of classes."""
 COVERAGE = 0.95
 _SEED = 13
-_SWEEPS, _MANY_CLASSES, _FEW_SWEEPS = 500, 20, 200
-_SETTLING = 0.2
+_SWEEPS, _MANY_CLASSES, _FEW_SWEEPS = 1000, 20, 300
+_SETTLING = 0.3
 _PROPOSALS = 12
 _SIZES = (0.003, 0.01, 0.03, 0.1, 0.3)
 _EVEN_PART = 0.02
 _FIRST_STRENGTH = 10.0
 _TINY = 1e-300
+_DOUBT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def noise_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> NoisePost
     rng = np.random.Generator(np.random.PCG64(_SEED))
     known = held_out + _FIRST_STRENGTH * mean_confusion(held_out)
     confusion = known / known.sum(axis=1, keepdims=True)
-    # Before anything is known half of the labels are right.
+    # From a T that is wide: a likeliest one can lie in another mode, and is left slowly.
     mass: Matrix = mean_confusion(np.zeros((size, size))) / size
     cells = joint.nonzero()
     moves = _Moves(joint, held_out)
@@ -104,6 +106,12 @@ def noise_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> NoisePost
 def transition_by_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> Tensor:
     """`NoisePosterior.transition` alone."""
     return noise_posterior(joint_counts, confusion_counts).transition
+
+
+def above_chance(confusion_counts: Tensor) -> bool:
+    """Whether (K, K) counts of classes (rows) by prediction leave no doubt that the classifier knows something."""
+    total, right = int(confusion_counts.sum()), int(confusion_counts.trace())
+    return total > 0 and binomtest(right, total, 1 / len(confusion_counts), "greater").pvalue < _DOUBT
 
 
 def shortest_interval(draws: Matrix) -> tuple[float, float]:

@@ -43,6 +43,12 @@ IDENTITY = torch.eye(4).tolist()
 PAPER = {"barrier_strength": 0.25, "noisy_scale": 0.5, "settings": "fixed", "mixture_kind": "probability"}
 
 
+@pytest.fixture
+def sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimates are made although the problem's networks have learnt nothing."""
+    monkeypatch.setattr(ebomlc_s, "above_chance", lambda _: True)
+
+
 def after(method: str, **settings: object) -> torch.Tensor:
     """All parameters after four steps."""
     learner = make_learner(method, Communicator(CPU), **settings)
@@ -97,6 +103,7 @@ def test_the_noise_process_follows_what_is_known() -> None:
             make_learner("ebomlc-s", Communicator(CPU), noise_process=process, old_labels=None)
 
 
+@pytest.mark.usefixtures("sure")
 def test_settings_by_given_labels_are_known_from_the_first_step_and_renewed_with_the_estimate() -> None:
     def found(process: str, epoch: int, **more: object) -> dict[str, float]:
         learner = make_learner(
@@ -202,6 +209,7 @@ def test_what_is_measured_is_what_a_loop_over_images_and_labels_finds() -> None:
     assert float(found[3]) > 0
 
 
+@pytest.mark.usefixtures("sure")
 @pytest.mark.parametrize(
     ("way", "estimate"), [("posterior", transition_by_posterior), ("moments", transition_by_moments)]
 )
@@ -262,6 +270,7 @@ class CountingInterlude(WholeInterlude):
         return super().gather_noisy(values)
 
 
+@pytest.mark.usefixtures("sure")
 def test_above_a_hundred_classes_the_noise_is_estimated_by_moments(monkeypatch: pytest.MonkeyPatch) -> None:
     def found(way: str) -> torch.Tensor:
         learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="estimated", estimate=way, epoch=1)
@@ -393,6 +402,7 @@ def test_the_main_models_posterior_joins_the_target_without_a_gradient() -> None
     assert bool(method.soft_labels(answers, logits, torch.tensor([1])).isfinite().all())
 
 
+@pytest.mark.usefixtures("sure")
 @pytest.mark.parametrize(("wrong", "estimate", "refused"), [(0, 0.45, True), (4, 0.05, False), (4, 0.2, False)])
 def test_pairs_that_are_cleaner_than_the_estimate_allows_give_way_to_it(
     wrong: int, estimate: float, refused: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -413,6 +423,18 @@ def test_pairs_that_are_cleaner_than_the_estimate_allows_give_way_to_it(
     assert bool(method.memory["pairs_refused"]) == refused
 
 
+def test_a_model_at_chance_is_not_asked_for_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> torch.Tensor:
+        learner = make_learner("ebomlc-s", Communicator(CPU), epoch=1, noise_process="estimated")
+        return learner.method.memory["transition"]
+
+    blind = found()
+    assert float(blind.diagonal().mean()) == 0.5
+    monkeypatch.setattr(ebomlc_s, "above_chance", lambda _: True)
+    assert not torch.equal(found(), blind)
+
+
+@pytest.mark.usefixtures("sure")
 def test_an_estimate_below_the_interval_of_the_one_before_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that memorises labels finds ever fewer of them wrong."""
     learner = make_learner("ebomlc-s", Communicator(CPU), epoch=0, noise_process="estimated")

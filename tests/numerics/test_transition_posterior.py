@@ -11,7 +11,7 @@ from torch import Tensor
 from ebomlc_dist.numerics.alike_rows import RATES, STRENGTHS
 from ebomlc_dist.numerics.noise import flip_matrix, uniform_matrix
 from ebomlc_dist.numerics.transition import transition_by_counts, transition_by_moments
-from ebomlc_dist.numerics.transition_posterior import transition_by_posterior
+from ebomlc_dist.numerics.transition_posterior import above_chance, transition_by_posterior
 
 CLASSES = 10
 NOISY, HELD_OUT = 10_000, 20
@@ -144,3 +144,14 @@ def test_two_classes_and_a_class_that_nobody_is_given() -> None:
     joint, held_out = tables(weak_confusion(), NOISE["uniform 20"])
     joint[:, 3] = 0
     assert bool(torch.isfinite(transition_by_posterior(joint, held_out)).all())
+
+
+def test_a_classifier_is_above_chance_where_luck_would_not_explain_it() -> None:
+    lucky, known = torch.zeros(10, 10), torch.zeros(10, 10)
+    lucky[:, 0], known[:, 0] = 2, 1
+    known += torch.eye(10)
+    assert not above_chance(torch.zeros(10, 10))
+    assert not above_chance(lucky)
+    assert above_chance(known)
+    # Two classes, and the same share of right answers, are no evidence.
+    assert not above_chance(torch.tensor([[6, 5], [5, 6]]))
