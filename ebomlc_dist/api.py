@@ -21,6 +21,7 @@ from ebomlc_dist.data.arrays import Values, as_array, as_images
 from ebomlc_dist.data.augment import normalise
 from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.grey_levels import Levels
 from ebomlc_dist.data.images import resize_square
 from ebomlc_dist.data.loose_files import read_loose
 from ebomlc_dist.data.paths import listed, shown
@@ -128,6 +129,7 @@ class TrainedRun:
                 image_size=preprocessing["image_size"][0],
                 max_side=preprocessing.get("max_side"),
                 max_pixels=_MAX_PIXELS,
+                levels=Levels(preprocessing["deep_low"], preprocessing["deep_shift"]),
             )
             rows = iter(self._probabilities(images).numpy() if len(images) else ())
             for place in range(len(paths[start : start + _BATCH])):
@@ -187,7 +189,9 @@ class TrainedRun:
         if self._dataset is None:
             config = stored_config(RunFolder(self.folder))
             check_stored_data(config, self.folder)
-            self._dataset = load_dataset(config.data, config.noise, config.seeds, needs_clean=False)
+            self._dataset = load_dataset(
+                config.data, config.noise, config.seeds, needs_clean=False, model=config.model.name
+            )
         return self._dataset
 
     @torch.no_grad()

@@ -24,7 +24,10 @@ class DataConfig(Section):
     dataset: str = "digits"
     data_dir: Path = Path("data")
     download: bool = Field(True, description="fetch a data set that is not in data_dir")
-    image_size: int | None = Field(None, ge=4, description="side in pixels; images of a folder are resized to it")
+    image_size: Annotated[int, Field(ge=4)] | Literal["auto"] | None = Field(
+        None,
+        description="side in pixels that images of a folder are resized to; auto: their own, where it suits the model",
+    )
     noisy_csv: Path | None = Field(None, description="`path,label` of the noisy images (dataset folder)")
     clean_csv: Path | None = Field(None, description="`path,label` of the trusted images (dataset folder)")
     test_csv: Path | None = Field(None, description="`path,label` of the test images (dataset folder)")
@@ -62,6 +65,11 @@ class DataConfig(Section):
     skip_unreadable: bool = False
     max_pixels: int = Field(64_000_000, ge=1, description="larger images are refused before they are decoded")
 
+    @property
+    def given_side(self) -> int | None:
+        """``image_size`` where it is a number."""
+        return self.image_size if isinstance(self.image_size, int) else None
+
 
 class NoiseConfig(Section):
     """Label noise that is added to known labels; ``none`` for data that are noisy already."""
@@ -75,7 +83,10 @@ class NoiseConfig(Section):
         "drawn",
         description="which class flips to which: drawn by seeds.noise, or as the code of EBOMLC, MLC and GLC fixes it",
     )
-    matrix: Path | None = Field(None, description="CSV of K rows of K numbers, row = true class, column = noisy class")
+    matrix: Path | None = Field(
+        None,
+        description="CSV of K rows of K numbers, row = true class, column = noisy class; numbered classes by value",
+    )
     human_file: Path | None = Field(None, description="CIFAR-N labels: the official .npz/.csv or a CSV with a header")
     human_column: str | None = Field(None, description="column of human_file, such as worse_label")
 

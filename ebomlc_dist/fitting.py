@@ -23,6 +23,7 @@ from ebomlc_dist.data.array_source import array_source, check_trusted
 from ebomlc_dist.data.arrays import Values, as_array
 from ebomlc_dist.data.build import from_source
 from ebomlc_dist.data.dataset import NoisyDataset, Source
+from ebomlc_dist.data.image_side import side_for
 from ebomlc_dist.data.images import resize_square
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.outcome import Stopped
@@ -176,8 +177,10 @@ def _drawn(config: RunConfig, source: Source) -> NoisyDataset:
         )
     if wanted and source.trusted is not None:
         check_trusted(source)
-    side, images, test_images = config.data.image_size, source.images, source.test_images
-    assert side is not None
+    images, test_images = source.images, source.test_images
+    side = config.data.given_side
+    if side is None:
+        side = side_for(min(images.shape[2:]), config.model.name)
     assert isinstance(images, Tensor)
     assert isinstance(test_images, Tensor)
     sized = replace(source, images=resize_square(images, side), test_images=resize_square(test_images, side))
@@ -230,7 +233,7 @@ def _chosen(config: RunConfig, source: Source, drawn: NoisyDataset, runtime: Run
     height, width = source.images.shape[2:]
     own = config.train
     steps = -(-len(drawn.noisy_labels) // own.global_noisy_batch_size)
-    size = config.data.image_size
+    size = drawn.images.shape[2]
     trusted = f"{len(drawn.clean_labels)} trusted" if needs_clean(config) else "no trusted set used"
     return (
         f"fit: {config.method.name} on {len(drawn.noisy_labels)} noisy images of {height}×{width}, {trusted}, "

@@ -117,7 +117,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "a class that is trusted whole": ({"trusted": LABELS == LABELS}, "have no noisy image.*leave one at least out"),
     "both": ({"clean_from_noisy": True}, "exclude each other"),
     "too many of them asked for": (
-        {"trusted": None, "clean_from_noisy": True, "settings": {"data.clean_size": 199}},
+        {"trusted": None, "settings": {"noise.kind": "uniform", "noise.rate": 0.2, "data.clean_size": 199}},
         r"199 trusted images need .* data\.clean_size .*`settings=`",
     ),
     "an unknown key": ({"settings": {"train.epoch": 1}}, r"'train.epoch' \(settings\).*'train.epochs'"),
@@ -126,7 +126,10 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "a method among the settings": ({"settings": {"method.name": "ce"}}, "give the method as `method=`"),
     "data among the settings": ({"settings": {"data.dataset": "cifar10"}}, "trains on the arrays"),
     "an unknown model": ({"model": "resnet9"}, "unknown model 'resnet9'.*'resnet8'"),
-    "a model of another size": ({"model": "torchvision/vit_b_16"}, r"set another size with `image_size=`"),
+    "a model of another size": (
+        {"model": "torchvision/vit_b_16", "image_size": 32},
+        r"set another size with `image_size=`",
+    ),
     "a method that needs the truth": ({"method": "ce-oracle"}, r"choose another `method=`"),
     "an optimiser that does not fit": (
         {"method": "mlc", "settings": {"optim.main_optimizer": "adam"}},
@@ -215,7 +218,9 @@ def test_arguments_reach_the_run_before_what_is_chosen(tmp_path: Path) -> None:
         ((300, 3, 250), False, "resnet8", 64, 120, 30),
         ((300, 3, 250), True, "torchvision/resnet18", 224, 120, 30),
         ((1697, 1, 8), False, "digits-cnn", 8, 59, 100),
+        ((10_000, 1, 28), False, "resnet8", 32, 10, 100),
         ((10_000, 3, 32), False, "resnet8", 32, 10, 100),
+        ((10_000, 3, 40), False, "resnet8", 40, 10, 100),
         ((50_000, 3, 32), True, "resnet32", 32, 40, 100),
         ((1_000_000, 3, 32), False, "resnet8", 32, 8, 100),
     ],
@@ -229,7 +234,19 @@ def test_what_is_chosen_suits_the_images_and_the_device(
     assert found["train.epochs"] == epochs
     assert found["train.global_noisy_batch_size"] == batch
     assert found["data.augment"] == ("pad-crop" if images[1] == 1 else "pad-crop-flip")
-    assert suited(*images, gpu=gpu, model="resnet56", image_size=40)["model.name"] == "resnet56"
+    own = suited(*images, gpu=gpu, model="resnet56", image_size=40)
+    assert (own["model.name"], own["data.image_size"]) == ("resnet56", 40)
+    assert suited(*images, gpu=gpu, model="torchvision/vit_b_16")["data.image_size"] == 224
+
+
+@pytest.mark.parametrize("size", ["auto", None])
+def test_without_a_size_arrays_get_what_is_usual_for_their_model(
+    size: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"train.trackers": [], "data.image_size": size}
+    run = fit(tmp_path / "run", model="resnet8", method="ce", settings=settings)
+    assert "resnet8 at 32×32" in capsys.readouterr().err
+    assert load_model(run.folder / "model")[1]["preprocessing"]["image_size"] == [32, 32]
 
 
 def test_a_notebook_has_one_line_that_is_written_over(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ebomlc_dist.audit.findings import Findings
 from ebomlc_dist.audit.table import ScoreTable
+from ebomlc_dist.data.class_names import Classes
 from ebomlc_dist.files.stream import stream_file
 
 # What a spreadsheet takes for the beginning of a formula, or drops before looking for one.
@@ -46,9 +47,11 @@ def write_corrected(findings: Findings, path: Path, without: Collection[int] = (
     write_csv(path, headed([findings.subject.key, "label"], rows))
 
 
-def write_matrix(path: Path, matrix: NDArray[Any]) -> None:
-    """Rows of numbers without a header; of a transition matrix, as ``noise.matrix`` reads it."""
-    write_csv(path, matrix.tolist())
+def write_matrix(path: Path, matrix: NDArray[Any], class_names: Sequence[str]) -> None:
+    """A (K, K) matrix over classes as rows of numbers without a header, in the order in which ``noise.matrix`` reads
+    it: that of the labels, or, where classes are named by whole numbers, that of these."""
+    order = Classes(class_names).by_value()
+    write_csv(path, matrix[np.ix_(order, order)].tolist())
 
 
 def write_probabilities(table: ScoreTable, class_names: Sequence[str], in_sample: bool, path: Path) -> None:

@@ -50,7 +50,13 @@ class ImageFiles:
         """An image as a ``data:`` URL, at most `SIDE` pixels wide and high, encoded anew."""
         image = None
         if self.root is not None:
-            image = read_thumbnail(self.root, self._dataset.ids[row], side=SIDE, max_pixels=self._max_pixels)
+            image = read_thumbnail(
+                self.root,
+                self._dataset.ids[row],
+                side=SIDE,
+                max_pixels=self._max_pixels,
+                levels=self._dataset.levels,
+            )
         if image is None:
             image = _pillow(self._pixels(row))
             image.thumbnail((SIDE, SIDE))

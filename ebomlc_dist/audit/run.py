@@ -210,8 +210,8 @@ def _write(
     write_corrected(findings, folder / "corrected.csv", nameless)
     write_json(folder / "corrected_split.json", _corrected_split(findings, dataset))
     write_probabilities(findings.table, names, findings.subject.in_sample, folder / "pred_probs.npz")
-    write_matrix(folder / "transition_matrix.csv", findings.noise.transition.value)
-    write_matrix(folder / "given_to_corrected.csv", given_to_corrected(findings))
+    write_matrix(folder / "transition_matrix.csv", findings.noise.transition.value, names)
+    write_matrix(folder / "given_to_corrected.csv", given_to_corrected(findings), names)
     summary = summarise(findings, paths.root)
     write_page(findings, summary, dataset, images, options.gallery, folder / "report.html")
     for name in options.exports:

@@ -29,10 +29,11 @@ def pack(
     from ebomlc_dist.reporting.progress import counting
 
     require_ffcv()
-    data = resolve(request)[0].config.data
+    config = resolve(request)[0].config
+    data = config.data
     folder = pack_folder(data)
     # Decoded as they are packed: they may not fit into memory.
-    source = load_source(data.model_copy(update={"loader": "dataloader"}))
+    source = load_source(data.model_copy(update={"loader": "dataloader"}), model=config.model.name)
     digest = digest_of(source.images, source.image_digests[0] if source.image_digests else None)
     try:
         found = read_pack(folder)

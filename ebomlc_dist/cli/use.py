@@ -3,7 +3,6 @@
 import csv
 import io
 import logging
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -59,6 +58,7 @@ def predict(
     from ebomlc_dist.files.named import check_named, is_replaced, write_named
 
     names = _image_names(images)
+    _check_links(images, names)
     check_named(output, "--output")
     trained = load(run)
     table = _Table(trained.class_names, top_k, probabilities)
@@ -121,19 +121,38 @@ class _Table:
 
 
 def _image_names(folder: Path) -> list[str]:
-    """Images below a folder by their suffix, sorted, relative to it. Hidden ones and linked folders are passed over."""
-    from ebomlc_dist.data.image_file import SUFFIXES
+    """Images below a folder by their suffix, sorted, relative to it. Hidden ones and linked folders are passed over.
 
-    if not folder.is_dir():
+    Raises:
+        InputError: no folder, one that cannot be read, or no images.
+    """
+    from ebomlc_dist.data.image_file import COMMON_FORMATS
+    from ebomlc_dist.data.tree import find_images, is_folder
+
+    if not is_folder(folder):
         raise InputError(f"--images {folder} is not a folder")
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(place, name) for name in sorted(files) if not name.startswith("."))
-        found += [str(path.relative_to(folder)) for path in paths if path.suffix.lower() in SUFFIXES]
-    if not found:
-        raise InputError(f"--images {folder} holds no images ({', '.join(sorted(SUFFIXES))})")
-    return found
+    found = find_images(folder, folder)
+    for line in found.passed_over():
+        log.warning("%s", line)
+    if not found.images:
+        raise InputError(f"--images {folder} holds no images by their names ({COMMON_FORMATS})")
+    return found.images
+
+
+def _check_links(folder: Path, names: list[str]) -> None:
+    """Raise `InputError` listing links that leave ``folder``. One within it is the image that it points to."""
+    from ebomlc_dist.data.paths import LeavingPathError, RefusedPathError, listed, resolve_under, shown
+
+    root, leaving = folder.resolve(), []
+    for name in names:
+        try:
+            resolve_under(root, name)
+        except LeavingPathError as error:
+            leaving.append(f"{shown(name)} {error}")
+        except RefusedPathError:
+            continue  # It is left out, as whatever else cannot be read.
+    if leaving:
+        raise InputError(f"{len(leaving)} of {len(names)} images are not in --images {folder}: {listed(leaving)}")
 
 
 def _figure(value: object) -> str:

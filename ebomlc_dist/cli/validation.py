@@ -29,7 +29,8 @@ def validate(configs: Sequence[RunConfig], folders: Sequence[Path], *, resume: b
         alike.setdefault(config.model_dump_json(include={"data", "noise", "seeds", "model"}), []).append(config)
     for shared, *others in alike.values():
         needed = any(needs_clean(config) for config in (shared, *others))
-        dataset = load_dataset(shared.data, shared.noise, shared.seeds, needs_clean=needed)
+        name = shared.model.name
+        dataset = load_dataset(shared.data, shared.noise, shared.seeds, needs_clean=needed, model=name)
         check_model(shared, dataset)
         for config in (shared, *others):
             check_batch_sizes(config, dataset, world_size)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import replace
 
 import torch
@@ -18,6 +19,8 @@ from ebomlc_dist.data.split_file import read_split
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.numerics.noise import realised_rate
 
+log = logging.getLogger(__name__)
+
 
 def load_dataset(
     data: DataConfig,
@@ -26,6 +29,7 @@ def load_dataset(
     *,
     needs_clean: bool = True,
     progress: Progress | None = None,
+    model: str | None = None,
 ) -> NoisyDataset:
     """The data of a run, a pure function of the files and the configuration: the same on every rank.
 
@@ -36,13 +40,18 @@ def load_dataset(
         needs_clean: whether the method needs a trusted set. Without the need a missing one is no error; the split is
             the same either way, so that methods can be compared.
         progress: called with (images read, images in all) where single image files are read.
+        model: the main model's name, which ``data.image_size`` ``auto`` follows.
 
     Raises:
         InputError: data, noise or split that are missing, damaged or do not fit together, or a loader not to be had.
     """
     check_loader(data)
-    source = load_source(data, progress=progress)
-    return from_source(source, data, noise, seeds, needs_clean=needs_clean)
+    source = load_source(data, progress=progress, model=model)
+    dataset = from_source(source, data, noise, seeds, needs_clean=needs_clean)
+    # Only now, so that bad input is one line.
+    for line in source.remarks:
+        log.warning("%s", line)
+    return dataset
 
 
 def from_source(
@@ -95,6 +104,7 @@ def from_source(
         image_digest=source.image_digests[0] if source.image_digests else None,
         clean_old_labels=split.clean_old_labels,
         purity=split.purity,
+        levels=source.levels,
         clean_true_labels=own_labels if known and split.clean_labels is not None else None,
         validation_index=split.validation_index,
         validation_labels=source.labels[split.validation_index],

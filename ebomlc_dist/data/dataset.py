@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ebomlc_dist.data.grey_levels import FULL, Levels
 from ebomlc_dist.data.image_set import ImageSet
 
 FROM_NOISY = "from_noisy"
@@ -35,6 +36,9 @@ class Source:
         labels_are_true: False where the labels are the user's own noisy ones and the truth is unknown.
         image_digests: sha256 (hex) over the files of the training and of the test images and how they are brought to
             size, where they come from files; the same whether they lie in memory or not. Else None.
+        aliases: further names of training images → the id: copies and links.
+        levels: what became of more than 8 bits.
+        remarks: lines for a person whose data are good enough to train on.
     """
 
     images: ImageSet
@@ -47,6 +51,9 @@ class Source:
     trusted_old_labels: Tensor | None = None
     labels_are_true: bool = True
     image_digests: tuple[str, str] | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    levels: Levels = FULL
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ class NoisyDataset:
         clean_true_labels: (Nc,) int64 of such a set, for figures only; None where the truth is unknown.
         validation_index: (Nv,) int64 into ``images``, trusted ones that choose an epoch; ``validation_labels`` (Nv,)
             int64 runs beside it. Often none.
+        levels: what became of more than 8 bits.
     """
 
     images: ImageSet
@@ -99,6 +107,7 @@ class NoisyDataset:
     clean_true_labels: Tensor | None = None
     validation_index: Tensor = field(default_factory=no_rows)
     validation_labels: Tensor = field(default_factory=no_rows)
+    levels: Levels = FULL
 
     @property
     def from_noisy(self) -> bool:

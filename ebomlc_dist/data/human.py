@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ebomlc_dist.config import NoiseConfig
+from ebomlc_dist.data.class_names import Classes, composed
 from ebomlc_dist.data.dataset import Source
 from ebomlc_dist.data.paths import shown
 from ebomlc_dist.data.tables import MAX_BYTES, Table, read_table, stop_on
@@ -23,6 +24,9 @@ from ebomlc_dist.errors import InputError, nearest
 from ebomlc_dist.files.reading import read_bytes
 
 CLEAN_COLUMN = "clean_label"
+_FEWEST = 20
+"""With fewer images chance is not told from people."""
+_LEAST_KAPPA, _ERRORS = 0.02, 2.0
 
 
 def human_labels(source: Source, noise: NoiseConfig) -> Tensor:
@@ -49,7 +53,36 @@ def human_labels(source: Source, noise: NoiseConfig) -> Tensor:
             f"{path} says that image {source.ids[row]} is of class {int(clean[row])}, the data set says "
             f"{int(source.labels[row])}: the file belongs to other data, or its order differs"
         )
+    _check_agreement(path, labels, source)
     return labels
+
+
+def _check_agreement(path: Path, labels: Tensor, source: Source) -> None:
+    """Raise `InputError` where the labels agree with the data's no better than labels of other images would.
+
+    With n images, ``a`` the share that agrees and ``e`` = Σₖ p(k) q(k) the share that would by chance, Cohen's kappa is
+    κ = (a − e) / (1 − e), and its standard error by chance is √(e / (n (1 − e))). People are far above both bounds.
+    """
+    own = torch.ones(len(labels), dtype=torch.bool)
+    if source.trusted is not None:
+        own[source.trusted] = False
+    given, true = labels[own], source.labels[own]
+    number, size = len(given), len(source.class_names)
+    if number < _FEWEST:
+        return
+    used = given.bincount(minlength=size)
+    chance = float((used.double() @ true.bincount(minlength=size).double()) / number**2)
+    agreed = float((given == true).double().mean())
+    if chance >= 1 or (agreed - chance) / (1 - chance) > max(
+        _LEAST_KAPPA, _ERRORS * (chance / number / (1 - chance)) ** 0.5
+    ):
+        return
+    unused = "" if bool((used > 0).all()) else f" It uses {int((used > 0).sum())} of {size} classes."
+    raise InputError(
+        f"{path} agrees with the labels of the data on {100 * agreed:.2f} % of {number} images, and by chance it would "
+        f"on {100 * chance:.2f} %: its rows are in another order, its numbers count other classes, or "
+        f"noise.human_column names the wrong column.{unused} Bring it into the order of the data set"
+    )
 
 
 def _from_csv(path: Path, column: str | None, source: Source) -> tuple[Tensor, Tensor | None]:
@@ -98,25 +131,32 @@ def _rows_of_images(table: Table, source: Source) -> list[int]:
         raise InputError(f"{table.path} has no column path, which images in folders are found by")
     if key not in table.columns:
         return list(range(len(table.rows)))
-    image_of = {str(index) if numbered else name: index for index, name in enumerate(source.ids)}
-    return [image_of.get(cell.strip(), -1) for cell in table.column(key)]
+    if numbered:
+        image_of = {str(index): index for index in range(len(source.ids))}
+    else:
+        image_of = {composed(name): index for index, name in enumerate(source.ids)}
+        aliases = {composed(alias): composed(name) for alias, name in source.aliases.items()}
+        image_of |= {alias: image_of[name] for alias, name in aliases.items() if name in image_of}
+    return [image_of.get(composed(cell.strip()), -1) for cell in table.column(key)]
 
 
 def _in_image_order(table: Table, cells: list[str], rows: list[int], source: Source) -> Tensor:
-    label_names = source.class_names
-    label_of = {str(label): label for label in range(len(label_names))}
-    label_of |= {name: label for label, name in enumerate(label_names)}
+    classes = Classes(source.class_names)
+    trusted = set() if source.trusted is None else set(source.trusted.tolist())
     labels = source.labels.new_full((len(source.labels),), -1)
     bad: list[str] = []
     for row, (image, cell) in enumerate(zip(rows, cells, strict=True)):
+        label = classes.label(cell)
         if not 0 <= image < len(labels):
             bad.append(f"{table.where(row)} speaks of an image that the training set does not have")
+        elif image in trusted:
+            pass  # it keeps its own, and may be named by a copy as well
         elif labels[image] >= 0:
             bad.append(f"{table.where(row)} speaks of image {shown(source.ids[image])} again")
-        elif cell.strip() not in label_of:
-            bad.append(f"{table.where(row)}: label {shown(cell)} is neither a class nor in 0…{len(label_names) - 1}")
+        elif label is None:
+            bad.append(f"{table.where(row)}: label {shown(cell)} is neither a class nor in {classes.numbers}")
         else:
-            labels[image] = label_of[cell.strip()]
+            labels[image] = label
     stop_on(bad)
     if source.trusted is not None:
         labels[source.trusted] = source.labels[source.trusted]
@@ -130,15 +170,20 @@ def _in_image_order(table: Table, cells: list[str], rows: list[int], source: Sou
 
 
 def _checked(path: Path, found: NDArray[np.generic], source: Source) -> Tensor:
-    top = len(source.class_names) - 1
+    classes = Classes(source.class_names)
     if found.shape != tuple(source.labels.shape) or found.dtype.kind not in "iu":
         raise InputError(
             f"{path} holds {found.dtype} numbers of shape {found.shape}; whole numbers of shape "
             f"({len(source.labels)},) are needed, one for each training image in the original order"
         )
-    if found.min() < 0 or found.max() > top:
-        raise InputError(f"{path} holds labels {found.min()}…{found.max()}; 0…{top} are allowed")
-    return torch.from_numpy(found.astype(np.int64))
+    values, places = np.unique(found, return_inverse=True)
+    labels = [classes.of_number(int(value)) for value in values]
+    if None in labels:
+        raise InputError(
+            f"{path} holds labels {values[0]}…{values[-1]}; {classes.numbers} are allowed"
+            + ("" if classes.counts else ", and these classes have names with and without numbers: give a CSV of names")
+        )
+    return torch.from_numpy(np.array(labels, dtype=np.int64)[places.reshape(found.shape)])
 
 
 def _conversion(path: Path) -> str:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ebomlc_dist.data.datasets import Progress
-from ebomlc_dist.data.image_file import Header, attempt, decode_image, without_bomb_warnings
+from ebomlc_dist.data.grey_levels import FULL, Levels
+from ebomlc_dist.data.image_file import Header, attempt, decode_image, without_pillow_warnings
 from ebomlc_dist.data.image_set import ImageSet
 from ebomlc_dist.data.images import THREADS, Probe, common_size
 from ebomlc_dist.data.paths import shown
@@ -40,6 +41,7 @@ class ImageFiles:
         side: H and W of the images that a model sees.
         own_size: whether images keep their own size.
         max_pixels: larger images are refused before they are decoded.
+        levels: what becomes of more than 8 bits.
     """
 
     names: Sequence[str]
@@ -49,6 +51,7 @@ class ImageFiles:
     side: tuple[int, int]
     own_size: bool
     max_pixels: int
+    levels: Levels = FULL
 
     @property
     def shape(self) -> torch.Size:
@@ -115,7 +118,11 @@ class ImageFiles:
 
     def _attempted(self, row: int) -> NDArray[np.uint8] | str:
         decode = partial(
-            decode_image, shape=(self.frame[0], *self.sizes[row].tolist()), resize=True, max_pixels=self.max_pixels
+            decode_image,
+            shape=(self.frame[0], *self.sizes[row].tolist()),
+            resize=True,
+            max_pixels=self.max_pixels,
+            levels=self.levels,
         )
         return attempt(decode, self.paths[row])
 
@@ -132,7 +139,7 @@ class ImageFiles:
         return centre_crop(found, torch.from_numpy(self.sizes[rows]), self.side) if self.own_size else found
 
     def _decoded(self, decode: Callable[[int], Found], rows: Iterable[int]) -> Iterator[Found]:
-        with without_bomb_warnings(), ThreadPoolExecutor(THREADS) as pool:
+        with without_pillow_warnings(), ThreadPoolExecutor(THREADS) as pool:
             yield from pool.map(decode, rows)
 
 
@@ -143,6 +150,7 @@ def open_images(
     max_side: int | None,
     max_pixels: int,
     skip_unreadable: bool,
+    levels: Levels = FULL,
     progress: Progress | None = None,
 ) -> tuple[ImageFiles, NDArray[np.bool_]]:
     """The images of a header pass, to be decoded later.
@@ -155,6 +163,7 @@ def open_images(
         max_pixels: larger images are refused before they are decoded.
         skip_unreadable: leave out what cannot be read, for which every image is decoded once. Without it the headers
             alone are looked at, and an image that turns out to be broken later is an error then.
+        levels: what becomes of more than 8 bits.
         progress: called with (images tried, images in all) where every image is.
 
     Returns:
@@ -164,6 +173,7 @@ def open_images(
         InputError: images that cannot be read, or sizes that differ without ``image_size``.
     """
     readable = probe.report(probe.failures, skip_unreadable=skip_unreadable)
+    probe.tell_white(levels)
     headers = list(probe.headers.values())
     side = common_size(probe, image_size)
     if max_side is None:
@@ -179,6 +189,7 @@ def open_images(
         side=side,
         own_size=max_side is not None,
         max_pixels=max_pixels,
+        levels=levels,
     )
     if not skip_unreadable:
         return files, readable

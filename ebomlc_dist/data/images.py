@@ -1,13 +1,13 @@
 """Reading image files that may come from a stranger, in two passes: every header first, then the pixels.
 
-The header pass refuses what is no image, too large or a special file before anything is decoded, and settles what the
-whole set looks like (size, grey or colour). The pixel pass decodes on a thread pool straight into one uint8 tensor, or
-is left to `image_files.ImageFiles`, which decodes what it is asked for.
+The header pass refuses what is no image, too large or a special file before it is decoded, and settles what the whole
+set looks like (size, grey or colour, and the range of values beyond 8 bits). The pixel pass decodes on a thread pool
+straight into one uint8 tensor, or is left to `image_files.ImageFiles`, which decodes what it is asked for.
 """
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from ebomlc_dist.data.datasets import Progress
-from ebomlc_dist.data.image_file import Header, attempt, decode_image, probe_image, without_bomb_warnings
+from ebomlc_dist.data.grey_levels import FULL, Levels, levels_of
+from ebomlc_dist.data.image_file import (
+    Header,
+    attempt,
+    collected_pillow_warnings,
+    decode_image,
+    probe_image,
+    without_pillow_warnings,
+)
 from ebomlc_dist.data.paths import listed, shown
 from ebomlc_dist.errors import InputError
 
@@ -30,6 +38,8 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 THREADS = min(8, os.cpu_count() or 1)
+_DARK = 128
+"""Upper bytes below this mean that not even 16 bits were in use."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +67,48 @@ class Probe:
         _report(self.names, failures, skip_unreadable)
         return np.array([row not in failures for row in range(len(self.names))], dtype=bool)
 
+    def without(self, rows: Collection[int]) -> "Probe":
+        """The same without the images of these rows."""
+        kept = {row: place for place, row in enumerate(r for r in range(len(self.names)) if r not in rows)}
+        return Probe(
+            [self.names[row] for row in kept],
+            {kept[row]: header for row, header in self.headers.items() if row in kept},
+            {kept[row]: reason for row, reason in self.failures.items() if row in kept},
+            self.channels,
+        )
+
+    def levels(self, number: int) -> Levels:
+        """What becomes of more than 8 bits, by the first ``number`` images, which are those of training.
+
+        Raises:
+            InputError: images of 16 bits a channel whose content has fewer: Pillow gives their upper bytes alone.
+        """
+        training = [header for row, header in self.headers.items() if row < number]
+        tops = [header.top16 for header in training if header.top16 is not None]
+        if tops and max(tops) < _DARK:
+            raise InputError(
+                f"{len(tops)} images have 16 bits a channel and use {max(tops) + 1} of 256 levels of the upper "
+                "byte, which is all that is read; scale them to 8 bits a channel first"
+            )
+        levels = levels_of(header.range16 for header in training if header.range16 is not None)
+        if levels != FULL:
+            log.warning("grey images of 16 bits use %d…%d: these values become 0…255", levels.low, levels.top)
+        return levels
+
+    def tell_white(self, levels: Levels) -> None:
+        """Log the images that have values above ``levels``."""
+        above = [row for row, header in self.headers.items() if header.range16 and header.range16[1] > levels.top]
+        if above:
+            log.warning(
+                "%d images have values above %d, the range of the training images, which become white: %s",
+                len(above),
+                levels.top,
+                listed([shown(self.names[row]) for row in above], 10),
+            )
+
 
 def probe_images(root: Path, names: list[str], *, max_pixels: int) -> Probe:
-    """Look at every file's header, and at its bytes for their digest; nothing is decoded.
+    """Look at every file's header, and at its bytes for their digest. What Pillow warns of is logged by file, once.
 
     Args:
         root: the data folder; links that leave it are refused.
@@ -67,8 +116,11 @@ def probe_images(root: Path, names: list[str], *, max_pixels: int) -> Probe:
         max_pixels: larger images are refused.
     """
     root = root.resolve()
-    with without_bomb_warnings(), ThreadPoolExecutor(THREADS) as pool:
+    with collected_pillow_warnings() as warned, ThreadPoolExecutor(THREADS) as pool:
         probed = list(pool.map(partial(attempt, partial(probe_image, root, max_pixels)), names))
+    if warned:
+        lines = [f"{shown(name)}: {reason[:200]}" for name, reason in sorted(warned.items())]
+        log.warning("Pillow warns of %d of %d images: %s", len(lines), len(names), listed(lines, 10))
     headers = {row: found for row, found in enumerate(probed) if isinstance(found, Header)}
     failures = {row: found for row, found in enumerate(probed) if isinstance(found, str)}
     return Probe(names, headers, failures, 1 if all(header.grey for header in headers.values()) else 3)
@@ -81,6 +133,7 @@ def read_images(
     image_size: int | None,
     max_pixels: int,
     skip_unreadable: bool,
+    levels: Levels = FULL,
     progress: Progress | None = None,
 ) -> tuple[Tensor, NDArray[np.bool_]]:
     """Read image files under ``root`` into one tensor: the first frame, upright by EXIF, grey only if all are grey.
@@ -91,6 +144,7 @@ def read_images(
         image_size: side in pixels; every image is resized to a square of it, nothing is cut away.
         max_pixels: larger images are refused before they are decoded.
         skip_unreadable: leave out what cannot be read (each is logged) instead of stopping.
+        levels: what becomes of more than 8 bits.
         progress: called with (images read, images in all).
 
     Returns:
@@ -101,7 +155,12 @@ def read_images(
     """
     probe = probe_images(root, names, max_pixels=max_pixels)
     return decode_images(
-        probe, image_size=image_size, max_pixels=max_pixels, skip_unreadable=skip_unreadable, progress=progress
+        probe,
+        image_size=image_size,
+        max_pixels=max_pixels,
+        skip_unreadable=skip_unreadable,
+        levels=levels,
+        progress=progress,
     )
 
 
@@ -111,9 +170,11 @@ def decode_images(
     image_size: int | None,
     max_pixels: int,
     skip_unreadable: bool,
+    levels: Levels = FULL,
     progress: Progress | None = None,
 ) -> tuple[Tensor, NDArray[np.bool_]]:
     """The pixel pass of `read_images`."""
+    probe.tell_white(levels)
     height, width = common_size(probe, image_size)
     try:
         pixels = np.empty((len(probe.headers), probe.channels, height, width), dtype=np.uint8)
@@ -126,9 +187,11 @@ def decode_images(
 
     def decode(item: tuple[int, Path]) -> None:
         row, path = item
-        pixels[row] = decode_image(path, pixels.shape[1:], resize=image_size is not None, max_pixels=max_pixels)
+        pixels[row] = decode_image(
+            path, pixels.shape[1:], resize=image_size is not None, max_pixels=max_pixels, levels=levels
+        )
 
-    with without_bomb_warnings(), ThreadPoolExecutor(THREADS) as pool:
+    with without_pillow_warnings(), ThreadPoolExecutor(THREADS) as pool:
         outcomes = pool.map(partial(attempt, decode), enumerate(header.path for header in probe.headers.values()))
         decoded = list(_counted(outcomes, len(rows), progress))
     failures = {row: found for row, found in zip(rows, decoded, strict=True) if isinstance(found, str)}

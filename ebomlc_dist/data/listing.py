@@ -1,16 +1,21 @@
 """Which image carries which label: from a tree of class folders, or from a CSV file ``path,label``."""
 
+import logging
 import os
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebomlc_dist.data.image_file import SUFFIXES
-from ebomlc_dist.data.images import log
+from ebomlc_dist.data.class_names import MISSING, Classes
+from ebomlc_dist.data.image_file import COMMON_FORMATS
 from ebomlc_dist.data.paths import MissingFileError, RefusedPathError, listed, resolve_under, shown
-from ebomlc_dist.data.tables import Table, read_table, stop_on
+from ebomlc_dist.data.tables import Table, stop_on
+from ebomlc_dist.data.tree import Found, check_inside, find_images, loose_images, subfolders
 from ebomlc_dist.errors import InputError, nearest
 
 OLD_LABEL = "noisy_label"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,92 +36,58 @@ class Listing:
     old_labels: list[int] | None = None
 
 
-def class_folders(folder: Path) -> list[str]:
-    """Names of the class folders in ``folder``, in torchvision's order (sorted); hidden ones are passed over."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def list_tree(root: Path, folder: Path, class_names: list[str]) -> Listing:
+def list_tree(root: Path, folder: Path, classes: Classes) -> Listing:
     """The images in ``folder/<class>/``, at any depth, by their suffix; hidden files and linked folders are left out.
 
+    What is left out and not hidden is logged.
+
     Raises:
-        InputError: a class folder that is not among ``class_names``, or no image at all.
+        InputError: a class folder that is not among ``classes``, a folder that cannot be read or a link that leaves
+            ``root``, or no image at all.
     """
-    label_of = {name: label for label, name in enumerate(class_names)}
-    names: list[str] = []
+    check_inside(root, folder)
+    found = Found()
     labels: list[int] = []
-    ignored: list[str] = []
-    for class_name in class_folders(folder):
-        if class_name not in label_of:
+    for class_name in subfolders(folder):
+        label = classes.folder(class_name)
+        if label is None:
             raise InputError(
-                f"{folder / class_name} is no class of the training set{nearest(class_name, class_names)}; its classes "
-                f"are {listed([shown(name) for name in class_names], 20)}"
+                f"{folder / class_name} is no class of the training set{nearest(class_name, classes.names)}; its "
+                f"classes are {listed([shown(name) for name in classes.names], 20)}"
             )
-        for place, folders, files in os.walk(folder / class_name):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for file in sorted(name for name in files if not name.startswith(".")):
-                name = os.path.relpath(os.path.join(place, file), root)  # noqa: PTH118 (a Path for each file is slow)
-                if os.path.splitext(file)[1].lower() in SUFFIXES:  # noqa: PTH122
-                    names.append(name)
-                    labels.append(label_of[class_name])
-                else:
-                    ignored.append(shown(name))
-    if ignored:
-        log.warning("%d files are no images by their names and are left out: %s", len(ignored), listed(ignored, 10))
-    if not names:
-        raise InputError(
-            f"{folder} holds no images; put them into {folder}/<class>/ as {', '.join(sorted(SUFFIXES))} files"
+        check_inside(root, folder / class_name)
+        find_images(folder / class_name, root, found)
+        labels += [label] * (len(found.images) - len(labels))
+    for line in found.passed_over():
+        log.warning("%s", line)
+    if loose := loose_images(folder):
+        log.warning(
+            "%d images in %s lie in no class folder and are left out: %s",
+            len(loose),
+            folder,
+            listed([shown(name) for name in loose], 10),
         )
-    return Listing(names, labels, folder)
+    if not found.images:
+        raise InputError(f"{folder} holds no images; put them into {folder}/<class>/ as files of {COMMON_FORMATS}")
+    return Listing(found.images, labels, folder)
 
 
-def labels_in(table: Table) -> list[str]:
-    """The label of each row of a ``path,label`` file, as it is written there."""
-    return [cell.strip() for cell in table.column("label")]
-
-
-def classes_of(table: Table) -> list[str]:
-    """The classes that a ``path,label`` file uses: its names sorted, or 0…K−1 where all labels are whole numbers.
-
-    Raises:
-        InputError: rows without a label, below 0, or above a number that no row uses, all of them by line.
-    """
-    texts = labels_in(table)
-    stop_on([f"{table.where(row)} has no label" for row, text in enumerate(texts) if not text])
-    if not all(_is_whole(text) for text in texts):
-        return sorted(set(texts))
-    used = {int(text) for text in texts}
-    count = next(number for number in range(len(used) + 1) if number not in used)
-    stop_on(
-        [
-            f"{table.where(row)}: label {text} is out of range: whole-number labels must be 0…K−1 without a gap, and "
-            f"no row has {count}"
-            for row, text in enumerate(texts)
-            if not 0 <= int(text) < count
-        ]
-    )
-    return [str(number) for number in range(count)]
-
-
-def list_csv(root: Path, path: Path, class_names: list[str], *, skip_missing: bool = False) -> Listing:
+def list_csv(root: Path, table: Table, classes: Classes, *, skip_missing: bool = False) -> Listing:
     """The images of a CSV file with the columns ``path`` (or ``file_name``), ``label`` and perhaps ``noisy_label``.
 
     ``path`` is relative to the data folder; ``file_name`` to the folder of the CSV file where that lies in the data
-    folder (Hugging Face's metadata.csv), else to the data folder. A label is a class name, or a class index where no
-    class name is a number itself. ``noisy_label`` is written alike, or left blank. With ``skip_missing`` rows of files
-    that do not exist are left out, with one warning.
+    folder (Hugging Face's metadata.csv), else to the data folder. A label is read by `Classes`. ``noisy_label`` is
+    written alike, or left blank. With ``skip_missing`` rows of files that do not exist are left out, with one warning.
 
     Raises:
         InputError: missing columns, or bad rows: no such file, a path that leaves the data folder, an unknown label, an
             image named twice. All bad rows are listed by file and line.
     """
-    table = read_table(path)
     texts = table.column("label")
     old_texts = table.column(OLD_LABEL) if OLD_LABEL in table.columns else None
     column = table.column("path", "file_name")
-    folder = path.resolve().parent
+    folder = table.path.resolve().parent
     base = folder if table.first_of("path", "file_name") == "file_name" and folder.is_relative_to(root) else root
-    classes = _Classes(class_names)
     first_row: dict[str, int] = {}
     labels: list[int] = []
     old_labels: list[int] = []
@@ -126,12 +97,8 @@ def list_csv(root: Path, path: Path, class_names: list[str], *, skip_missing: bo
         old_text = old_texts[row] if old_texts is not None else ""
         label, old = classes.label(text), classes.label(old_text) if old_text.strip() else -1
         if label is None or old is None:
-            wrong = text if label is None else old_text
-            known = listed([shown(name) for name in class_names], 10)
-            bad.append(
-                f"{table.where(row)}: unknown {'label' if label is None else OLD_LABEL} {shown(wrong.strip())}"
-                f"{nearest(wrong.strip(), class_names)}; known: {known}"
-            )
+            what, wrong = ("label", text) if label is None else (OLD_LABEL, old_text)
+            bad.append(f"{table.where(row)}{_no_label(what, wrong.strip(), classes)}")
             continue
         try:
             name = os.path.relpath(_resolved(root, base, cell), root)
@@ -151,34 +118,35 @@ def list_csv(root: Path, path: Path, class_names: list[str], *, skip_missing: bo
     stop_on(bad, "--skip-unreadable leaves out the rows of files that do not exist" if missing else "")
     if missing:
         log.warning("%d rows are left out, as their files do not exist: %s", len(missing), listed(missing))
-    return Listing(list(first_row), labels, path, None if old_texts is None else old_labels)
+    return Listing(list(first_row), labels, table.path, None if old_texts is None else old_labels)
 
 
-class _Classes:
-    """Class names by which labels are read."""
-
-    def __init__(self, names: list[str]) -> None:
-        self._label_of = {name: label for label, name in enumerate(names)}
-        self._by_index = not any(_is_whole(name) for name in names)
-
-    def label(self, text: str) -> int | None:
-        """The label that a cell says, None where it is none."""
-        # A name may begin or end with blanks of its own; others are the writer's.
-        exact, text = text, text.strip()
-        label = self._label_of.get(exact, self._label_of.get(text))
-        if label is None and self._by_index and _is_whole(text) and 0 <= int(text) < len(self._label_of):
-            return int(text)
-        return label
+def _no_label(what: str, text: str, classes: Classes) -> str:
+    """What is wrong with a cell that is no label."""
+    if not text:
+        return f" has no {what}"
+    if text.lower() in MISSING:
+        return f": {what} {shown(text)} stands for a missing value; remove the row, or name its class otherwise"
+    known = listed([shown(name) for name in classes.names], 10)
+    return f": unknown {what} {shown(text)}{nearest(text, classes.names)}; known: {known}"
 
 
 def _resolved(root: Path, base: Path, cell: str) -> Path:
-    """The file a cell names, as it stands or without blanks around it."""
-    try:
-        return resolve_under(root, base / cell)
-    except RefusedPathError:
-        return resolve_under(root, base / cell.strip())
+    """The file a cell names: as it stands, without blanks around it, or in another Unicode form."""
+    refused: RefusedPathError | None = None
+    for form in _forms(cell):
+        try:
+            return resolve_under(root, base / form)
+        except RefusedPathError as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
 
 
-def _is_whole(text: str) -> bool:
-    """A whole number as it is usually written: ``7`` and ``-1``, but ``07`` is a name."""
-    return text.isascii() and text.removeprefix("-").isdigit() and len(text) < 10 and str(int(text)) == text
+def _forms(cell: str) -> Iterator[str]:
+    yield cell
+    stripped = cell.strip()
+    if stripped != cell:
+        yield stripped
+    if not cell.isascii():
+        yield from (unicodedata.normalize(form, stripped) for form in ("NFC", "NFD"))

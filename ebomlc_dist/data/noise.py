@@ -4,6 +4,7 @@ Because the draw runs over the whole training set in its own order, the label of
 nor on how many images are used.
 """
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.config import NoiseConfig
+from ebomlc_dist.data.class_names import Classes
 from ebomlc_dist.data.dataset import Source
 from ebomlc_dist.data.human import human_labels
 from ebomlc_dist.data.seeds import child
@@ -26,6 +28,7 @@ from ebomlc_dist.numerics.noise import (
 )
 
 _MATRIX, _LABELS = 0, 1
+log = logging.getLogger(__name__)
 
 
 def draw_noise(source: Source, noise: NoiseConfig, seed: np.random.SeedSequence) -> tuple[Tensor, float | None]:
@@ -59,21 +62,23 @@ def draw_noise(source: Source, noise: NoiseConfig, seed: np.random.SeedSequence)
         )
         nominal = noise.rate
     else:
-        matrix = transition_matrix(noise.matrix, num_classes)
+        matrix = transition_matrix(noise.matrix, source.class_names)
         nominal = nominal_rate(source.labels, matrix)
     rng = np.random.Generator(np.random.PCG64(child(seed, _LABELS)))
     return apply_transition(source.labels, matrix, rng), nominal
 
 
-def transition_matrix(path: Path | None, num_classes: int) -> Tensor:
+def transition_matrix(path: Path | None, class_names: list[str]) -> Tensor:
     """The (K, K) float64 matrix of a CSV file: row = true class, column = noisy class, every row sums to 1.
+
+    In the file classes are in label order, or, where they are named by whole numbers, in the order of these.
 
     Raises:
         InputError: no file, another shape, negative entries, rows that do not sum to 1 (to 1e-6).
     """
     if path is None:
         raise InputError("matrix noise needs a transition matrix; give --set noise.matrix=FILE, K rows of K numbers")
-    rows = read_matrix(path)
+    rows, num_classes = read_matrix(path), len(class_names)
     if len(rows) != num_classes or any(len(row) != num_classes for row in rows):
         widths = ", ".join(sorted({str(len(row)) for row in rows}))
         raise InputError(
@@ -86,4 +91,9 @@ def transition_matrix(path: Path | None, num_classes: int) -> Tensor:
             raise InputError(f"{path}: row {number} has a negative entry or one that is no number; entries are in 0…1")
         if abs(float(row.sum()) - 1) > 1e-6:
             raise InputError(f"{path}: row {number} sums to {float(row.sum()):.6f}; every row must sum to 1")
-    return matrix
+    if 2 * int((matrix.argmax(dim=1) != torch.arange(num_classes)).sum()) > num_classes:
+        log.warning("%s turns most classes into others; do its rows and columns follow the order of the classes?", path)
+    order = Classes(class_names).by_value()
+    found = torch.empty_like(matrix)
+    found[torch.tensor(order)[:, None], torch.tensor(order)] = matrix
+    return found

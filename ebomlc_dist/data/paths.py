@@ -7,6 +7,8 @@ from io import BufferedReader
 from pathlib import Path
 
 _SHOWN = 50
+REMEDY = "put what it points to into the data folder, or give a data folder that holds both"
+"""For a link that leaves the data folder."""
 
 
 class RefusedPathError(ValueError):
@@ -15,6 +17,10 @@ class RefusedPathError(ValueError):
 
 class MissingFileError(RefusedPathError):
     """There is nothing at the path."""
+
+
+class LeavingPathError(RefusedPathError):
+    """The path leads out of the folder that it is read in."""
 
 
 def resolve_under(root: Path, text: str | Path) -> Path:
@@ -30,10 +36,10 @@ def resolve_under(root: Path, text: str | Path) -> Path:
     """
     try:
         if not Path(os.path.normpath(root / text)).is_relative_to(root):
-            raise RefusedPathError("leaves the data folder")
+            raise LeavingPathError("leaves the data folder")
         real = (root / text).resolve(strict=True)
         if not real.is_relative_to(root):
-            raise RefusedPathError("is a link that leaves the data folder")
+            raise LeavingPathError(f"is a link that leaves the data folder; {REMEDY}")
         if not stat.S_ISREG(real.stat().st_mode):
             raise RefusedPathError("is not a regular file")
     except FileNotFoundError:

@@ -119,7 +119,8 @@ def _read_rows(path: Path, content: bytes) -> tuple[list[int], list[list[str]]]:
         kind = binary_kind(content)
         found = f"but {kind}" if kind else f"(byte {error.start})"
         raise InputError(f"{path} is not UTF-8 text {found}; save it as CSV in UTF-8") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    # Blanks between a comma and a quote are no part of the cell; else the quotes would be.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     lines: list[int] = []
     rows: list[list[str]] = []
     try:

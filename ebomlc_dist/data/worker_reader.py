@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from ebomlc_dist.data.image_file import ignore_pillow_warnings
 from ebomlc_dist.data.image_files import ImageFiles
 from ebomlc_dist.data.image_set import ImageSet
 from ebomlc_dist.data.read_ahead import ReadAhead
@@ -51,7 +52,7 @@ class WorkerReader(ReadAhead):
             collate_fn=_collate,
             pin_memory=pinned,
             persistent_workers=num_workers > 0,
-            worker_init_fn=_leave_signals_to_the_run,
+            worker_init_fn=_prepare_worker,
             # Workers are seeded from a generator of their own, or each start would move torch's.
             generator=torch.Generator().manual_seed(0),
         )
@@ -132,6 +133,11 @@ def _lacks_shared_memory(text: str) -> bool:
 def _free_mib() -> tuple[float, float]:
     found = os.statvfs(_SHARED_MEMORY)
     return found.f_bavail * found.f_frsize / 2**20, found.f_blocks * found.f_frsize / 2**20
+
+
+def _prepare_worker(worker: int) -> None:
+    ignore_pillow_warnings()
+    _leave_signals_to_the_run(worker)
 
 
 def _leave_signals_to_the_run(worker: int) -> None:

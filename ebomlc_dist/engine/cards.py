@@ -5,6 +5,7 @@ from typing import Any
 
 from ebomlc_dist.config import NoiseConfig, RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.grey_levels import FULL, Levels
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.models.card import OTHER_USE, model_card
 from ebomlc_dist.reporting.purity import purity_text
@@ -96,6 +97,11 @@ def _preparation(preprocessing: Mapping[str, Any]) -> Sequence[str]:
     height, width = preprocessing["image_size"]
     colour = "one grey channel" if len(preprocessing["mean"]) == 1 else "red, green and blue"
     steps = [f"Read the image upright, as {colour}."]
+    low, shift = preprocessing["deep_low"], preprocessing["deep_shift"]
+    if Levels(low, shift) != FULL:
+        steps.append(
+            f"Bring a grey image of 16 bits to 8: subtract {low}, divide by {2**shift}, round down, keep within 0…255."
+        )
     if preprocessing["max_side"] is not None:
         steps.append(f"Reduce its longer side to {preprocessing['max_side']} pixels at most, and cut out the centre.")
     mean, std = (", ".join(f"{value:.4f}" for value in preprocessing[key]) for key in ("mean", "std"))

@@ -28,6 +28,8 @@ def export_models(training: Training, paths: RunFolder, summary: dict[str, Any])
         "std": dataset.std.tolist(),
         "image_size": [height, width],
         "max_side": config.data.max_side if keeps_own_size(dataset.images) else None,
+        "deep_low": dataset.levels.low,
+        "deep_shift": dataset.levels.shift,
     }
     main_config = {
         "model_type": "ebomlc-main",

@@ -101,7 +101,7 @@ def load_everywhere(config: RunConfig, runtime: Runtime) -> NoisyDataset:
     asks_clean = needs_clean(config)
 
     def load() -> NoisyDataset:
-        return load_dataset(config.data, config.noise, config.seeds, needs_clean=asks_clean)
+        return load_dataset(config.data, config.noise, config.seeds, needs_clean=asks_clean, model=config.model.name)
 
     first = runtime.on_every_rank(lambda: load() if runtime.local_rank == 0 else None)
     dataset = runtime.on_every_rank(lambda: first if first is not None else load())
@@ -113,8 +113,10 @@ def load_everywhere(config: RunConfig, runtime: Runtime) -> NoisyDataset:
 
 def check_further_data(configs: Sequence[RunConfig], runtime: Runtime) -> None:
     """Load the data of later runs that the first one does not read: what is missing is said before a run is trained."""
-    for data in list(dict.fromkeys(config.data for config in configs))[1:]:
-        load_everywhere(next(config for config in configs if config.data == data), runtime)
+    # The size of images may follow the model.
+    different = {(config.data, config.model.name): config for config in reversed(configs)}
+    for key in list(dict.fromkeys((config.data, config.model.name) for config in configs))[1:]:
+        load_everywhere(different[key], runtime)
 
 
 def check_model(config: RunConfig, dataset: NoisyDataset) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.image_side import AUTO
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.resume import load_checkpoint
@@ -11,6 +12,7 @@ from ebomlc_dist.engine.state import restore
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
+from ebomlc_dist.models.hub import CONFIG, read_preprocessing
 
 ARRAYS = "arrays"
 """The data set of a run that was given arrays: they are not stored with it."""
@@ -25,12 +27,15 @@ def finished(folder: Path) -> RunFolder:
 
 
 def stored_config(paths: RunFolder) -> RunConfig:
-    """A run's configuration, with its stored split in the place of the one it began with, which may have gone since.
+    """A run's configuration, with its stored split in the place of the one it began with, which may have gone since,
+    and with the size of images that it found.
 
     What it trained is held whole: it may be asked by one process.
     """
     config = RunConfig.model_validate(read_json(paths.config))
     data = config.data.model_copy(update={"split": paths.split})
+    if data.image_size == AUTO and (paths.model / CONFIG).exists():
+        data = data.model_copy(update={"image_size": read_preprocessing(paths.model).image_size[0]})
     return config.model_copy(update={"data": data, "train": config.train.model_copy(update={"strategy": "replicated"})})
 
 

@@ -24,14 +24,16 @@ class ModelInfo:
     Attributes:
         target: ``module:callable`` in this package; called as ``callable(num_classes, in_channels)``.
         summary: what a person wants to know before choosing the model.
+        sides: the least and the largest side, in pixels, of images that it is given without a word from the person.
     """
 
     target: str
     summary: str
+    sides: tuple[int, int] = (32, 64)
 
 
 MODELS: dict[str, ModelInfo] = {
-    "digits-cnn": ModelInfo("digits_cnn:digits_cnn", "three convolutions for 8×8 images, 24 k parameters"),
+    "digits-cnn": ModelInfo("digits_cnn:digits_cnn", "three convolutions for 8×8 images, 24 k parameters", (8, 32)),
     "resnet8": ModelInfo("resnet_cifar:resnet8", "ResNet for 32×32 images, 0.08 M parameters: a quick look on a CPU"),
     "resnet20": ModelInfo("resnet_cifar:resnet20", "ResNet for 32×32 images, 0.27 M parameters"),
     "resnet32": ModelInfo(
@@ -40,6 +42,22 @@ MODELS: dict[str, ModelInfo] = {
     "resnet44": ModelInfo("resnet_cifar:resnet44", "ResNet for 32×32 images, 0.66 M parameters"),
     "resnet56": ModelInfo("resnet_cifar:resnet56", "ResNet for 32×32 images, 0.85 M parameters"),
 }
+
+
+_LARGE_SIDES = (32, 224)
+_OWN_SIDES = {"vit_": (224, 224), "maxvit_": (224, 224), "inception_": (75, 299), "alexnet": (64, 224)}
+"""By the beginning of torchvision's name: models that take one size only, or need a least one."""
+
+
+def usual_sides(name: str) -> tuple[int, int]:
+    """The least and the largest side, in pixels, of images that a model is given without a word from the person.
+
+    Known of any name: what is wrong with an unknown one is said where the model is built.
+    """
+    if name.startswith(TORCHVISION):
+        kind = name.removeprefix(TORCHVISION)
+        return next((sides for start, sides in _OWN_SIDES.items() if kind.startswith(start)), _LARGE_SIDES)
+    return MODELS[name].sides if name in MODELS else ModelInfo.sides
 
 
 def build_main_model(name: str, *, num_classes: int, in_channels: int, norm: str) -> MainModel:

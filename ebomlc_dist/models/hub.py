@@ -41,12 +41,15 @@ class Preprocessing(Section):
         image_size: height and width in pixels.
         max_side: None where the whole image is resized. Else its longer side is reduced to this at most, and the centre
             is cut out and resized.
+        deep_low, deep_shift: what becomes of grey images of 16 bits: ``(value − deep_low) >> deep_shift``, in 0…255.
     """
 
     mean: list[float]
     std: list[Annotated[float, Field(gt=0.0)]]
     image_size: Annotated[list[Count], Field(min_length=2, max_length=2)]
     max_side: Count | None = None
+    deep_low: Annotated[int, Field(ge=0, lt=2**16)] = 0
+    deep_shift: Annotated[int, Field(ge=0, le=8)] = 8
 
 
 class StoredConfig(Section):
@@ -156,6 +159,14 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     module.to_empty(device="cpu")
     load_state(module, tensors, str(folder / WEIGHTS))
     return module.eval(), config.model_dump(mode="json")
+
+
+def read_preprocessing(folder: Path) -> Preprocessing:
+    """What the main model stored in ``folder`` asks of its images. Raises `InputError` where there is none."""
+    config = _validated(read_json(folder / CONFIG, MAX_CONFIG_BYTES), str(folder / CONFIG))
+    if not isinstance(config, MainModelConfig):
+        raise InputError(f"{folder / CONFIG} does not describe a main model")
+    return config.preprocessing
 
 
 def _validated(config: Any, source: str) -> AnyConfig:

@@ -19,7 +19,12 @@ class Flag:
 FLAGS = (
     Flag("data.dataset", "NAME", "Data set; see `ebomlc list datasets`.", ("--dataset",)),
     Flag("data.data_dir", "DIR", "Where the data set lies, or is downloaded to.", ("--data-dir",)),
-    Flag("data.image_size", "PIXELS", "Side that images of a folder are resized to.", ("--image-size",)),
+    Flag(
+        "data.image_size",
+        "PIXELS",
+        "Side that images of a folder are resized to; auto follows images and model.",
+        ("--image-size",),
+    ),
     Flag("data.noisy_csv", "FILE", "path,label of the noisy images (data set folder).", ("--noisy-csv",)),
     Flag("data.clean_csv", "FILE", "path,label of the trusted images (data set folder).", ("--clean-csv", "--trusted")),
     Flag("data.test_csv", "FILE", "path,label of the test images (data set folder).", ("--test-csv",)),

@@ -1,10 +1,11 @@
 """Your own images, whose labels are noisy as they come.
 
-    ebomlc train folder --data-dir DIR --image-size 64
+    ebomlc train folder --data-dir DIR
 
 ``DIR/train/<class>/*`` holds the images under their noisy labels; ``DIR/clean/<class>/*`` the trusted ones and
 ``DIR/test/<class>/*`` those that are never trained on. CSV files with ``path,label`` do as well (--noisy-csv,
---clean-csv, --test-csv).
+--clean-csv, --test-csv). For the small ResNets images become squares of 32 to 64 pixels, by the median of the shorter
+sides, unless --image-size says otherwise.
 
     ebomlc train folder-resnet50 --data-dir DIR
     ebomlc train folder-vit-b16 --data-dir DIR
@@ -20,11 +21,11 @@ from ebomlc_dist.methods import config_from_mapping
 
 
 def folder(name: str, method: str) -> RunConfig:
-    """The paper's frame on the user's own images, at 32×32 unless another size is asked for."""
+    """The paper's frame on the user's own images, at their own size within the model's usual sides."""
     return RunConfig(
         recipe=name,
         method=config_from_mapping({"name": method}),
-        data=DataConfig(dataset="folder", image_size=32, clean_size=100),
+        data=DataConfig(dataset="folder", image_size="auto", clean_size=100),
         noise=NoiseConfig(kind="none"),
         model=ModelConfig(name="resnet32"),
     )

@@ -1,19 +1,22 @@
 """Model, size and length that suit images in memory, where a person has not chosen them.
 
-| images | model, CPU | model, GPU | side of the model's images |
-|---|---|---|---|
-| up to 16 pixels | ``digits-cnn`` | ``digits-cnn`` | their own |
-| up to 48 pixels | ``resnet8`` | ``resnet32`` | their own |
-| larger | ``resnet8`` | ``torchvision/resnet18`` | 64 on a CPU, up to 224 on a GPU |
+| images | model, CPU | model, GPU |
+|---|---|---|
+| up to 16 pixels | ``digits-cnn`` | ``digits-cnn`` |
+| up to 48 pixels | ``resnet8`` | ``resnet32`` |
+| larger | ``resnet8`` | ``torchvision/resnet18`` |
 
+The model sees images at their own size, within what is usual for it (`ebomlc_dist.data.image_side`): for larger ones
+that is 64 pixels on a CPU, and up to 224 on a GPU.
 A run sees 100,000 images on a CPU and 2,000,000 on a GPU, over 8 to 120 epochs: minutes rather than hours. Batches are
 a tenth of a small set, 100 at most. Grey images are not mirrored, as most of them are digits, letters or scans.
 """
 
 from typing import Any
 
+from ebomlc_dist.data.image_side import side_for
+
 _SMALL, _MEDIUM = 16, 48
-_SIDE = {False: 64, True: 224}
 _SEEN = {False: 100_000, True: 2_000_000}
 _EPOCHS = (8, 120)
 _BATCH = (20, 100)
@@ -31,8 +34,8 @@ def suited(
         gpu: whether the run is on one.
         model, image_size: chosen by the person already.
     """
-    size = image_size or (side if side <= _MEDIUM else min(side, _SIDE[gpu]))
-    name = model or _model(size, gpu)
+    name = model or _model(image_size or side, gpu)
+    size = image_size or side_for(side, name)
     batch = min(max(num_images // 10, _BATCH[0]), _BATCH[1])
     return {
         "data.image_size": size,

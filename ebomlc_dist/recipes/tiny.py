@@ -24,6 +24,8 @@ def tiny(config: RunConfig) -> RunConfig:
         data = data.model_copy(update=sizes | ({"validation_size": clean_size} if data.validation_size else {}))
     if model.name.startswith(TORCHVISION):
         data = data.model_copy(update={"image_size": _SIDE, "num_workers": 0})
+    if data.image_size == "auto":
+        data = data.model_copy(update={"image_size": _SIDE})
     if model.name.startswith(("resnet", TORCHVISION)):
         model = model.model_copy(update={"name": "resnet8"})
     train = train.model_copy(

@@ -14,6 +14,7 @@ from ebomlc_dist.audit import files
 from ebomlc_dist.audit.files import write_corrected, write_csv, write_labels, write_matrix, write_probabilities
 from ebomlc_dist.audit.findings import Findings
 from ebomlc_dist.audit.summary import summarise
+from ebomlc_dist.data.class_names import Classes
 from ebomlc_dist.data.listing import list_csv
 from ebomlc_dist.data.noise import transition_matrix
 from ebomlc_dist.data.tables import read_table
@@ -97,7 +98,7 @@ def test_corrected_csv_is_what_noisy_csv_reads(tmp_path: Path) -> None:
         write_image(tmp_path / name)
     with findings_of(world, tmp_path, class_names=names, ids=ids, confidence=0.6) as found:
         write_corrected(found, tmp_path / "corrected.csv")
-        listing = list_csv(tmp_path.resolve(), tmp_path / "corrected.csv", names)
+        listing = list_csv(tmp_path.resolve(), read_table(tmp_path / "corrected.csv"), Classes(names))
         assert listing.names == ids
         assert listing.labels == found.final_labels().tolist()
         changed = found.final_labels() != found.table.given
@@ -106,8 +107,13 @@ def test_corrected_csv_is_what_noisy_csv_reads(tmp_path: Path) -> None:
 
 
 def test_the_matrix_is_what_matrix_noise_reads(found: Findings, tmp_path: Path) -> None:
-    write_matrix(tmp_path / "matrix.csv", found.noise.transition.value)
-    np.testing.assert_allclose(transition_matrix(tmp_path / "matrix.csv", 10).numpy(), found.noise.transition.value)
+    # Folders 0 … 9 and 10, say: in label order 10 stands behind 1.
+    names = sorted(str(label) for label in (0, 1, 2, 3, 4, 5, 6, 7, 8, 10))
+    write_matrix(tmp_path / "matrix.csv", found.noise.transition.value, names)
+    np.testing.assert_allclose(
+        transition_matrix(tmp_path / "matrix.csv", names).numpy(),
+        found.noise.transition.value,
+    )
 
 
 def test_probabilities_are_read_by_numpy_and_cleanlab(found: Findings, tmp_path: Path, monkeypatch) -> None:

@@ -16,7 +16,9 @@ from ebomlc_dist.audit.images import ImageFiles
 from ebomlc_dist.audit.page import render, write_page
 from ebomlc_dist.audit.summary import summarise
 from ebomlc_dist.config import DataConfig
+from ebomlc_dist.data.class_names import Classes
 from ebomlc_dist.data.listing import list_csv
+from ebomlc_dist.data.tables import read_table
 from tests.audit.conftest import Browser
 from tests.audit.support import HOSTILE, findings_of, make_world, uniform
 from tests.data.support import make_dataset, write_image
@@ -159,7 +161,7 @@ def test_downloaded_decisions_are_what_trusted_reads(tmp_path: Path, browser: Br
             time.sleep(0.05)
         rows = found.order[:3].tolist()
         wanted = [int(found.proposed[rows[0]]), int(found.table.given[rows[1]]), 1]
-        listing = list_csv(tmp_path.resolve(), file, names)
+        listing = list_csv(tmp_path.resolve(), read_table(file), Classes(names))
         assert listing.names == [*dataset.ids[IMAGES:], *(ids[row] for row in rows)]
         assert listing.labels == [*dataset.clean_labels.tolist(), *wanted]
         with file.open(newline="") as lines:

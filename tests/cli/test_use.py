@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Ended
+from tests.data.test_tree import locked
 
 
 class Run:
@@ -95,6 +96,14 @@ def test_images_that_cannot_be_read_are_listed_and_others_written(ebomlc: Callab
     )
 
 
+def test_a_link_to_nothing_is_left_out_too(ebomlc: Callable[..., Ended], place: Path) -> None:
+    write_images(place, "a.png")
+    (place / "images" / "broken.png").symlink_to("gone.png")
+    ended = ebomlc("predict", "run", "--images", "images")
+    assert (ended.code, ended.out) == (0, "1 predictions: predictions.csv\n")
+    assert "1 of 2 images cannot be read and are left out: 'broken.png'" in ended.err
+
+
 def test_where_none_can_be_read_nothing_is_written(ebomlc: Callable[..., Ended], place: Path) -> None:
     write_images(place, "broken.png", "x/broken.png")
     assert "none of 2 images can be read: 'broken.png'" in ebomlc("predict", "run", "--images", "images").refused()
@@ -135,6 +144,29 @@ def test_a_linked_file_is_replaced_where_it_lies(ebomlc: Callable[..., Ended], p
         assert ebomlc("predict", "run", "--images", "images", "-o", "p.csv").code == 0
         assert (place / "p.csv").is_symlink()
         assert len(rows_of(place / "elsewhere" / "real.csv")) == 2
+
+
+def test_predict_names_links_as_they_are_called(ebomlc: Callable[..., Ended], place: Path) -> None:
+    write_images(place, "b.png")
+    (place / "images" / "a").mkdir()
+    (place / "images" / "a" / "link.png").symlink_to("../b.png")
+    assert ebomlc("predict", "run", "--images", "images", "--output", "p.csv").code == 0
+    assert [row[0] for row in rows_of(place / "p.csv")[1:]] == ["b.png", "a/link.png"]
+
+
+def test_predict_refuses_folders_that_it_cannot_see_and_links_out_of_them(
+    ebomlc: Callable[..., Ended], place: Path
+) -> None:
+    write_images(place, "b.png")
+    (place / "images" / "deep").mkdir()
+    (place / "outside.png").touch()
+    (place / "images" / "link.png").symlink_to("../outside.png")
+    line = ebomlc("predict", "run", "--images", "images").refused()
+    assert "'link.png' is a link that leaves the data folder" in line
+    (place / "images" / "link.png").unlink()
+    with locked(place / "images" / "deep"):
+        assert "'images/deep' (Permission denied)" in ebomlc("predict", "run", "--images", "images").refused()
+    assert not (place / "predictions.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
-from ebomlc_dist.data.images import read_images, resize_square
+from ebomlc_dist.data.image_file import SUFFIXES_OF
+from ebomlc_dist.data.image_files import open_images
+from ebomlc_dist.data.images import decode_images, probe_images, read_images, resize_square
 from ebomlc_dist.errors import InputError
 from tests.data.support import write_image
 
@@ -41,13 +43,31 @@ def bomb(path: Path, side: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", ["png", "bmp", "jpg", "webp", "gif", "tif"])
+@pytest.mark.parametrize(
+    "suffix",
+    ["png", "bmp", "jpg", "webp", "gif", "tif", "ppm", "jp2", "avif", "ico", "dds", "qoi", "tga", "pcx", "sgi"],
+)
 def test_formats(tmp_path: Path, suffix: str) -> None:
-    path = write_image(tmp_path / f"a.{suffix}", (7, 5))
+    path = write_image(tmp_path / f"a.{suffix}", (16, 16) if suffix == "ico" else (7, 5))
     images, readable = read(tmp_path, path.name)
     assert images.dtype == torch.uint8
     assert torch.equal(images[0], pixels(path))
     assert readable.tolist() == [True]
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [("pgm", "L"), ("pbm", "1"), ("pnm", "RGB")])
+def test_netpbm_under_each_of_its_names(tmp_path: Path, suffix: str, mode: str) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)).convert(mode)
+    image.save(tmp_path / f"a.{suffix}", format="PPM")
+    shown = "RGB" if mode == "RGB" else "L"
+    assert torch.equal(read(tmp_path, f"a.{suffix}")[0][0], pixels(tmp_path / f"a.{suffix}", shown))
+
+
+def test_suffixes_are_those_that_pillow_registers() -> None:
+    known = Image.registered_extensions()
+    for kind, suffixes in SUFFIXES_OF.items():
+        for suffix in suffixes:
+            assert known[suffix] in (kind, {"JPEG": "MPO"}.get(kind))
 
 
 def test_grey_only_where_all_are_grey(tmp_path: Path) -> None:
@@ -76,6 +96,61 @@ def test_exif_rotation_is_applied(tmp_path: Path) -> None:
     turned = np.array(Image.open(tmp_path / "straight.png").rotate(-90, expand=True).resize((4, 4), 2))
     assert torch.equal(read(tmp_path, "turned.png", image_size=4)[0][0, 0], torch.from_numpy(turned))
     assert upright.shape == (5, 7)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "jpg", "png", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_header_and_pixels_agree_on_what_is_upright(tmp_path: Path, suffix: str, orientation: int) -> None:
+    """Pillow turns a TIFF by itself, when it opens it."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 9), dtype=np.uint8))
+    image.save(tmp_path / f"a.{suffix}", exif=exif)
+    (header,) = probe_images(tmp_path, [f"a.{suffix}"], max_pixels=100).headers.values()
+    image.info["exif"] = exif.tobytes()
+    upright = np.array(ImageOps.exif_transpose(image))
+    assert (header.height, header.width) == upright.shape == ((9, 5) if orientation > 4 else (5, 9))
+    found = read(tmp_path, f"a.{suffix}")[0][0, 0]
+    if suffix in ("tif", "png"):
+        assert np.array_equal(found, upright)
+    else:
+        assert found.shape == upright.shape
+
+
+def test_a_png_may_say_behind_its_pixels_how_it_is_turned(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("L", (9, 5)).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    data = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(data)) + b"eXIf" + data + struct.pack(">I", zlib.crc32(b"eXIf" + data))
+    (tmp_path / "a.png").write_bytes(content[:-12] + chunk + content[-12:])
+    (header,) = probe_images(tmp_path, ["a.png"], max_pixels=100).headers.values()
+    assert (header.width, header.height) == (5, 9)
+    assert read(tmp_path, "a.png")[0].shape[2:] == (9, 5)
+
+
+def broken_exif(path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 1
+    Image.new("RGB", (8, 8)).save(path, exif=exif.tobytes()[:-6])
+
+
+def test_what_pillow_warns_of_names_each_file_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        broken_exif(tmp_path / name)
+    write_image(tmp_path / "c.jpg", (8, 8))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        probe = probe_images(tmp_path, ["a.jpg", "b.jpg", "c.jpg"], max_pixels=100)
+        options = {"image_size": 8, "max_pixels": 100, "skip_unreadable": False}
+        decode_images(probe, **options)
+        open_images(probe, max_side=None, **options)[0][torch.arange(3)]
+    assert caught == []
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("Pillow warns of 2 of 3 images: 'a.jpg': Corrupt EXIF data. ")
+    assert line.count("a.jpg") == line.count("b.jpg") == 1
+    assert "c.jpg" not in line
 
 
 def test_first_frame_only(tmp_path: Path) -> None:
@@ -117,7 +192,7 @@ def test_unreadable_images_are_logged(tmp_path: Path, caplog: pytest.LogCaptureF
     write_image(tmp_path / "good.png")
     read(tmp_path, "text.png", "good.png", skip=True)
     assert [record.getMessage() for record in caplog.records] == [
-        "unreadable image: 'text.png' is none of JPEG, PNG, BMP, WEBP, GIF, TIFF"
+        "unreadable image: 'text.png' is none of JPEG, PNG, BMP, WEBP, GIF, TIFF and other formats that Pillow reads"
     ]
 
 
@@ -153,7 +228,7 @@ def test_pixel_limit_is_inclusive(tmp_path: Path) -> None:
         read(tmp_path, "a.png", max_pixels=63)
 
 
-@pytest.mark.parametrize("kind", ["EPS", "PPM", "ICO", "TGA"])
+@pytest.mark.parametrize("kind", ["EPS", "TGA", "PCX", "SGI"])
 def test_other_formats_are_refused_under_any_name(tmp_path: Path, kind: str) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png", format=kind)
     with pytest.raises(InputError, match="is none of JPEG"):

@@ -102,9 +102,15 @@ def test_missing_matrix(tmp_path: Path) -> None:
     assert "gone.csv does not exist" in refused(make_source(), kind="matrix", matrix=tmp_path / "gone.csv")
 
 
+def worse_labels(source: Source) -> torch.Tensor:
+    """The next class for two images of five: people are wrong, and better than chance."""
+    wrong = torch.arange(len(source.labels)) % 5 < 2
+    return torch.where(wrong, (source.labels + 1) % 4, source.labels)
+
+
 def human_csv(path: Path, source: Source, rows: list[int], *, labels: list[Any] | None = None) -> Path:
     """In CIFAR-10N's columns, rows in any order; the worse label is the next class."""
-    worse = labels or [(int(source.labels[index]) + 1) % 4 for index in rows]
+    worse = labels or [int(worse_labels(source)[index]) for index in rows]
     lines = [f"x.jpg,{i},{int(source.labels[i])},{label}" for i, label in zip(rows, worse, strict=True)]
     return write_lines(path, "path,original_index,clean_label,worse_label", *lines)
 
@@ -114,7 +120,7 @@ def test_human_labels_follow_the_original_index(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).permutation(160).tolist()
     path = human_csv(tmp_path / "h.csv", source, rows)
     labels, nominal = draw(source, kind="human", human_file=path, human_column="worse_label")
-    assert torch.equal(labels, (source.labels + 1) % 4)
+    assert torch.equal(labels, worse_labels(source))
     assert nominal is None
     assert torch.equal(draw(source, kind="human", human_file=path, human_column="clean_label")[0], source.labels)
 
@@ -138,13 +144,13 @@ def test_human_labels_by_path(tmp_path: Path) -> None:
 def test_human_labels_from_arrays(tmp_path: Path, suffix: str) -> None:
     source = make_source()
     path = tmp_path / f"h{suffix}"
-    worse = ((source.labels + 1) % 4).to(torch.int32).numpy()
+    worse = worse_labels(source).to(torch.int32).numpy()
     if suffix == ".npz":
         np.savez(path, clean_label=source.labels.numpy(), worse_label=worse)
     else:
         np.save(path, worse)
     labels, _ = draw(source, kind="human", human_file=path, human_column="worse_label")
-    assert torch.equal(labels, (source.labels + 1) % 4)
+    assert torch.equal(labels, worse_labels(source))
     assert labels.dtype == torch.int64
 
 
@@ -159,6 +165,47 @@ def test_human_labels_of_other_data(tmp_path: Path) -> None:
     np.savez(tmp_path / "h.npz", clean_label=shifted.labels.numpy(), worse_label=shifted.labels.numpy())
     text = refused(source, kind="human", human_file=tmp_path / "h.npz", human_column="worse_label")
     assert "its order differs" in text
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+@pytest.mark.parametrize("fault", ["order", "classes", "constant"])
+def test_human_labels_at_chance_level_are_refused(tmp_path: Path, suffix: str, fault: str) -> None:
+    """Rows in another order, numbers that count other classes, a column of something else."""
+    source = make_source()
+    found = worse_labels(source)
+    if fault == "order":
+        found = found[torch.randperm(160, generator=torch.Generator().manual_seed(1))]
+    elif fault == "classes":
+        found = (found + 2) % 4
+    else:
+        found = torch.zeros_like(found)
+    path = tmp_path / f"h{suffix}"
+    if suffix == ".npy":
+        np.save(path, found.numpy())
+    else:
+        write_lines(path, "label", *(str(label) for label in found.tolist()))
+    text = refused(source, kind="human", human_file=path, human_column="label")
+    assert "agrees with the labels of the data on" in text
+    assert "in another order" in text
+    assert "noise.human_column" in text
+    assert ("It uses 1 of 4 classes" in text) == (fault == "constant")
+
+
+def test_human_labels_that_are_mostly_wrong_and_better_than_chance_are_taken(tmp_path: Path) -> None:
+    source = make_source(per_class=500)
+    generator = torch.Generator().manual_seed(0)
+    others = (source.labels + torch.randint(1, 4, (2000,), generator=generator)) % 4
+    found = torch.where(torch.rand(2000, generator=generator) < 0.69, others, source.labels)
+    np.save(tmp_path / "h.npy", found.numpy())
+    assert torch.equal(draw(source, kind="human", human_file=tmp_path / "h.npy")[0], found)
+
+
+def test_trusted_images_do_not_hide_human_labels_at_chance_level(tmp_path: Path) -> None:
+    source = make_source(trusted=torch.arange(100))
+    order = torch.randperm(160, generator=torch.Generator().manual_seed(1))
+    write_lines(tmp_path / "h.csv", "path,label", *(f"{i},{int(source.labels[order[i]])}" for i in range(160)))
+    text = refused(source, kind="human", human_file=tmp_path / "h.csv", human_column="label")
+    assert "of 60 images" in text
 
 
 def test_bad_human_rows_are_listed(tmp_path: Path) -> None:

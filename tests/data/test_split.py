@@ -30,7 +30,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., NoisyDataset]:
         needs_clean: bool = True,
         **data: Any,
     ) -> NoisyDataset:
-        monkeypatch.setattr(build, "load_source", lambda config, progress: source or make_source())
+        monkeypatch.setattr(build, "load_source", lambda config, progress, model: source or make_source())
         config = DataConfig.model_validate({"clean_size": 20} | data)
         return load_dataset(config, noise, seeds or SeedConfig(), needs_clean=needs_clean)
 

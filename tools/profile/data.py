@@ -34,7 +34,7 @@ def random_images(config: RunConfig, num_classes: int) -> NoisyDataset:
     """
     clean = max(2 * config.train.global_clean_batch_size, 2 * num_classes)
     number = max(4 * config.train.global_noisy_batch_size, num_classes) + clean
-    side = config.data.image_size or DEFAULT_SIDE
+    side = config.data.given_side or DEFAULT_SIDE
     generator = torch.Generator().manual_seed(config.seeds.seed)
     images = torch.randint(256, (number, 3, side, side), generator=generator, dtype=torch.uint8)
     source = Source(

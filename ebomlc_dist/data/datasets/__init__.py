@@ -37,12 +37,13 @@ DATASETS = {
 }
 
 
-def load_source(config: DataConfig, *, progress: Progress | None = None) -> Source:
+def load_source(config: DataConfig, *, progress: Progress | None = None, model: str | None = None) -> Source:
     """Read the data set that ``config.dataset`` names, resized to ``config.image_size`` where that is given.
 
     Args:
         config: which data set, where it lies and how it is read.
         progress: called with (images read, images in all) while single image files are read.
+        model: the main model's name, which ``image_size`` ``auto`` follows.
 
     Raises:
         InputError: an unknown name, or data that are missing, corrupt or do not fit together.
@@ -51,5 +52,5 @@ def load_source(config: DataConfig, *, progress: Progress | None = None) -> Sour
         known = ", ".join(DATASETS)
         raise InputError(f"unknown dataset '{config.dataset}'{nearest(config.dataset, list(DATASETS))}; known: {known}")
     module, attribute = DATASETS[config.dataset].target.split(":")
-    source: Source = getattr(import_module(f"{__name__}.{module}"), attribute)(config, progress)
+    source: Source = getattr(import_module(f"{__name__}.{module}"), attribute)(config, progress, model)
     return source

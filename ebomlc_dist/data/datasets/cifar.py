@@ -25,11 +25,14 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import check_integrity, download_url, extract_archive
 
 from ebomlc_dist.config import DataConfig
+from ebomlc_dist.data.class_names import Classes
 from ebomlc_dist.data.dataset import Source
 from ebomlc_dist.data.datasets import Progress
 from ebomlc_dist.data.datasets.folder import read_parts
-from ebomlc_dist.data.images import resize_square
-from ebomlc_dist.data.listing import Listing, class_folders, list_tree
+from ebomlc_dist.data.images import probe_images, resize_square
+from ebomlc_dist.data.listing import Listing, list_tree
+from ebomlc_dist.data.same_picture import Parts
+from ebomlc_dist.data.tree import is_folder, subfolders
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.reading import read_bytes
 
@@ -37,12 +40,12 @@ _MAX_BYTES = 512 * 1024 * 1024
 _NETWORK_TIMEOUT_S = 30.0
 
 
-def load_cifar10(config: DataConfig, progress: Progress | None = None) -> Source:
+def load_cifar10(config: DataConfig, progress: Progress | None = None, model: str | None = None) -> Source:
     """CIFAR-10: 50,000 training and 10,000 test images. Raises `InputError` where its files are missing or corrupt."""
     return _load_official("cifar10", CIFAR10, "labels", config)
 
 
-def load_cifar100(config: DataConfig, progress: Progress | None = None) -> Source:
+def load_cifar100(config: DataConfig, progress: Progress | None = None, model: str | None = None) -> Source:
     """CIFAR-100 with its fine labels, from the official files, or else from a tree of single images."""
     root = (config.data_dir / "cifar100").resolve()
     if not (config.data_dir / CIFAR100.base_folder).is_dir() and (root / "train").is_dir():
@@ -57,18 +60,23 @@ def _load_official(name: str, kind: type[CIFAR10], label_key: str, config: DataC
     meta = _read_checked(folder / kind.meta["filename"], kind.meta["md5"])
     images, labels = _read_part(folder, kind.train_list, label_key)
     test_images, test_labels = _read_part(folder, kind.test_list, label_key)
-    if config.image_size is not None:
-        images, test_images = (resize_square(part, config.image_size) for part in (images, test_images))
+    if config.given_side is not None:
+        images, test_images = (resize_square(part, config.given_side) for part in (images, test_images))
     ids = [f"train/{index}" for index in range(len(images))]
     return Source(images, labels, ids, test_images, test_labels, class_names=list(meta[kind.meta["key"]]))
 
 
 def _load_tree(root: Path, config: DataConfig, progress: Progress | None) -> Source:
-    if not (root / "test").is_dir():
+    if not is_folder(root / "test"):
         raise InputError(f"{root} has a folder train but no folder test; put the test images into {root}/test/<class>/")
-    classes = class_folders(root / "train")
+    classes = Classes(subfolders(root / "train"))
     train, test = (list_tree(root, root / part, classes) for part in ("train", "test"))
-    source = read_parts(root, classes, train, Listing([], [], root), test, config, progress)
+    # The official set has some pictures twice, so that they are not held against each other.
+    parts = Parts(train, Listing([], [], root), test, {})
+    probe = probe_images(root, parts.names, max_pixels=config.max_pixels)
+    source = read_parts(
+        parts, probe, classes.names, config.model_copy(update={"image_size": config.given_side}), progress
+    )
     return replace(source, labels_are_true=True)
 
 

@@ -12,7 +12,7 @@ TEST_EVERY = 5
 """Of every class each fifth image, in the order of the file, is a test image: a fixed, stratified 20 %."""
 
 
-def load(config: DataConfig, progress: Progress | None = None) -> Source:
+def load(config: DataConfig, progress: Progress | None = None, model: str | None = None) -> Source:
     """The digits with their fixed test set; pixels 0…16 are scaled to 0…255. ``image_size`` enlarges them."""
     from sklearn.datasets import load_digits
 
@@ -23,8 +23,8 @@ def load(config: DataConfig, progress: Progress | None = None) -> Source:
     for label in range(10):
         test[np.flatnonzero(labels == label)[TEST_EVERY - 1 :: TEST_EVERY]] = True
     images = torch.from_numpy(pixels)
-    if config.image_size is not None:
-        images = resize_square(images, config.image_size)
+    if config.given_side is not None:
+        images = resize_square(images, config.given_side)
     held_out = torch.from_numpy(test)
     targets = torch.from_numpy(labels)
     return Source(
