@@ -1,6 +1,7 @@
 """A file that the user has named: whatever is there, it is written to as the user means it."""
 
 import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.stream import stream_file
+
+_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 
 
 def check_named(path: Path, flag: str) -> None:
@@ -25,6 +29,8 @@ def is_replaced(path: Path) -> bool:
 
     Anything else, such as ``/dev/null``, ``/dev/stdout`` or a pipe, is opened and written to.
     """
+    if _descriptor(path) is not None:
+        return False
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:
@@ -45,10 +51,19 @@ def write_named(path: Path, blocks: Iterable[bytes]) -> None:
                 for block in blocks:
                     file.write(block)
             return
-        with durable.explained(path, 0), path.open("wb") as file:
+        descriptor = _descriptor(path)
+        # An open file goes on where it stands, which may be a regular one that the shell writes to.
+        opened = path.open("wb") if descriptor is None else os.fdopen(os.dup(descriptor), "wb")
+        with durable.explained(path, 0), opened as file:
             for block in blocks:
                 file.write(block)
     except durable.NoSpace:
         raise
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}; choose another one") from error
+
+
+def _descriptor(path: Path) -> int | None:
+    """The number of an open file of this process, where ``path`` names one."""
+    found = _DESCRIPTOR.fullmatch(str(path))
+    return int(found[1]) if found else _STREAMS.get(str(path))
