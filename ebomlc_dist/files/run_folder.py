@@ -74,7 +74,8 @@ class RunFolder:
     def folders(self) -> list[Path]:
         """The folders in it that a run writes to."""
         models = [self.model, self.peer_model, self.meta_model]
-        return [self.logs, self.tensorboard, self.checkpoints, *models, self.epoch_scores, self.audit]
+        own = [self.logs, self.tensorboard, self.checkpoints, *models, self.epoch_scores, self.audit]
+        return [*own, self.extractor]
 
     @property
     def files(self) -> list[Path]:

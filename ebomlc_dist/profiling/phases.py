@@ -131,7 +131,7 @@ class _Watch:
     def forward_here(self, module: Network, *inputs: Tensor) -> None:
         self._forward("lower", inputs[0])
 
-    def forward_elsewhere(self, module: Network, vector: Tensor, *inputs: Tensor) -> None:
+    def forward_elsewhere(self, module: Network, vector: Tensor, *inputs: Tensor, **_: Any) -> None:
         self._forward("look-ahead", inputs[0])
 
     def slopes(self, *_: Any) -> None:

@@ -52,7 +52,7 @@ def test_the_quoted_score(made: MadeUp, score: str, mean: float) -> None:
     made.add("ebomlc", 80.0)
     table = only(made, score=score)
     assert entry(table, "ebomlc", "uniform 40 %").mean == mean
-    words = {"last": "last epoch", "best": "selected on", "last-10": "last ten", "best-validation": "held out"}
+    words = {"last": "last epoch", "best": "selected on", "last-10": "last ten", "best-validation": "held-out"}
     assert any(words[score] in note for note in table.notes)
 
 
