@@ -14,7 +14,7 @@ from ebomlc_dist.sweeps.store import Store
 from ebomlc_dist.tables.build import build_tables
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-STORES = ("paper-quick", "corrector-quick", "baselines")
+STORES = ("paper-quick", "corrector-quick", "corrector-measured", "baselines")
 BARE = "mlc look_ahead=plain lower_objective=noisy"
 
 
