@@ -61,10 +61,11 @@ def taken_by_other(folder: Path, start: str, *, changed: bool) -> str | None:
     if not isinstance(signature, dict) or signature.get("start") == start:
         return None
     # Else it is what an earlier run left behind.
-    return signature_of(run) if changed or _is_locked(run.lock) else None
+    return signature_of(run) if changed or is_locked(run.lock) else None
 
 
-def _is_locked(lock: Path) -> bool:
+def is_locked(lock: Path) -> bool:
+    """Whether a live process holds the lock."""
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

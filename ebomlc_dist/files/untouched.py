@@ -1,13 +1,12 @@
 """A start that is refused leaves no folder behind."""
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.durable import is_litter
+from ebomlc_dist.files.holder import is_locked
 from ebomlc_dist.files.run_folder import RunFolder
 
 
@@ -40,7 +39,7 @@ def untouched_where_refused(folders: Sequence[Path]) -> Iterator[Callable[[], No
 
 def _empty(folder: Path) -> None:
     paths = RunFolder(folder)
-    if not folder.is_dir() or paths.config.exists() or paths.checkpoints.exists() or _is_held(paths.lock):
+    if not folder.is_dir() or paths.config.exists() or paths.checkpoints.exists() or is_locked(paths.lock):
         return
     logs = list(paths.logs.glob("rank-*.log")) if not paths.logs.is_symlink() else []
     litter = [path for path in folder.iterdir() if is_litter(path.name)]
@@ -58,20 +57,3 @@ def _is_free(folder: Path) -> bool:
         return True
     except OSError:
         return False
-
-
-def _is_held(lock: Path) -> bool:
-    """Whether a live process holds the lock."""
-    try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return False

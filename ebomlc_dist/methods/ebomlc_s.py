@@ -177,7 +177,8 @@ class EbomlcS(Ebomlc):
         """Whether T is estimated in this epoch: to be used, or, once the model has learnt, to check the pairs by."""
         if self._pairs is not None and bool(self.memory["pairs_refused"]):
             self.noise_process = "estimated"
-        return self.noise_process == "estimated" or (self._pairs is not None and epoch > 0)
+        checks = self._pairs is not None and epoch > 0 and len(self.memory["transition"]) <= MOST_CLASSES
+        return self.noise_process == "estimated" or checks
 
     def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
         if not self.streams.held_out:
@@ -185,7 +186,7 @@ class EbomlcS(Ebomlc):
         if self._estimates_now:
             self._estimate(networks, interlude)
         self._measure(networks, interlude)
-        if self.config.settings == "measured" and self.epoch > 0:
+        if self.config.settings == "measured" and "corrected_share" in self.config.followed and self.epoch > 0:
             self._weigh_readings(networks, interlude)
         self._follow()
 

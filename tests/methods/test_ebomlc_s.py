@@ -435,6 +435,29 @@ def test_a_model_at_chance_is_not_asked_for_the_noise(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("sure")
+def test_pairs_of_very_many_classes_are_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The posterior's work grows with the cube of the classes."""
+    pairs = torch.eye(4, dtype=torch.int64) * (NUM_CLEAN // 4)
+    pairs[0, 0] += NUM_CLEAN - int(pairs.sum())
+    asked: list[None] = []
+    found = NoisePosterior(uniform_matrix(4, 0.1), 0.1, (0.0, 0.9))
+    monkeypatch.setattr(ebomlc_s, "noise_posterior", lambda *_: asked.append(None) or found)
+    make_learner("ebomlc-s", Communicator(CPU), epoch=1, old_labels=pairs)
+    assert asked
+    asked.clear()
+    monkeypatch.setattr(ebomlc_s, "MOST_CLASSES", 3)
+    make_learner("ebomlc-s", Communicator(CPU), epoch=1, old_labels=pairs)
+    assert not asked
+
+
+def test_a_share_that_does_not_follow_stays_where_it_was_set() -> None:
+    chosen = {"followed": ["mixture"], "corrected_share": 0.3}
+    learner = make_learner("ebomlc-s", Communicator(CPU), epoch=1, noise_process="counted", **chosen)
+    memory = learner.method.memory
+    assert (float(memory["settings"][3]), float(memory["posterior_share"])) == (0.3, 0.0)
+
+
+@pytest.mark.usefixtures("sure")
 def test_an_estimate_below_the_interval_of_the_one_before_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that memorises labels finds ever fewer of them wrong."""
     learner = make_learner("ebomlc-s", Communicator(CPU), epoch=0, noise_process="estimated")
