@@ -28,8 +28,8 @@ from ebomlc_dist.cli import (
     training,
     use,
 )
-from ebomlc_dist.distributed.requests import REQUESTS
 from ebomlc_dist.errors import InputError, LoneError, TrainingFault
+from ebomlc_dist.launch.signals import REQUESTS
 
 
 def make_app() -> typer.Typer:
@@ -146,7 +146,7 @@ def _warnings_shown() -> Iterator[None]:
 
 def _say(line: str, *, alone: bool = False) -> None:
     """One line on stderr, from the first rank, or from one that is ``alone`` in knowing it."""
-    from ebomlc_dist.distributed.launcher import launched_rank
+    from ebomlc_dist.launch.environment import launched_rank
 
     if alone or launched_rank() == 0:
         print(f"ebomlc: {_one_line(line)}", file=sys.stderr)

@@ -58,7 +58,7 @@ def audit(
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
 ) -> int:
     """Say which labels of a run's data look wrong: tables, estimates and a page to decide on, in RUN/audit."""
-    from ebomlc_dist.distributed.launcher import die_with_launcher, under_launcher
+    from ebomlc_dist.launch.environment import die_with_launcher, under_launcher
 
     die_with_launcher()
     from ebomlc_dist.audit.run import Options
@@ -76,8 +76,8 @@ def audit(
     options.check()
     config = stored_config(finished(run))
     if num_processes is not None and not under_launcher():
-        from ebomlc_dist.cli.processes import Processes, launch
         from ebomlc_dist.files.run_folder import RunFolder
+        from ebomlc_dist.launch.processes import Processes, launch
 
         processes = Processes(num_processes)
         processes.check(device)

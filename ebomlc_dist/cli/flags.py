@@ -48,7 +48,7 @@ def _described(command: Callable[..., int], *, several: bool) -> Callable[..., i
 
 
 def _request(given: dict[str, Any], several: bool) -> "Request":
-    from ebomlc_dist.distributed.launcher_settings import launcher_settings
+    from ebomlc_dist.launch.accelerate_settings import launcher_settings
     from ebomlc_dist.recipes.assemble import Request
     from ebomlc_dist.recipes.settings import Setting
 

@@ -17,10 +17,10 @@ from ebomlc_dist.cli.start import Start, record_refusal
 from ebomlc_dist.errors import InputError, TrainingFault
 
 if TYPE_CHECKING:
-    from ebomlc_dist.cli.processes import Processes
     from ebomlc_dist.distributed.runtime import Runtime
     from ebomlc_dist.engine.packed import Begin, Ended
     from ebomlc_dist.engine.run import Data, RunOptions
+    from ebomlc_dist.launch.processes import Processes
     from ebomlc_dist.recipes.assemble import Request, Resolved
 
 _OUTPUT = "Where the run goes; of several runs, each has a folder in it. Default: runs/<time>-<recipe>-seed<N>."
@@ -69,9 +69,9 @@ def train(
 
     Several recipes, methods or seeds are as many runs; with --packed they are trained side by side.
     """
-    from ebomlc_dist.cli.processes import Processes
-    from ebomlc_dist.distributed.launcher import die_with_launcher, under_launcher
     from ebomlc_dist.files.untouched import untouched_where_refused
+    from ebomlc_dist.launch.environment import die_with_launcher, under_launcher
+    from ebomlc_dist.launch.processes import Processes
 
     die_with_launcher()
     from ebomlc_dist.recipes.assemble import resolve
@@ -106,7 +106,7 @@ def train(
 
 
 def _check_processes(processes: "Processes", asked: int | None, device: str, output_dir: Path | None) -> None:
-    from ebomlc_dist.distributed.launcher import under_launcher
+    from ebomlc_dist.launch.environment import under_launcher
 
     if under_launcher():
         world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -124,12 +124,11 @@ def _train_in_several(
     start: Start, processes: "Processes", arguments: list[str], *, restart: bool, dry_run: bool
 ) -> int:
     """Validate here, where one line and exit code 2 still reach the person; then start the launcher."""
-    from ebomlc_dist.cli.forwarding import Requests
-    from ebomlc_dist.cli.processes import launch
-    from ebomlc_dist.cli.restarts import start_until_it_ends
     from ebomlc_dist.cli.validation import validate
     from ebomlc_dist.files.holder import sole_command
     from ebomlc_dist.files.run_folder import RunFolder
+    from ebomlc_dist.launch.processes import Requests, launch
+    from ebomlc_dist.launch.restarts import start_until_it_ends
 
     output = start.output_dir or start.default_output()
     start = replace(start, output_dir=output)
@@ -160,13 +159,12 @@ def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
     """Train in this process, which may be one of several that a launcher started."""
     from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
     from ebomlc_dist.audit.trusted import chooser
-    from ebomlc_dist.distributed.last_word import say_last
     from ebomlc_dist.distributed.runtime import Runtime
     from ebomlc_dist.engine.outcome import Stopped
     from ebomlc_dist.engine.prepare import check_further_data
     from ebomlc_dist.engine.run import train as train_one
-    from ebomlc_dist.engine.signals import Signals
     from ebomlc_dist.files.untouched import untouched_where_refused
+    from ebomlc_dist.launch.signals import Signals, say_last
 
     # Until all ranks are there, a signal ends each of them at once and costs nothing.
     runtime = Runtime.start(start.runs[0].config.train, start.device)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.distributed.watch import Verdict
 from ebomlc_dist.engine.rank_log import open_log
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.run_folder import RunFolder, read_status, write_status
+from ebomlc_dist.launch.watchdog import Verdict
 
 log = logging.getLogger(__name__)
 STOPPED_CODE = 75
@@ -51,7 +51,7 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
             log.warning("status not written: %s", error)
 
     # A run within another one's time is that one's fate too.
-    outer = None if runtime.watch is None else runtime.watch.listener
+    outer = None if runtime.watchdog is None else runtime.watchdog.listener
 
     def tell(verdict: Verdict, found: bool) -> None:
         with suppress(OSError, InputError), open_log(paths, runtime.rank) as file:
@@ -64,8 +64,8 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
 
     if runtime.is_main:
         write_status(paths.root, state="running", reason="starting")
-    if runtime.watch is not None:
-        runtime.watch.listener = tell
+    if runtime.watchdog is not None:
+        runtime.watchdog.listener = tell
     try:
         yield
     except Stopped as stop:
@@ -81,21 +81,21 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
         elif not _told_by_first_rank(paths):
             reason = f"rank {runtime.rank} on {socket.gethostname()}: {error}"
             note("failed", reason, code)
-            if runtime.watch is not None:
-                runtime.watch.tell(reason)
+            if runtime.watchdog is not None:
+                runtime.watchdog.tell(reason)
         raise
     except KeyboardInterrupt:
         note("failed", "interrupted", INTERRUPTED_CODE)
         raise
     except BaseException as error:
         log.exception("failed")
-        if runtime.watch is not None and isinstance(error, RuntimeError):
-            runtime.watch.suspect()
+        if runtime.watchdog is not None and isinstance(error, RuntimeError):
+            runtime.watchdog.suspect()
         note("failed", reason_of(error), 1)
         raise
     finally:
-        if runtime.watch is not None:
-            runtime.watch.listener = outer
+        if runtime.watchdog is not None:
+            runtime.watchdog.listener = outer
 
 
 def reason_of(error: BaseException) -> str:

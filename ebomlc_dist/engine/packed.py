@@ -16,7 +16,7 @@ import torch
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.rank_log import logged_in_files
 from ebomlc_dist.engine.run import Steps
-from ebomlc_dist.engine.signals import Signals
+from ebomlc_dist.launch.signals import Signals
 
 T = TypeVar("T")
 Begin = Callable[[Runtime, Signals], Steps]

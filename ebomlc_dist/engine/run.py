@@ -18,7 +18,6 @@ from ebomlc_dist.engine.plan import describe
 from ebomlc_dist.engine.prepare import check, check_shared, load_everywhere
 from ebomlc_dist.engine.rank_log import rank_log
 from ebomlc_dist.engine.resume import check_same_run, load_checkpoint
-from ebomlc_dist.engine.signals import Signals
 from ebomlc_dist.engine.stop import StopRequests
 from ebomlc_dist.engine.summary import summarise
 from ebomlc_dist.engine.trainer import Trainer
@@ -26,6 +25,7 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.checkpoint import Checkpoint
 from ebomlc_dist.files.durable import write_bytes, write_json
 from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, write_status
+from ebomlc_dist.launch.signals import Signals
 from ebomlc_dist.reporting.environment import environment
 from ebomlc_dist.reporting.goodput import AttemptLog
 from ebomlc_dist.reporting.panel import show_panel

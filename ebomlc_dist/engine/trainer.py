@@ -97,7 +97,7 @@ class Trainer:
                 communicator.ask_to_stop()
             self._step(progress.step)
             progress.step += 1
-            training.runtime.pulse.step = progress.step
+            training.runtime.wait_counter.step = progress.step
             with communicator.waiting():
                 stop = agreed.read(communicator.stop_asked)
             epoch_ends = progress.step % steps_per_epoch == 0

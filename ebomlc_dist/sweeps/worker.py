@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from ebomlc_dist.engine.outcome import INTERRUPTED_CODE, STOPPED_CODE, Stopped
-from ebomlc_dist.engine.signals import Signals
 from ebomlc_dist.engine.stop import STOP_FILE
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.launch.signals import Signals
 from ebomlc_dist.sweeps.attempt import Attempts, Outcome
 from ebomlc_dist.sweeps.cells import Cell
 from ebomlc_dist.sweeps.estimate import Estimates

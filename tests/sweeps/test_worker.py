@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from ebomlc_dist.engine.outcome import Stopped
-from ebomlc_dist.engine.signals import Signals
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.launch.signals import Signals
 from ebomlc_dist.sweeps.attempt import Attempts
 from ebomlc_dist.sweeps.cells import Cell
 from ebomlc_dist.sweeps.lease import Lease

@@ -34,7 +34,7 @@ Tool = Callable[..., tuple[int, str, str]]
 def tool(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Tool:
     """The tool with these arguments: exit code, stdout, stderr."""
     # Not the test process, which only plays the worker.
-    monkeypatch.setattr("ebomlc_dist.distributed.launcher.die_with_launcher", lambda: None)
+    monkeypatch.setattr("ebomlc_dist.launch.environment.die_with_launcher", lambda: None)
 
     def started(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()

@@ -63,7 +63,7 @@ def profile(
     A row of --method is NAME[:SETTING…]: mlc:double_backward, mlc-d:inner_steps=2, ebomlc:train.precision=bf16. Without
     a recipe, --config or --dataset the images are random.
     """
-    from ebomlc_dist.distributed.launcher import die_with_launcher, under_launcher
+    from ebomlc_dist.launch.environment import die_with_launcher, under_launcher
 
     die_with_launcher()
     from tools.profile.command import Options, launched, measured_here

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ebomlc_dist.engine.signals import SIGNALS, Signals
+from ebomlc_dist.launch.signals import SIGNALS, Signals
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ _PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 # What ``accelerate launch`` exports, all of it only there.
 _BY_ACCELERATE = ("ACCELERATE_MIXED_PRECISION", "ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_USE_CPU")
 _PR_SET_PDEATHSIG = 1
-AGENT = "ebomlc_dist.distributed.agent"
+AGENT = "ebomlc_dist.launch.agent"
 """The module that ``ebomlc train --num-processes`` starts as the launcher."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ebomlc_dist.distributed.last_word import say_last
+from ebomlc_dist.launch.signals import say_last
 
 # A launcher whose wait is interrupted: it says so once its worker has ended, and goes.
 WAITING = """
@@ -27,12 +27,12 @@ time.sleep(0.3)
 print("Traceback", file=sys.stderr, flush=True)
 os._exit(1)
 """
-SAYING = "from ebomlc_dist.distributed.last_word import say_last; say_last('stopped', interrupted=True)"
+SAYING = "from ebomlc_dist.launch.signals import say_last; say_last('stopped', interrupted=True)"
 STOPPING = """
 import os, pathlib, sys, time
-from ebomlc_dist.distributed.launcher import die_with_launcher
-from ebomlc_dist.distributed.last_word import say_last
-from ebomlc_dist.engine.signals import Signals
+from ebomlc_dist.launch.environment import die_with_launcher
+from ebomlc_dist.launch.signals import say_last
+from ebomlc_dist.launch.signals import Signals
 launcher = os.getppid()
 die_with_launcher()
 with Signals() as signals:

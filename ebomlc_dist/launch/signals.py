@@ -1,14 +1,32 @@
-"""Signals that ask a process to stop: its handlers only set a flag."""
+"""Signals that ask a process to stop, which only set a flag, and the line that it says when it has stopped."""
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
 
-from ebomlc_dist.distributed.launcher import outlive_launcher
-from ebomlc_dist.distributed.requests import REQUESTS, is_ignored
+from ebomlc_dist.launch.environment import outlive_launcher, silent_launcher, under_launcher
 
+# A person's Ctrl-C is not among them: a second one is in a hurry.
+REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 SIGNALS = (*REQUESTS, signal.SIGINT)
+_WAIT_S = 30.0
+_TELLER = """
+import os, select, sys
+try:
+    select.select([os.pidfd_open(int(sys.argv[1]))], [], [], float(sys.argv[2]))
+except (OSError, AttributeError):
+    pass  # gone already, or no Linux
+os.write(2, sys.argv[3].encode("utf-8", "surrogateescape") + b"\\n")
+"""
+
+
+def is_ignored(number: signal.Signals) -> bool:
+    """Whether the process was told to ignore it: under ``nohup`` a run goes on when its terminal closes."""
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
 
 
 class Signals:
@@ -60,3 +78,17 @@ class Signals:
         self.reason = signal.Signals(number).name
         if number == signal.SIGINT:
             outlive_launcher()
+
+
+def say_last(line: str, *, interrupted: bool) -> None:
+    """Say ``line`` on stderr; after Ctrl-C (``interrupted``) once the launcher, where there is one, has ended.
+
+    After Ctrl-C the launcher prints a traceback of its own wait, when it has seen its workers end or at once. A line of
+    a worker would stand above it. So a small process of its own waits until the launcher is gone, and says it then.
+    """
+    if not interrupted or not under_launcher() or silent_launcher():
+        print(line, file=sys.stderr, flush=True)
+        return
+    # Isolated, without site packages: it starts in hundredths of a second. Its stderr is ours.
+    command = [sys.executable, "-I", "-S", "-c", _TELLER, str(os.getppid()), str(_WAIT_S), line]
+    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)

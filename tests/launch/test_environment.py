@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ebomlc_dist.distributed import launcher
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.launch import environment
 
 PLACE = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
 
@@ -18,7 +18,7 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def started_by(monkeypatch: pytest.MonkeyPatch, *command: str, **place: str) -> None:
-    monkeypatch.setattr(launcher, "_parent_command", lambda: list(command))
+    monkeypatch.setattr(environment, "_parent_command", lambda: list(command))
     for name, value in place.items():
         monkeypatch.setenv(name, value)
 
@@ -29,14 +29,14 @@ ACCELERATE = ("/usr/bin/python", "/usr/bin/accelerate", "launch")
 def test_one_process_that_should_be_two_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     started_by(monkeypatch, *ACCELERATE, "--cpu", "--num_processes", "2", "train.py")
     with pytest.raises(InputError, match="2 processes were asked for but the launcher started 1"):
-        launcher.check_place()
+        environment.check_place()
 
 
 @pytest.mark.parametrize("flag", [("--num_processes=2",), ("--num-processes", "2")])
 def test_the_flag_in_its_other_spellings(monkeypatch: pytest.MonkeyPatch, flag: tuple[str, ...]) -> None:
     started_by(monkeypatch, *ACCELERATE, *flag, "train.py")
     with pytest.raises(InputError, match="2 processes"):
-        launcher.check_place()
+        environment.check_place()
 
 
 def test_the_number_in_a_config_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -44,25 +44,25 @@ def test_the_number_in_a_config_file(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     config.write_text("num_processes: 2\n")
     started_by(monkeypatch, *ACCELERATE, "--config_file", str(config), "train.py")
     with pytest.raises(InputError, match="2 processes"):
-        launcher.check_place()
+        environment.check_place()
 
 
 def test_two_that_are_two_are_fine(monkeypatch: pytest.MonkeyPatch) -> None:
     started_by(monkeypatch, *ACCELERATE, "--multi_gpu", "--num_processes", "2", "train.py", **PLACE)
-    launcher.check_place()
-    assert launcher.under_launcher()
-    assert launcher.local_world_size() == 2
+    environment.check_place()
+    assert environment.under_launcher()
+    assert environment.local_world_size() == 2
 
 
 def test_another_parent_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     started_by(monkeypatch, "bash", "-c", "python train.py --num_processes 2")
-    launcher.check_place()
+    environment.check_place()
 
 
 def test_a_worker_without_its_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     started_by(monkeypatch, "bash", WORLD_SIZE="2")
     with pytest.raises(InputError, match="not RANK"):
-        launcher.check_place()
+        environment.check_place()
 
 
 BY_TORCHRUN = {**PLACE, "TORCHELASTIC_RUN_ID": "none"}
@@ -86,10 +86,10 @@ def test_a_worker_that_init_adopted_ends(
 ) -> None:
     """A launcher may be the first process of a container, and is Python then; a place may be given by hand."""
     started_by(monkeypatch, parent, **place)
-    monkeypatch.setattr(launcher.ctypes, "CDLL", lambda *_: SimpleNamespace(prctl=lambda *_: 0))
-    monkeypatch.setattr(launcher.os, "getppid", lambda: number)
+    monkeypatch.setattr(environment.ctypes, "CDLL", lambda *_: SimpleNamespace(prctl=lambda *_: 0))
+    monkeypatch.setattr(environment.os, "getppid", lambda: number)
     if orphan:
         with pytest.raises(SystemExit):
-            launcher.die_with_launcher()
+            environment.die_with_launcher()
     else:
-        launcher.die_with_launcher()
+        environment.die_with_launcher()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from torch.distributed.elastic.multiprocessing import SignalException
 
-from ebomlc_dist.distributed import agent
+from ebomlc_dist.launch import agent
 
 REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ebomlc_dist.cli.restarts import start_until_it_ends
 from ebomlc_dist.files.run_folder import write_status
+from ebomlc_dist.launch.restarts import start_until_it_ends
 from tests.cli.conftest import Ended
 
 
@@ -76,7 +76,7 @@ def test_a_crashing_command_is_started_again_with_resume(
         seen.append(arguments)
         return 1 if len(seen) < 3 else 0
 
-    monkeypatch.setattr("ebomlc_dist.cli.processes.launch", launch)
+    monkeypatch.setattr("ebomlc_dist.launch.processes.launch", launch)
     words = ("train", "digits:tiny", "--method", "ce", "-o", "out", "--num-processes", "2", "--device", "cpu")
     assert ebomlc(*words, "--restart").code == 0
     assert ["--resume" in arguments for arguments in seen] == [False, True, True]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.fsdp import ShardedModule
-from ebomlc_dist.distributed.spread import SpreadNetwork
+from ebomlc_dist.distributed.sharded_network import ShardedNetwork
 from ebomlc_dist.distributed.zero import ZeroModule, installed
 from ebomlc_dist.models.recompute import recompute_blocks
 from ebomlc_dist.numerics.flat import FlatModule
@@ -139,7 +139,7 @@ class Averaged(ShardedModule):
         return Summed(super().collect(pieces).part / 2)
 
 
-CONTROLS: dict[str, Callable[[nn.Module, Communicator], SpreadNetwork]] = {
+CONTROLS: dict[str, Callable[[nn.Module, Communicator], ShardedNetwork]] = {
     "own": OwnShardAlone,
     "ahead": StaysAhead,
     "averaged": Averaged,

@@ -18,7 +18,7 @@ from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Gradient, Network, by_hooks, scaled, unscaled
 
 
-class SpreadNetwork(Network):
+class ShardedNetwork(Network):
     """A network of which every rank holds a part.
 
     Args:

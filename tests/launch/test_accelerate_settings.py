@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from ebomlc_dist.distributed.launcher_settings import (
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.launch.accelerate_settings import (
     check_strategy_of_launcher,
     launcher_settings,
     set_wrappers_aside,
 )
-from ebomlc_dist.errors import InputError
 
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 DEEPSPEED = {"ACCELERATE_USE_DEEPSPEED": "true"}

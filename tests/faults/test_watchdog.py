@@ -16,13 +16,12 @@ import torch.distributed as dist
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed import runtime
-from ebomlc_dist.distributed.pulse import Pulse
-from ebomlc_dist.distributed.roll_call import Card
-from ebomlc_dist.distributed.watch import Watch
 from ebomlc_dist.engine.program import EagerProgram
 from ebomlc_dist.engine.stop import AgreedFlag
 from ebomlc_dist.engine.trainer import Trainer
 from ebomlc_dist.files.run_folder import RunFolder, read_status
+from ebomlc_dist.launch.rendezvous import RankInfo
+from ebomlc_dist.launch.watchdog import WaitCounter, Watchdog
 from tests.faults.campaign import small_config, train_as_rank
 from tests.faults.zygote import Zygote
 from tests.support.commands import is_training, wait_for
@@ -96,10 +95,10 @@ def wait_for_a_mute_store(told: Path, host: str) -> None:
     if host == "here":
         # The watch ends it.
         other.send_signal(signal.SIGSTOP)
-    cards = [Card(0, host, other.pid, "", {}), Card(1, "here", os.getpid(), "", {})]
-    watch = Watch(cast(dist.Store, Mute()), cards, 1, pulse := Pulse())
+    infos = [RankInfo(0, host, other.pid, "", {}), RankInfo(1, "here", os.getpid(), "", {})]
+    watch = Watchdog(cast(dist.Store, Mute()), infos, 1, wait_counter := WaitCounter())
     watch.listener = lambda verdict, found: told.write_text(f"{verdict.rank} {found} {verdict.reason}") and None
-    with pulse.waiting(0.5):
+    with wait_counter.waiting(0.5):
         time.sleep(1000)
 
 
@@ -194,7 +193,7 @@ def test_a_sleeping_rank_is_named_with_what_it_does(
     pairs.append(pair := Pair(zygote, tmp_path, long_config(), sleeper=rank))
     wait_for("the sleep", (tmp_path / "asleep").exists)
     assert f"stands in its log, rank-{rank}.log" in ended(pair, rank, LIMIT_S + 1.0)
-    assert_stacks(tmp_path, rank, "test_watch.py")
+    assert_stacks(tmp_path, rank, "test_watchdog.py")
     assert_stacks(tmp_path, 1 - rank, "wait")
 
 
@@ -252,14 +251,14 @@ def test_a_busy_rank_is_no_late_one(zygote: Zygote, tmp_path: Path, pairs: list[
 
 
 def test_the_pulse_counts_places_and_time() -> None:
-    pulse = Pulse()
-    assert pulse.left_s() is None
-    with pulse.waiting(5.0):
-        left = pulse.left_s()
+    wait_counter = WaitCounter()
+    assert wait_counter.left_s() is None
+    with wait_counter.waiting(5.0):
+        left = wait_counter.left_s()
         assert left is not None
         assert 4.0 < left <= 5.0
-        assert pulse.count == 1
-    assert (pulse.left_s(), pulse.count) == (None, 2)
+        assert wait_counter.count == 1
+    assert (wait_counter.left_s(), wait_counter.count) == (None, 2)
 
 
 @pytest.mark.slow

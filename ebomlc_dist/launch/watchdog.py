@@ -15,14 +15,47 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch.distributed as dist
 
-from ebomlc_dist.distributed.pulse import Pulse
-from ebomlc_dist.distributed.roll_call import Card
+from ebomlc_dist.launch.rendezvous import RankInfo
+
+
+class WaitCounter:
+    """How far this rank has come: written by the thread that trains, read by the one that watches.
+
+    Each field is written by one thread alone.
+
+    Attributes:
+        count: places passed where ranks wait for each other; a rank that is behind has a smaller one.
+        step: finished steps; None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.step: int | None = None
+        self._waits: tuple[float, float] | None = None
+
+    @contextmanager
+    def waiting(self, limit_s: float) -> Iterator[None]:
+        """Within the block this rank may wait for others, for ``limit_s`` seconds at most."""
+        self.count += 1
+        self._waits = (time.monotonic(), limit_s)
+        try:
+            yield
+        finally:
+            self._waits = None
+            self.count += 1
+
+    def left_s(self) -> float | None:
+        """Seconds until the limit of the present wait, negative after it; None where this rank does not wait."""
+        waits = self._waits
+        return None if waits is None else waits[0] + waits[1] - time.monotonic()
+
 
 BEAT_S = 0.25
 # A beat is missed when none came for this long before the limit.
@@ -54,43 +87,43 @@ class _Beat:
     step: int | None
 
 
-class Watch:
+class Watchdog:
     """Watches over the ranks of a job until `close`.
 
     Args:
         store: a connection of its own to where the ranks met.
-        cards: all ranks.
+        infos: all ranks.
         rank: this one.
-        pulse: what the training thread tells.
+        wait_counter: what the training thread tells.
 
     Attributes:
         listener: called with the verdict, and whether this rank found it, before the process ends.
     """
 
-    def __init__(self, store: dist.Store, cards: Sequence[Card], rank: int, pulse: Pulse) -> None:
+    def __init__(self, store: dist.Store, infos: Sequence[RankInfo], rank: int, wait_counter: WaitCounter) -> None:
         self.listener: Callable[[Verdict, bool], None] | None = None
         self._store = store
-        self._cards = cards
-        self._own = cards[rank]
-        self._pulse = pulse
+        self._cards = infos
+        self._own = infos[rank]
+        self._wait_counter = wait_counter
         self._number = 0
         self._earlier: tuple[float, list[_Beat]] | None = None
         self._suspects = False
         self._closing = threading.Event()
         self._ending = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         self._thread.start()
-        threading.Thread(target=self._wait_for_answers, name="watch-answers", daemon=True).start()
+        threading.Thread(target=self._wait_for_answers, name="watchdog-answers", daemon=True).start()
 
     def suspect(self) -> None:
-        """A collective failed: where another's death is the cause, the watch ends this process within this call."""
+        """A collective failed: where another's death is the cause, the watchdog ends this process within this call."""
         self._suspects = True
         time.sleep(_SUSPICION_S)
 
     def tell(self, reason: str) -> None:
         """This rank ends for ``reason``, which it alone knows: the others end too, and do not wait for their limit."""
         if self._stop():
-            verdict = Verdict(self._own.rank, self._pulse.step, reason)
+            verdict = Verdict(self._own.rank, self._wait_counter.step, reason)
             with contextlib.suppress(dist.DistError):
                 self._store.compare_set("verdict", "", json.dumps(asdict(verdict)))
         print(f"ebomlc: {reason}", file=sys.stderr, flush=True)
@@ -117,13 +150,13 @@ class Watch:
 
     def _wait_for_answers(self) -> None:
         while not self._closing.wait(BEAT_S):
-            left = self._pulse.left_s()
+            left = self._wait_counter.left_s()
             if left is not None and left <= -_ANSWER_S:
                 self._end(self._unanswered(), found=True)
 
     def _look(self) -> None:
         self._number += 1
-        beat = _Beat(self._number, self._pulse.count, self._pulse.step)
+        beat = _Beat(self._number, self._wait_counter.count, self._wait_counter.step)
         self._store.set(f"beat/{self._own.rank}", json.dumps(asdict(beat)))
         if self._store.check(["verdict"]):
             self._end(Verdict(**json.loads(self._store.get("verdict"))), found=False)
@@ -133,15 +166,15 @@ class Watch:
             self._end(Verdict(**json.loads(held)), found=held == text)
 
     def _death(self) -> Verdict | None:
-        for card in self._cards:
-            if card.host != self._own.host or card.rank == self._own.rank or _state(card.pid) != _GONE:
+        for info in self._cards:
+            if info.host != self._own.host or info.rank == self._own.rank or _state(info.pid) != _GONE:
                 continue
-            if not self._store.check([f"left/{card.rank}"]):
-                return _verdict(card, self._beats([card.rank])[0], "died", _KILLED)
+            if not self._store.check([f"left/{info.rank}"]):
+                return _verdict(info, self._beats([info.rank])[0], "died", _KILLED)
         return None
 
     def _delay(self) -> Verdict | None:
-        left = self._pulse.left_s()
+        left = self._wait_counter.left_s()
         if left is None or left > _SILENCE_S:
             self._earlier = None
             return None
@@ -152,20 +185,20 @@ class Watch:
     def _judged(self, earlier: list[_Beat]) -> Verdict:
         beats = self._beats(range(len(self._cards)))
         fewest = min(beat.count for beat in beats)
-        for card, old, new in zip(self._cards, earlier, beats, strict=True):
+        for info, old, new in zip(self._cards, earlier, beats, strict=True):
             if old.number == new.number:
-                stopped = card.host == self._own.host and _state(card.pid) == _STOPPED
-                held = _HELD if card.host == self._own.host else _CUT_OFF
-                return _verdict(card, new, _LATE, _IS_STOPPED if stopped else held)
-        for card, beat in zip(self._cards, beats, strict=True):
-            if beat.count == fewest < self._pulse.count:
-                return _verdict(card, beat, _LATE, f"what it does stands in its log, rank-{card.rank}.log")
-        step = self._pulse.step
+                stopped = info.host == self._own.host and _state(info.pid) == _STOPPED
+                held = _HELD if info.host == self._own.host else _CUT_OFF
+                return _verdict(info, new, _LATE, _IS_STOPPED if stopped else held)
+        for info, beat in zip(self._cards, beats, strict=True):
+            if beat.count == fewest < self._wait_counter.count:
+                return _verdict(info, beat, _LATE, f"what it does stands in its log, rank-{info.rank}.log")
+        step = self._wait_counter.step
         return Verdict(None, step, f"all ranks wait for each other after step {step}; look at the network and the GPUs")
 
     def _without_store(self) -> None:
         """The store does not answer. Rank 0 serves it, where no launcher does."""
-        left, first, beat = self._pulse.left_s(), self._cards[0], _Beat(0, 0, self._pulse.step)
+        left, first, beat = self._wait_counter.left_s(), self._cards[0], _Beat(0, 0, self._wait_counter.step)
         if self._own.rank == 0:
             return
         if (left is not None or self._suspects) and first.host == self._own.host and _state(first.pid) == _GONE:
@@ -175,7 +208,7 @@ class Watch:
 
     def _unanswered(self) -> Verdict:
         """Nobody can say who is late. The store is the first rank's, or is on its machine."""
-        first, step = self._cards[0], self._pulse.step
+        first, step = self._cards[0], self._wait_counter.step
         if first.host != self._own.host:
             return _verdict(first, _Beat(0, 0, step), _LATE, _CUT_OFF)
         if _state(first.pid) == _STOPPED:
@@ -199,18 +232,18 @@ class Watch:
                 print(f"ebomlc: {verdict.reason}", file=sys.stderr, flush=True)
         finally:
             if verdict.rank is not None and verdict.rank != self._own.rank:
-                card = self._cards[verdict.rank]
-                if card.host == self._own.host and _state(card.pid) == _STOPPED:
+                info = self._cards[verdict.rank]
+                if info.host == self._own.host and _state(info.pid) == _STOPPED:
                     with contextlib.suppress(OSError):
-                        os.kill(card.pid, signal.SIGKILL)
+                        os.kill(info.pid, signal.SIGKILL)
             for child in multiprocessing.active_children():
                 child.kill()
             os._exit(1)
 
 
-def _verdict(card: Card, beat: _Beat, what: str, why: str) -> Verdict:
+def _verdict(info: RankInfo, beat: _Beat, what: str, why: str) -> Verdict:
     where = "as it starts" if beat.step is None else f"after step {beat.step}"
-    return Verdict(card.rank, beat.step, f"rank {card.rank} on {card.host} (process {card.pid}) {what} {where}: {why}")
+    return Verdict(info.rank, beat.step, f"rank {info.rank} on {info.host} (process {info.pid}) {what} {where}: {why}")
 
 
 def _state(pid: int) -> str:

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from ebomlc_dist.cli import processes as module
-from ebomlc_dist.cli.forwarding import Requests
-from ebomlc_dist.cli.processes import Processes, launch
 from ebomlc_dist.files.holder import sole_command
 from ebomlc_dist.files.run_folder import read_status, write_status
+from ebomlc_dist.launch import processes as module
+from ebomlc_dist.launch.processes import Processes, Requests, launch
 from tests.cli.conftest import Ended, refuse
 
 
@@ -238,7 +237,7 @@ def test_the_launcher_is_told_when_its_parent_is_gone(place: Path) -> None:
         "Path('ready').touch(); time.sleep(10)"
     )
     parent = (
-        "import sys; from ebomlc_dist.cli.forwarding import Requests;"
+        "import sys; from ebomlc_dist.launch.processes import Requests;"
         f"Requests().run([sys.executable, '-c', {launcher!r}], dict(__import__('os').environ))"
     )
     root = str(Path(__file__).parents[2])

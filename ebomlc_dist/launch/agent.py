@@ -13,7 +13,7 @@ from types import FrameType
 from accelerate.commands import accelerate_cli
 from torch.distributed.elastic.multiprocessing import SignalException
 
-from ebomlc_dist.distributed.requests import REQUESTS, is_ignored
+from ebomlc_dist.launch.signals import REQUESTS, is_ignored
 
 
 def main() -> None:
