@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torchvision.datasets import CIFAR10
 
 from ebomlc_dist.config import OptimConfig
-from ebomlc_dist.data.held_out import held_out
+from ebomlc_dist.data.split import held_out
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.optimizers import MAKERS
 from ebomlc_dist.engine.step import TrainStep

@@ -19,12 +19,12 @@ from torch import Tensor
 from ebomlc_dist.api import TrainedRun
 from ebomlc_dist.audit.trusted import FOLDER, trusted_from_noisy
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.array_source import array_source, check_trusted
-from ebomlc_dist.data.arrays import Values, as_array
-from ebomlc_dist.data.build import from_source
 from ebomlc_dist.data.dataset import NoisyDataset, Source
-from ebomlc_dist.data.image_side import side_for
-from ebomlc_dist.data.images import resize_square
+from ebomlc_dist.data.inputs.array_source import array_source, check_trusted
+from ebomlc_dist.data.inputs.arrays import Values, as_array
+from ebomlc_dist.data.inputs.image_side import side_for
+from ebomlc_dist.data.inputs.read import resize_square
+from ebomlc_dist.data.run_data import from_source
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.engine.plan import device_name

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
-from ebomlc_dist.data.paths import listed, shown
+from ebomlc_dist.data.inputs.safe_paths import listed, shown
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.prepare import needs_clean

@@ -21,7 +21,7 @@ from ebomlc_dist.audit.summary import given_to_corrected, summarise
 from ebomlc_dist.audit.table import score_table
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
-from ebomlc_dist.data.held_out import held_out
+from ebomlc_dist.data.split import held_out
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import make_method

@@ -110,7 +110,7 @@ def _threads(name: str) -> Finding:
 
 
 def _ffcv(name: str) -> Finding:
-    from ebomlc_dist.data.ffcv_extra import has_ffcv
+    from ebomlc_dist.data.loaders.ffcv_extra import has_ffcv
 
     if has_ffcv():
         return Finding(name, "ok", "installed")

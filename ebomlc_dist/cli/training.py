@@ -217,7 +217,7 @@ def _train_side_by_side(start: Start, output: Path, runtime: "Runtime", *, quiet
         # Of several runs before the first one begins: a choice is trained by itself. A single one's folder is its own.
         data = choose() if choose is not None and len(start.runs) > 1 else choose
         options = _options(start, run, data, quiet=quiet)
-        return lambda place, signals: steps_of(run.config, folder, runtime=place, beside=signals, **options)
+        return lambda place, signals: steps_of(run.config, folder, runtime=place, signals=signals, **options)
 
     def tell(ended: "Ended") -> None:
         error = ended.error

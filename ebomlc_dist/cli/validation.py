@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.trackers import check_trackers
 from ebomlc_dist.engine.batch_sizes import check_batch_sizes
 from ebomlc_dist.engine.build import make_method

@@ -1,13 +1,39 @@
 """The data of one run, on the host: plain arrays that every loader, method and report starts from."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ebomlc_dist.data.grey_levels import FULL, Levels
-from ebomlc_dist.data.image_set import ImageSet
+from ebomlc_dist.data.inputs.grey_levels import FULL, Levels
+
+
+class ImageSet(Protocol):
+    """What the program asks of a set of images: a (N, C, H, W) uint8 tensor meets it, and so does `ImageFiles`."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """(N, C, H, W)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        """(n, C, H, W) uint8 for (n,) int64 rows, as they are evaluated: without augmentation."""
+        ...
+
+
+def digest_of(images: ImageSet, file_digest: str | None) -> str:
+    """sha256 (hex) of a set of images: ``file_digest`` where they come from files, else of shape and pixels."""
+    if file_digest is not None or not isinstance(images, Tensor):
+        return file_digest or ""
+    digest = hashlib.sha256(repr(tuple(images.shape)).encode())
+    digest.update(images.contiguous().numpy().data)
+    return digest.hexdigest()
+
 
 FROM_NOISY = "from_noisy"
 SAMPLED = 65_536

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.config import NoiseConfig
-from ebomlc_dist.data.class_names import Classes
 from ebomlc_dist.data.dataset import Source
 from ebomlc_dist.data.human import human_labels
+from ebomlc_dist.data.inputs.class_names import Classes
+from ebomlc_dist.data.inputs.tables import read_matrix
 from ebomlc_dist.data.seeds import child
-from ebomlc_dist.data.tables import read_matrix
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.numerics.noise import (
     apply_transition,

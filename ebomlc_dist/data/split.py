@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ebomlc_dist.config import DataConfig
 from ebomlc_dist.data.dataset import Source, no_rows
-from ebomlc_dist.data.paths import listed, shown
+from ebomlc_dist.data.inputs.safe_paths import listed, shown
 from ebomlc_dist.data.seeds import child
 from ebomlc_dist.errors import InputError
 
@@ -194,3 +194,18 @@ def _first_of_each(
 def _shuffled(values: NDArray[np.int64], seed: np.random.SeedSequence) -> NDArray[np.int64]:
     """``values`` in an order that depends on ``seed`` alone, the same with every numpy."""
     return values[np.argsort(np.random.PCG64(seed).random_raw(len(values)), kind="stable")]
+
+
+def held_out(labels: Tensor, share: float) -> Tensor:
+    """(n,) bool: of each class the last images in order, ``share`` of them rounded, one at most short of all.
+
+    Args:
+        labels: (n,) int64 trusted labels.
+        share: 0…1.
+    """
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        number = min(round(share * len(members)), len(members) - 1)
+        chosen[members[len(members) - number :]] = True
+    return chosen

@@ -12,7 +12,7 @@ from torch import nn
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
-from ebomlc_dist.data.paired import PairedLoader, build_loader
+from ebomlc_dist.data.loaders.paired import PairedLoader, build_loader
 from ebomlc_dist.data.seeds import seed_sequence
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.batch_sizes import check_batch_sizes

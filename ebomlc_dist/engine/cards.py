@@ -5,7 +5,7 @@ from typing import Any
 
 from ebomlc_dist.config import NoiseConfig, RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
-from ebomlc_dist.data.grey_levels import FULL, Levels
+from ebomlc_dist.data.inputs.grey_levels import FULL, Levels
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.models.card import OTHER_USE, model_card
 from ebomlc_dist.reporting.purity import purity_text

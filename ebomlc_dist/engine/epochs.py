@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from ebomlc_dist.data.held_out import held_out
+from ebomlc_dist.data.split import held_out
 from ebomlc_dist.engine.build import Training, initialise
 from ebomlc_dist.engine.evaluate import evaluating, images_of, share_of
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ebomlc_dist.data.augment import normalise
-from ebomlc_dist.data.paired import VALIDATION, augmentation
+from ebomlc_dist.data.loaders.augment import normalise
+from ebomlc_dist.data.loaders.paired import VALIDATION, augmentation
 from ebomlc_dist.data.seeds import child, seed_sequence
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.numerics.losses import cross_entropy

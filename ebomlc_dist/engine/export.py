@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from ebomlc_dist.data.image_files import keeps_own_size
+from ebomlc_dist.data.inputs.lazy import keeps_own_size
 from ebomlc_dist.engine.build import Training, fresh_module
 from ebomlc_dist.engine.cards import classifier_card, meta_card
 from ebomlc_dist.files.run_folder import RunFolder

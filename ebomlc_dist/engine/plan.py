@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.choice import choose_loader
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.loaders.auto_select import choose_loader
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import Training, build, make_method
 from ebomlc_dist.engine.epochs import begin_epoch

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import check_trackers

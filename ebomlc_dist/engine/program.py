@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Protocol
 
-from ebomlc_dist.data.loader import StepInputs
+from ebomlc_dist.data.loaders.streams import StepInputs
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.graph import CudaGraph, Graph, undone
 from ebomlc_dist.engine.step import StepOutcome

@@ -74,7 +74,7 @@ def train(config: RunConfig, folder: Path, *, runtime: Runtime, **options: Unpac
 
 
 def steps_of(
-    config: RunConfig, folder: Path, *, runtime: Runtime, beside: Signals | None = None, **options: Unpack[RunOptions]
+    config: RunConfig, folder: Path, *, runtime: Runtime, signals: Signals | None = None, **options: Unpack[RunOptions]
 ) -> Steps:
     """`train`, with a pause after every step.
 
@@ -82,7 +82,7 @@ def steps_of(
         config: the run.
         folder: its run folder; one that holds another run is refused.
         runtime: the processes.
-        beside: the signals of the process, where other runs go on in it.
+        signals: the signals of the process, where other runs go on in it.
         options: as of `RunOptions`.
 
     Raises:
@@ -108,12 +108,12 @@ def steps_of(
 
                 def begin(config: RunConfig, folder: Path) -> Steps:
                     return steps_of(
-                        config, folder, runtime=runtime, beside=beside, resume=True, quiet=quiet, dataset=dataset
+                        config, folder, runtime=runtime, signals=signals, resume=True, quiet=quiet, dataset=dataset
                     )
 
                 extractor = yield from train_extractor(own, paths, runtime, begin)
                 training = build(config, dataset, runtime, extractor)
-            return (yield from _train(training, paths, checkpoint, options.get("overrides", []), quiet, beside, watch))
+            return (yield from _train(training, paths, checkpoint, options.get("overrides", []), quiet, signals, watch))
     finally:
         for held in claimed:
             held.release()
@@ -145,7 +145,7 @@ def _train(
     checkpoint: Checkpoint | None,
     overrides: list[str],
     quiet: bool,
-    beside: Signals | None,
+    signals: Signals | None,
     watch: Stopwatch,
 ) -> Steps:
     runtime, attempts = training.runtime, AttemptLog(paths.attempts, watch)
@@ -153,9 +153,10 @@ def _train(
         # It was meant for the start that it stopped.
         paths.stop.unlink(missing_ok=True)
     with ExitStack() as stack:
-        signals = stack.enter_context(Signals()) if beside is None else beside
+        alone = signals is None
+        signals = stack.enter_context(Signals()) if signals is None else signals
         requests = StopRequests(signals, paths.stop if runtime.is_main else None)
-        record = _open_record(training, paths, checkpoint, overrides, quiet, attempts, alone=beside is None)
+        record = _open_record(training, paths, checkpoint, overrides, quiet, attempts, alone=alone)
         try:
             trainer = Trainer(training, record, watch)
             if checkpoint is not None:

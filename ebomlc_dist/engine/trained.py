@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
-from ebomlc_dist.data.image_side import AUTO
+from ebomlc_dist.data.inputs.image_side import AUTO
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.resume import load_checkpoint

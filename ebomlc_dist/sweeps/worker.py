@@ -150,7 +150,7 @@ class Worker:
         cells = [cell for cell in taken if not self._is_given_up(failed.get(cell.key, []))]
         endings: list[Ended] = []
 
-        def told(cell: Cell, outcome: Outcome) -> None:
+        def on_end(cell: Cell, outcome: Outcome) -> None:
             if isinstance(outcome, Stopped):
                 self._attempts.stop(cell)
                 out_of_time = outcome.reason == STOP_FILE and self._is_out_of_time()
@@ -164,7 +164,7 @@ class Worker:
             self._report(cell)
         runs = [self._store.workplace(cell.key).run for cell in cells]
         with self._ending_in_time(runs):
-            self._run_cells([(cell, run.root) for cell, run in zip(cells, runs, strict=True)], told)
+            self._run_cells([(cell, run.root) for cell, run in zip(cells, runs, strict=True)], on_end)
         return endings[0] if endings else None
 
     def _tidy_after_the_dead(self) -> None:

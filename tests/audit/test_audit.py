@@ -22,7 +22,7 @@ from ebomlc_dist.audit.cross_fit import check_folds, fold_of_images
 from ebomlc_dist.audit.page import _trusted
 from ebomlc_dist.audit.run import Options, audit
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.engine.run import train

@@ -16,9 +16,9 @@ from ebomlc_dist.audit.images import ImageFiles
 from ebomlc_dist.audit.page import render, write_page
 from ebomlc_dist.audit.summary import summarise
 from ebomlc_dist.config import DataConfig
-from ebomlc_dist.data.class_names import Classes
-from ebomlc_dist.data.listing import list_csv
-from ebomlc_dist.data.tables import read_table
+from ebomlc_dist.data.inputs.class_names import Classes
+from ebomlc_dist.data.inputs.label_files import read_table
+from ebomlc_dist.data.inputs.listing import list_csv
 from tests.audit.conftest import Browser
 from tests.audit.support import HOSTILE, findings_of, make_world, uniform
 from tests.data.support import make_dataset, write_image

@@ -9,7 +9,7 @@ import pytest
 
 from ebomlc_dist.cli.validation import validate
 from ebomlc_dist.config import NoiseConfig, RunConfig
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.run_folder import RunFolder, claim, read_status, write_status

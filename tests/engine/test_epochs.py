@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.config import OptimConfig
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.epochs import EngineInterlude, begin_epoch, resume_epoch

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ebomlc_dist.api import load
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.engine.trained import stored_config
 from ebomlc_dist.files.run_folder import RunFolder

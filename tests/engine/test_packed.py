@@ -42,7 +42,7 @@ RUNS = {
 
 def begin(config: RunConfig, folder: Path, resume: bool = False) -> tuple[Path, Begin]:
     return folder, lambda place, signals: steps_of(
-        config, folder, resume=resume, quiet=True, runtime=place, beside=signals
+        config, folder, resume=resume, quiet=True, runtime=place, signals=signals
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.batches import BatchLoader
+from ebomlc_dist.data.loaders.batches import BatchLoader
 from ebomlc_dist.engine import trainer
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.epochs import begin_epoch

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from ebomlc_dist.data.augment import normalise
-from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.loaders.augment import normalise
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine import prepare
 from ebomlc_dist.engine.outcome import Stopped, reason_of
@@ -166,7 +166,7 @@ def test_ten_bad_steps_in_a_row_end_the_run_and_keep_the_last_good_checkpoint(
 ) -> None:
     config = tiny_config(train={"epochs": 8, "log_interval": 4})
     poisoned_from = 9
-    from ebomlc_dist.data.paired import PairedLoader
+    from ebomlc_dist.data.loaders.paired import PairedLoader
 
     load = PairedLoader.batch
 

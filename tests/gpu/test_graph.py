@@ -149,7 +149,9 @@ def test_packed_runs_are_the_runs_that_they_are_alone(tmp_path: Path, runtime: R
 
     def begin(name: str) -> tuple:
         folder = tmp_path / "packed" / name
-        return folder, lambda place, signals: steps_of(configs[name], folder, quiet=True, runtime=place, beside=signals)
+        return folder, lambda place, signals: steps_of(
+            configs[name], folder, quiet=True, runtime=place, signals=signals
+        )
 
     assert [ended.error for ended in train_packed([begin(name) for name in configs], runtime)] == [None] * 3
     for name in configs:

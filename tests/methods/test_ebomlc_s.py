@@ -9,8 +9,8 @@ import torch
 from pydantic import ValidationError
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.build import load_dataset
-from ebomlc_dist.data.held_out import held_out
+from ebomlc_dist.data.run_data import load_dataset
+from ebomlc_dist.data.split import held_out
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.build import build
 from ebomlc_dist.engine.epochs import begin_epoch

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.config import NoiseConfig
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.build import build
 from ebomlc_dist.engine.epochs import begin_epoch

@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from ebomlc_dist.config import OptimConfig
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.build import build
 from ebomlc_dist.engine.epochs import begin_epoch
