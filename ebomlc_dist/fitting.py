@@ -34,11 +34,11 @@ from ebomlc_dist.engine.trained import ARRAYS
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.untouched import untouched_where_refused
+from ebomlc_dist.monitoring.progress import spoken_to
 from ebomlc_dist.recipes.assemble import Request, Resolved, resolve
 from ebomlc_dist.recipes.python_words import in_python
 from ebomlc_dist.recipes.settings import Setting
 from ebomlc_dist.recipes.suited import suited
-from ebomlc_dist.reporting.progress import spoken_to
 
 _ARGUMENTS = {
     "model": ("model.name",),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ebomlc_dist.audit.noise import NoiseEstimate
 from ebomlc_dist.audit.precision import Cases, precision_at
 from ebomlc_dist.audit.table import ScoreTable
-from ebomlc_dist.reporting.purity import Figures
+from ebomlc_dist.monitoring.purity import Figures
 
 Kind = Literal["confidence", "epochs", "posterior"]
 Relabel = Literal["corrector", "prediction", "posterior"]

@@ -14,9 +14,9 @@ from ebomlc_dist.audit.cross_fit import check_cross_fit, cross_fit
 from ebomlc_dist.audit.export import EXPORTS, check_export
 from ebomlc_dist.audit.files import write_corrected, write_labels, write_matrix, write_probabilities
 from ebomlc_dist.audit.findings import Findings, Kind, Relabel, Subject
+from ebomlc_dist.audit.html_report import write_page
 from ebomlc_dist.audit.images import ImageFiles
 from ebomlc_dist.audit.judge import judge
-from ebomlc_dist.audit.page import write_page
 from ebomlc_dist.audit.summary import given_to_corrected, summarise
 from ebomlc_dist.audit.table import score_table
 from ebomlc_dist.config import RunConfig
@@ -34,8 +34,8 @@ from ebomlc_dist.files.durable import write_json
 from ebomlc_dist.files.inside import refuse_links
 from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, write_status
 from ebomlc_dist.methods import method_class
+from ebomlc_dist.monitoring.purity import purity_figures
 from ebomlc_dist.numerics.noise import realised_rate
-from ebomlc_dist.reporting.purity import purity_figures
 
 log = logging.getLogger(__name__)
 

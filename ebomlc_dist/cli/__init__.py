@@ -16,10 +16,10 @@ import typer
 from ebomlc_dist.cli import (
     audit,
     doctor,
-    drawing,
     listing,
     logs,
     packing,
+    report,
     show,
     submit,
     sweep,
@@ -53,8 +53,8 @@ app.command("list")(listing.list_known)
 app.command()(use.evaluate)
 app.command()(use.predict)
 app.command()(audit.audit)
-app.command()(drawing.figures)
-app.command()(drawing.report)
+app.command()(report.figures)
+app.command()(report.report)
 sweeps = make_app()
 sweeps.command("run")(sweep.run)
 sweeps.command("status")(sweep_status.status)

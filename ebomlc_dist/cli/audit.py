@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ebomlc_dist.cli.output import command_name, print_json, print_table
-from ebomlc_dist.reporting.purity import purity_text
+from ebomlc_dist.monitoring.purity import purity_text
 
 if TYPE_CHECKING:
     from ebomlc_dist.audit.run import Options

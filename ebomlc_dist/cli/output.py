@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ebomlc_dist.reporting.purity import purity_text
+from ebomlc_dist.monitoring.purity import purity_text
 
 _ONLY_WHERE_KNOWN = "accuracy_at_best_validation"
 # Heading, and key in summary.json; all in per cent.

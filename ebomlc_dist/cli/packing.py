@@ -25,8 +25,8 @@ def pack(
     from ebomlc_dist.data.loaders.ffcv_pack import checked_file, pack_folder, read_pack
     from ebomlc_dist.data.loaders.ffcv_writer import write_pack
     from ebomlc_dist.errors import InputError
+    from ebomlc_dist.monitoring.progress import counting
     from ebomlc_dist.recipes.assemble import resolve
-    from ebomlc_dist.reporting.progress import counting
 
     require_ffcv()
     config = resolve(request)[0].config

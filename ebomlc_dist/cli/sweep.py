@@ -168,7 +168,7 @@ def _describe(store: "Store", cells: "list[Cell]") -> int:
 
 
 def _alone(store: "Store", cells: "list[Cell]", how: "Options", device: str, *, quiet: bool) -> "Ended":
-    from ebomlc_dist.sweeps.progress import SweepProgress
+    from ebomlc_dist.sweeps.live_status import SweepProgress
     from ebomlc_dist.sweeps.run_cell import one_by_one, run_cell, side_by_side
     from ebomlc_dist.sweeps.worker import Worker
 
@@ -184,7 +184,7 @@ def _crew(
 ) -> "Ended":
     """Workers as children: this command again for each, and the progress of all told here."""
     from ebomlc_dist.sweeps.crew import gather, visible_gpus
-    from ebomlc_dist.sweeps.progress import SweepProgress
+    from ebomlc_dist.sweeps.live_status import SweepProgress
     from ebomlc_dist.sweeps.worker import Ended
 
     words = [sys.executable, "-m", "ebomlc_dist.cli"]

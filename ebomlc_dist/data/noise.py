@@ -15,7 +15,7 @@ from ebomlc_dist.config import NoiseConfig
 from ebomlc_dist.data.dataset import Source
 from ebomlc_dist.data.human import human_labels
 from ebomlc_dist.data.inputs.class_names import Classes
-from ebomlc_dist.data.inputs.tables import read_matrix
+from ebomlc_dist.data.inputs.csv_table import read_matrix
 from ebomlc_dist.data.seeds import child
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.numerics.noise import (

@@ -10,9 +10,9 @@ from ebomlc_dist.data.loaders.augment import normalise
 from ebomlc_dist.data.loaders.paired import VALIDATION, augmentation
 from ebomlc_dist.data.seeds import child, seed_sequence
 from ebomlc_dist.engine.build import Training
+from ebomlc_dist.monitoring.meters import LabelMeter, label_figures
 from ebomlc_dist.numerics.losses import cross_entropy
 from ebomlc_dist.numerics.network import Network
-from ebomlc_dist.reporting.meters import LabelMeter, label_figures
 
 BATCH = 512
 

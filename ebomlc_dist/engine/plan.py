@@ -18,7 +18,7 @@ from ebomlc_dist.engine.prepare import check, load_everywhere, needs_clean
 from ebomlc_dist.engine.program import make_program
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.methods import METHODS, method_class
-from ebomlc_dist.reporting.purity import purity_figures, purity_text
+from ebomlc_dist.monitoring.purity import purity_figures, purity_text
 
 Rows = list[tuple[str, str]]
 _WARM_UP_STEPS, _TIMED_STEPS = 2, 5

@@ -26,12 +26,11 @@ from ebomlc_dist.files.checkpoint import Checkpoint
 from ebomlc_dist.files.durable import write_bytes, write_json
 from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, write_status
 from ebomlc_dist.launch.signals import Signals
-from ebomlc_dist.reporting.environment import environment
-from ebomlc_dist.reporting.goodput import AttemptLog
-from ebomlc_dist.reporting.panel import show_panel
-from ebomlc_dist.reporting.progress import ProgressReport
-from ebomlc_dist.reporting.record import RunRecord, SilentRecord
-from ebomlc_dist.reporting.stopwatch import Stopwatch
+from ebomlc_dist.monitoring.goodput import AttemptLog
+from ebomlc_dist.monitoring.progress import ProgressReport, show_panel
+from ebomlc_dist.monitoring.record import RunRecord, SilentRecord
+from ebomlc_dist.monitoring.stopwatch import Stopwatch
+from ebomlc_dist.monitoring.versions import environment
 
 Data = NoisyDataset | Callable[[], NoisyDataset]
 """Data of a run, or what prepares them."""

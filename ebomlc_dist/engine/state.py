@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.monitoring.meters import LabelMeter, StepMeter
 from ebomlc_dist.numerics.network import Network
-from ebomlc_dist.reporting.meters import LabelMeter, StepMeter
 
 Groups = dict[str, dict[str, Tensor]]
 

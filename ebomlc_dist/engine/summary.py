@@ -7,7 +7,7 @@ from typing import Any
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.evaluate import evaluate_noisy_set
 from ebomlc_dist.engine.trainer import Progress
-from ebomlc_dist.reporting.purity import purity_figures
+from ebomlc_dist.monitoring.purity import purity_figures
 
 
 def summarise(training: Training, progress: Progress, folder: Path) -> dict[str, Any]:

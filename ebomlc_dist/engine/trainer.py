@@ -24,9 +24,9 @@ from ebomlc_dist.engine.stop import AgreedFlag, StopRequests
 from ebomlc_dist.errors import TrainingFault
 from ebomlc_dist.files.checkpoints import Checkpoint
 from ebomlc_dist.methods.contract import Batch
-from ebomlc_dist.reporting.meters import LabelMeter, StepMeter, label_figures
-from ebomlc_dist.reporting.record import RunRecord, SilentRecord
-from ebomlc_dist.reporting.stopwatch import Stopwatch
+from ebomlc_dist.monitoring.meters import LabelMeter, StepMeter, label_figures
+from ebomlc_dist.monitoring.record import RunRecord, SilentRecord
+from ebomlc_dist.monitoring.stopwatch import Stopwatch
 
 
 @dataclass

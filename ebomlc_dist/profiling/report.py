@@ -91,7 +91,7 @@ class Report(_Value):
     """A profile.
 
     Attributes:
-        environment: versions, processor, threads; see `ebomlc_dist.reporting.environment`.
+        environment: versions, processor, threads; see `ebomlc_dist.monitoring.versions`.
         rounds: how many turns each row had.
         ceiling: kind of work → the best rate seen on this device, operations a second, on one rank.
     """

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 import ebomlc_dist
 from ebomlc_dist.audit import cross_fit
 from ebomlc_dist.audit.cross_fit import check_folds, fold_of_images
-from ebomlc_dist.audit.page import _trusted
+from ebomlc_dist.audit.html_report import _trusted
 from ebomlc_dist.audit.run import Options, audit
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.run_data import load_dataset

@@ -19,7 +19,7 @@ from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder, read_status
 from ebomlc_dist.methods import config_from_mapping
-from ebomlc_dist.reporting.record import RunRecord
+from ebomlc_dist.monitoring.record import RunRecord
 from tests.methods.rows import ROWS
 from tests.support.runs import alone, assert_same, outcome, same_tensors, tiny_config, train_until
 

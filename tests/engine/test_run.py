@@ -27,7 +27,7 @@ from ebomlc_dist.files.journal import read_records
 from ebomlc_dist.files.run_folder import RunFolder, read_status
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.models.hub import load_model
-from ebomlc_dist.reporting.record import RunRecord
+from ebomlc_dist.monitoring.record import RunRecord
 from tests.methods.rows import ROWS
 from tests.support.pool import RankPool
 from tests.support.runs import alone, outcome, runtime_of, same_tensors, tiny_config, train_until

@@ -48,7 +48,7 @@ def alone(device: str = "cpu") -> Runtime:
 
 def train_until(config: RunConfig, folder: Path, runtime: Runtime, stop_after: int | None = None) -> dict | None:
     """Train, or continue what the folder holds; with ``stop_after``, ask for a stop once that many steps are done."""
-    from ebomlc_dist.reporting.record import RunRecord
+    from ebomlc_dist.monitoring.record import RunRecord
 
     original = RunRecord.step
 

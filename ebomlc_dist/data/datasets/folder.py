@@ -23,6 +23,7 @@ from ebomlc_dist.config import DataConfig
 from ebomlc_dist.data.dataset import Source
 from ebomlc_dist.data.datasets import Progress
 from ebomlc_dist.data.inputs.class_names import Classes, classes_of, composed, merged
+from ebomlc_dist.data.inputs.csv_table import MAX_BYTES, Table
 from ebomlc_dist.data.inputs.grey_levels import FULL, Levels
 from ebomlc_dist.data.inputs.image_side import chosen_side
 from ebomlc_dist.data.inputs.label_check import check_labels
@@ -31,7 +32,6 @@ from ebomlc_dist.data.inputs.lazy import ImageFiles, file_digest, keeps_own_size
 from ebomlc_dist.data.inputs.listing import Listing, list_csv, list_tree
 from ebomlc_dist.data.inputs.read import Probe, common_size, decode_images, probe_images
 from ebomlc_dist.data.inputs.same_picture import Parts, settle
-from ebomlc_dist.data.inputs.tables import MAX_BYTES, Table
 from ebomlc_dist.data.inputs.tree import is_folder, is_folder_or_absent, subfolders, subfolders_if_readable
 from ebomlc_dist.data.loaders.auto_select import held_in_memory
 from ebomlc_dist.errors import InputError

@@ -10,8 +10,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from ebomlc_dist.data.inputs.csv_table import Table, stop_on
 from ebomlc_dist.data.inputs.safe_paths import listed, shown
-from ebomlc_dist.data.inputs.tables import Table, stop_on
 from ebomlc_dist.errors import nearest
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@
 from pathlib import Path
 from typing import Any
 
+from ebomlc_dist.data.inputs.csv_table import MAX_BYTES, Table, csv_table, stop_on
 from ebomlc_dist.data.inputs.label_studio_tasks import is_min, is_tasks, read_min, read_tasks
 from ebomlc_dist.data.inputs.safe_paths import shown
-from ebomlc_dist.data.inputs.tables import MAX_BYTES, Table, csv_table, stop_on
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.reading import read_bytes
 from ebomlc_dist.files.safe_json import parse_json

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from ebomlc_dist.data.inputs.csv_table import Table, stop_on
 from ebomlc_dist.data.inputs.decode import SUFFIXES
 from ebomlc_dist.data.inputs.safe_paths import shown
-from ebomlc_dist.data.inputs.tables import Table, stop_on
 from ebomlc_dist.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebomlc_dist.data.inputs.class_names import MISSING, Classes
+from ebomlc_dist.data.inputs.csv_table import Table, stop_on
 from ebomlc_dist.data.inputs.decode import COMMON_FORMATS
 from ebomlc_dist.data.inputs.safe_paths import MissingFileError, RefusedPathError, listed, resolve_under, shown
-from ebomlc_dist.data.inputs.tables import Table, stop_on
 from ebomlc_dist.data.inputs.tree import Found, check_inside, find_images, loose_images, subfolders
 from ebomlc_dist.errors import InputError, nearest
 

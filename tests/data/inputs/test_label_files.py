@@ -8,8 +8,8 @@ import pytest
 
 from ebomlc_dist.config import DataConfig
 from ebomlc_dist.data.datasets import load_source
+from ebomlc_dist.data.inputs.csv_table import Table
 from ebomlc_dist.data.inputs.label_files import read_table
-from ebomlc_dist.data.inputs.tables import Table
 from ebomlc_dist.errors import InputError
 from tests.data.support import write_lines, write_tree
 
