@@ -26,14 +26,14 @@ from ebomlc_dist.data.inputs.image_side import side_for
 from ebomlc_dist.data.inputs.read import resize_square
 from ebomlc_dist.data.run_data import from_source
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.outcome import Stopped
-from ebomlc_dist.engine.plan import device_name
-from ebomlc_dist.engine.prepare import check_model, needs_clean
+from ebomlc_dist.engine.dry_run import device_name
+from ebomlc_dist.engine.load_run import ARRAYS
+from ebomlc_dist.engine.preflight import check_model, needs_clean
 from ebomlc_dist.engine.run import train
-from ebomlc_dist.engine.trained import ARRAYS
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.errors import InputError, TrainingFault
+from ebomlc_dist.files.holder import untouched_where_refused
 from ebomlc_dist.files.run_folder import RunFolder
-from ebomlc_dist.files.untouched import untouched_where_refused
 from ebomlc_dist.monitoring.progress import spoken_to
 from ebomlc_dist.recipes.assemble import Request, Resolved, resolve
 from ebomlc_dist.recipes.python_words import in_python

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 import ebomlc_dist
 from ebomlc_dist.api import TrainedRun
-from ebomlc_dist.engine.outcome import Stopped
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.models.card import CLASSIFIER_USE
 from ebomlc_dist.models.hub import load_model

@@ -25,7 +25,7 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.split_file import read_document, split_document
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.scores import score
 from ebomlc_dist.files.durable import write_json
 from ebomlc_dist.files.inside import refuse_links

@@ -16,10 +16,10 @@ import typer
 from ebomlc_dist.cli import (
     audit,
     doctor,
-    listing,
+    figures,
+    list_known,
     logs,
     packing,
-    report,
     show,
     submit,
     sweep,
@@ -49,12 +49,12 @@ app = make_app()
 app.command()(training.train)
 app.command()(packing.pack)
 app.command()(show.show_config)
-app.command("list")(listing.list_known)
+app.command("list")(list_known.list_known)
 app.command()(use.evaluate)
 app.command()(use.predict)
 app.command()(audit.audit)
-app.command()(report.figures)
-app.command()(report.report)
+app.command()(figures.figures)
+app.command()(figures.report)
 sweeps = make_app()
 sweeps.command("run")(sweep.run)
 sweeps.command("status")(sweep_status.status)

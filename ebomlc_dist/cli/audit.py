@@ -11,8 +11,8 @@ from ebomlc_dist.cli.output import command_name, print_json, print_table
 from ebomlc_dist.monitoring.purity import purity_text
 
 if TYPE_CHECKING:
-    from ebomlc_dist.audit.run import Options
-    from ebomlc_dist.engine.outcome import Stopped
+    from ebomlc_dist.audit.run_audit import Options
+    from ebomlc_dist.engine.run_status import Stopped
 
 _RUN = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.", show_default=False)]
 
@@ -61,8 +61,8 @@ def audit(
     from ebomlc_dist.launch.environment import die_with_launcher, under_launcher
 
     die_with_launcher()
-    from ebomlc_dist.audit.run import Options
-    from ebomlc_dist.engine.trained import finished, stored_config
+    from ebomlc_dist.audit.run_audit import Options
+    from ebomlc_dist.engine.load_run import finished, stored_config
 
     exports = tuple(dict.fromkeys(name.strip() for text in export or () for name in text.split(",")))
     options = Options(
@@ -87,9 +87,9 @@ def audit(
 
 
 def _audit_here(run: Path, options: "Options", train: Any, device: str, *, quiet: bool, as_json: bool) -> int:
-    from ebomlc_dist.audit.run import audit as audit_one
+    from ebomlc_dist.audit.run_audit import audit as audit_one
     from ebomlc_dist.distributed.runtime import Runtime
-    from ebomlc_dist.engine.outcome import Stopped
+    from ebomlc_dist.engine.run_status import Stopped
 
     runtime = Runtime.start(train, device)
     try:

@@ -88,9 +88,9 @@ def run(
     from ebomlc_dist.recipes.assemble import assignments
     from ebomlc_dist.recipes.settings import Setting
     from ebomlc_dist.sweeps.cells import cells_of
-    from ebomlc_dist.sweeps.crew import told_neighbours
     from ebomlc_dist.sweeps.grid_file import load_grid
     from ebomlc_dist.sweeps.grids import default_store
+    from ebomlc_dist.sweeps.local_workers import told_neighbours
     from ebomlc_dist.sweeps.store import Store
     from ebomlc_dist.sweeps.worker import Options
 
@@ -183,8 +183,8 @@ def _crew(
     store: "Store", cells: "list[Cell]", how: "Options", workers: int, device: str, arguments: list[str], *, quiet: bool
 ) -> "Ended":
     """Workers as children: this command again for each, and the progress of all told here."""
-    from ebomlc_dist.sweeps.crew import gather, visible_gpus
     from ebomlc_dist.sweeps.live_status import SweepProgress
+    from ebomlc_dist.sweeps.local_workers import gather, visible_gpus
     from ebomlc_dist.sweeps.worker import Ended
 
     words = [sys.executable, "-m", "ebomlc_dist.cli"]

@@ -69,7 +69,7 @@ def train(
 
     Several recipes, methods or seeds are as many runs; with --packed they are trained side by side.
     """
-    from ebomlc_dist.files.untouched import untouched_where_refused
+    from ebomlc_dist.files.holder import untouched_where_refused
     from ebomlc_dist.launch.environment import die_with_launcher, under_launcher
     from ebomlc_dist.launch.processes import Processes
 
@@ -160,10 +160,10 @@ def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
     from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
     from ebomlc_dist.audit.trusted import chooser
     from ebomlc_dist.distributed.runtime import Runtime
-    from ebomlc_dist.engine.outcome import Stopped
-    from ebomlc_dist.engine.prepare import check_further_data
+    from ebomlc_dist.engine.preflight import check_further_data
     from ebomlc_dist.engine.run import train as train_one
-    from ebomlc_dist.files.untouched import untouched_where_refused
+    from ebomlc_dist.engine.run_status import Stopped
+    from ebomlc_dist.files.holder import untouched_where_refused
     from ebomlc_dist.launch.signals import Signals, say_last
 
     # Until all ranks are there, a signal ends each of them at once and costs nothing.
@@ -208,9 +208,9 @@ def _train_side_by_side(start: Start, output: Path, runtime: "Runtime", *, quiet
     """Train all runs at once. Returns the exit code of the first that did not end well."""
     from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
     from ebomlc_dist.audit.trusted import chooser
-    from ebomlc_dist.engine.outcome import Stopped
     from ebomlc_dist.engine.packed import train_packed
     from ebomlc_dist.engine.run import steps_of
+    from ebomlc_dist.engine.run_status import Stopped
 
     def begun(run: "Resolved", folder: Path) -> "Begin":
         choose = chooser(run.config, output / TRUSTED, runtime, quiet=quiet)
@@ -252,7 +252,7 @@ def _options(start: Start, run: "Resolved", data: "Data | None", *, quiet: bool)
 def _describe(start: Start, *, time_steps: bool) -> int:
     """Say what would happen, run by run, and write nothing. What training would refuse is refused."""
     from ebomlc_dist.distributed.runtime import Runtime
-    from ebomlc_dist.engine.plan import preview
+    from ebomlc_dist.engine.dry_run import preview
 
     runtime = Runtime.start(start.runs[0].config.train, start.device)
     try:
@@ -268,8 +268,8 @@ def _describe(start: Start, *, time_steps: bool) -> int:
 
 def _audit_all(folders: list[Path], runtime: "Runtime", *, quiet: bool) -> list[dict[str, Any]]:
     """An audit of every run, with the scores that its epochs left."""
-    from ebomlc_dist.audit.run import Options
-    from ebomlc_dist.audit.run import audit as audit_one
+    from ebomlc_dist.audit.run_audit import Options
+    from ebomlc_dist.audit.run_audit import audit as audit_one
 
     return [audit_one(folder, Options(), runtime, quiet=quiet) for folder in folders]
 

@@ -10,7 +10,7 @@ from ebomlc_dist.engine.cards import classifier_card, meta_card
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.models.hub import save_model
 from ebomlc_dist.models.meta import CORRECTORS
-from ebomlc_dist.models.state import load_state
+from ebomlc_dist.models.state_tensors import load_state
 
 
 def export_models(training: Training, paths: RunFolder, summary: dict[str, Any]) -> None:

@@ -11,25 +11,24 @@ from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import open_trackers
 from ebomlc_dist.engine.build import Training, build
+from ebomlc_dist.engine.dry_run import describe
 from ebomlc_dist.engine.export import export_models
 from ebomlc_dist.engine.extractor import extractor_config, extractor_figures, train_extractor
-from ebomlc_dist.engine.outcome import Stopped, truth_in_status
-from ebomlc_dist.engine.plan import describe
-from ebomlc_dist.engine.prepare import check, check_shared, load_everywhere
+from ebomlc_dist.engine.preflight import check, check_shared, load_everywhere
 from ebomlc_dist.engine.rank_log import rank_log
 from ebomlc_dist.engine.resume import check_same_run, load_checkpoint
+from ebomlc_dist.engine.run_status import Stopped, truth_in_status
+from ebomlc_dist.engine.run_summary import summarise
 from ebomlc_dist.engine.stop import StopRequests
-from ebomlc_dist.engine.summary import summarise
 from ebomlc_dist.engine.trainer import Trainer
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.checkpoint import Checkpoint
 from ebomlc_dist.files.durable import write_bytes, write_json
 from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, write_status
 from ebomlc_dist.launch.signals import Signals
-from ebomlc_dist.monitoring.goodput import AttemptLog
+from ebomlc_dist.monitoring.goodput import AttemptLog, Stopwatch
 from ebomlc_dist.monitoring.progress import ProgressReport, show_panel
 from ebomlc_dist.monitoring.record import RunRecord, SilentRecord
-from ebomlc_dist.monitoring.stopwatch import Stopwatch
 from ebomlc_dist.monitoring.versions import environment
 
 Data = NoisyDataset | Callable[[], NoisyDataset]

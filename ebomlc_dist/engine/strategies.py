@@ -9,7 +9,7 @@ from ebomlc_dist.distributed.fsdp import ShardedModule
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import MAIN_MODELS
-from ebomlc_dist.models.recompute import recompute_blocks
+from ebomlc_dist.models.activation_checkpointing import recompute_blocks
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Network

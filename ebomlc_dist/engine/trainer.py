@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ebomlc_dist.engine.build import Training
+from ebomlc_dist.engine.cuda_graph import make_program
 from ebomlc_dist.engine.epochs import begin_epoch, resume_epoch
 from ebomlc_dist.engine.evaluate import (
     evaluate_clean_set,
@@ -15,7 +16,6 @@ from ebomlc_dist.engine.evaluate import (
     evaluate_validation_set,
     share_statistics,
 )
-from ebomlc_dist.engine.program import make_program
 from ebomlc_dist.engine.replicas import check_replicas
 from ebomlc_dist.engine.scores import epoch_scores
 from ebomlc_dist.engine.state import capture, restore
@@ -24,9 +24,9 @@ from ebomlc_dist.engine.stop import AgreedFlag, StopRequests
 from ebomlc_dist.errors import TrainingFault
 from ebomlc_dist.files.checkpoints import Checkpoint
 from ebomlc_dist.methods.contract import Batch
+from ebomlc_dist.monitoring.goodput import Stopwatch
 from ebomlc_dist.monitoring.meters import LabelMeter, StepMeter, label_figures
 from ebomlc_dist.monitoring.record import RunRecord, SilentRecord
-from ebomlc_dist.monitoring.stopwatch import Stopwatch
 
 
 @dataclass

@@ -5,20 +5,61 @@ attempt was and how its seconds were spent until then, so that one which is miss
 attempt did after its last line nobody knows; that time counts as idle.
 
 Within an attempt time is monotonic. Only between two attempts wall time decides, and a clock that was put back makes a
-pause of 0 seconds, not of fewer.
+pause of 0 seconds, not of fewer. A `Stopwatch` is in one phase at any moment, so that the phases add up to the whole.
 """
 
-import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.journal import Journal, read_records
-from ebomlc_dist.monitoring.stopwatch import PHASES, Stopwatch
+
+Phase = Literal["start", "step", "checkpoint", "evaluation", "other"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+
+
+class Stopwatch:
+    """Monotonic seconds of each phase, from ``start`` on.
+
+    Args:
+        synchronise: lets a device finish, so that its work is counted where it was asked for.
+    """
+
+    def __init__(self, synchronise: Callable[[], None]) -> None:
+        self._synchronise = synchronise
+        self._seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self._phase: Phase = "start"
+        self._since = time.monotonic()
+
+    def switch(self, phase: Phase) -> None:
+        """Spend the time from now on in another phase."""
+        self._synchronise()
+        now = time.monotonic()
+        self._seconds[self._phase] += now - self._since
+        self._phase, self._since = phase, now
+
+    @contextmanager
+    def within(self, phase: Phase) -> Iterator[None]:
+        """Spend the block in another phase, and go back to the present one."""
+        before = self._phase
+        self.switch(phase)
+        yield
+        self.switch(before)
+
+    def read(self, phase: Phase) -> float:
+        """Seconds of one phase so far, the device waited for."""
+        self._synchronise()
+        return self.split()[phase]
+
+    def split(self) -> dict[str, float]:
+        """Seconds of every phase so far. The device is not waited for."""
+        return {**self._seconds, self._phase: self._seconds[self._phase] + time.monotonic() - self._since}
+
 
 log = logging.getLogger(__name__)
 Line = Mapping[str, Any]
@@ -46,12 +87,12 @@ class AttemptLog:
 
     def mark(self, step: int) -> None:
         """``step`` steps are done. A disk that takes nothing costs this line alone."""
-        with contextlib.suppress(OSError, InputError):
+        with suppress(OSError, InputError):
             self._append(step)
 
     def finish(self, step: int) -> dict[str, Any] | None:
         """The run is finished: its `goodput`; None, with a warning, where the file was damaged."""
-        with contextlib.suppress(OSError, InputError):
+        with suppress(OSError, InputError):
             self._append(step, finished=True)
         try:
             return read_goodput(self._path)

@@ -42,7 +42,7 @@ class FinishedRun:
     Attributes:
         folder: where it lies.
         config: what it was.
-        summary: the figures it ended with (`ebomlc_dist.engine.summary`).
+        summary: the figures it ended with (`ebomlc_dist.engine.run_summary`).
         epochs: what was measured on the way.
         class_names: in label order.
         environment: versions and devices (`ebomlc_dist.monitoring.versions`); empty where the run kept none.

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ebomlc_dist.engine.outcome import INTERRUPTED_CODE, STOPPED_CODE, Stopped
+from ebomlc_dist.engine.run_status import INTERRUPTED_CODE, STOPPED_CODE, Stopped
 from ebomlc_dist.engine.stop import STOP_FILE
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.launch.signals import Signals
-from ebomlc_dist.sweeps.attempt import Attempts, Outcome
+from ebomlc_dist.sweeps.attempt import Attempts, Keep, Outcome, tidy
 from ebomlc_dist.sweeps.cells import Cell
 from ebomlc_dist.sweeps.estimate import Estimates
 from ebomlc_dist.sweeps.lease import Lease
 from ebomlc_dist.sweeps.store import Failure, Store
-from ebomlc_dist.sweeps.tidy import Keep, tidy
 
 RunCells = Callable[[Sequence[tuple[Cell, Path]], Callable[[Cell, Outcome], None]], None]
 _SECOND_LOOK_S = 0.3

@@ -82,7 +82,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     fake = FakeEngine()
     monkeypatch.setattr("ebomlc_dist.distributed.runtime.Runtime.start", lambda *_: fake)
     monkeypatch.setattr("ebomlc_dist.engine.run.train", fake.train)
-    monkeypatch.setattr("ebomlc_dist.engine.prepare.load_everywhere", lambda *_: None)
+    monkeypatch.setattr("ebomlc_dist.engine.preflight.load_everywhere", lambda *_: None)
     return fake
 
 

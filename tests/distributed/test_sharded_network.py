@@ -11,7 +11,7 @@ from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.fsdp import ShardedModule
 from ebomlc_dist.distributed.sharded_network import ShardedNetwork
 from ebomlc_dist.distributed.zero import ZeroModule, installed
-from ebomlc_dist.models.recompute import recompute_blocks
+from ebomlc_dist.models.activation_checkpointing import recompute_blocks
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.network import Network, Summed, gradients
 from tests.methods.rows import CASES

@@ -10,11 +10,11 @@ import torch
 
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.build import build
-from ebomlc_dist.engine.outcome import truth_in_status
-from ebomlc_dist.engine.plan import describe
-from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine.dry_run import describe
+from ebomlc_dist.engine.load_run import load_trained
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.run import train
-from ebomlc_dist.engine.trained import load_trained
+from ebomlc_dist.engine.run_status import truth_in_status
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.run_folder import RunFolder, read_status

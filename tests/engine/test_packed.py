@@ -12,9 +12,9 @@ import torch
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.engine import packed, run
 from ebomlc_dist.engine.build import Training
-from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.engine.packed import Begin, Ended, train_packed
 from ebomlc_dist.engine.run import steps_of, train
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder, read_status

@@ -10,7 +10,7 @@ import torch
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.engine import trainer
+from ebomlc_dist.engine import preflight, trainer
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.state import restore
 from ebomlc_dist.errors import InputError
@@ -177,12 +177,10 @@ def test_resume_refuses_another_configuration_and_names_the_keys(tmp_path: Path)
 def test_resume_refuses_changed_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from ebomlc_dist.engine import prepare
-
     config = four_epochs()
     train_until(config, tmp_path, alone(), stop_after=7)
-    load = prepare.load_dataset
-    monkeypatch.setattr(prepare, "load_dataset", lambda *a, **k: replace(load(*a, **k), fingerprint="0" * 64))
+    load = preflight.load_dataset
+    monkeypatch.setattr(preflight, "load_dataset", lambda *a, **k: replace(load(*a, **k), fingerprint="0" * 64))
     with pytest.raises(InputError, match="the data have changed"):
         train_until(config, tmp_path, alone())
 

@@ -15,12 +15,12 @@ from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.loaders.augment import normalise
 from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.engine import prepare
-from ebomlc_dist.engine.outcome import Stopped, reason_of
-from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine import preflight
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.rank_log import rank_log
 from ebomlc_dist.engine.run import train
-from ebomlc_dist.engine.summary import at_best
+from ebomlc_dist.engine.run_status import Stopped, reason_of
+from ebomlc_dist.engine.run_summary import at_best
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.journal import read_records
@@ -151,7 +151,7 @@ def test_true_labels_reach_metrics_only(tmp_path: Path, monkeypatch: pytest.Monk
     config = tiny_config(method)
     config = config.model_copy(update={"method": config_from_mapping({"name": method, **ROWS[method].short_run})})
     train(config, tmp_path / "truth", quiet=True, runtime=alone())
-    monkeypatch.setattr(prepare, "load_dataset", with_garbage)
+    monkeypatch.setattr(preflight, "load_dataset", with_garbage)
     train(config, tmp_path / "garbage", quiet=True, runtime=alone())
     truth, garbage = outcome(tmp_path / "truth"), outcome(tmp_path / "garbage")
     key = "prediction_wrong_labels_corrected"
@@ -212,15 +212,15 @@ def refused_on(communicator: Communicator, folder: Path, bad_rank: int) -> str:
     def load(*_: object, **__: object) -> None:
         raise InputError("no data here")
 
-    original = prepare.load_dataset
+    original = preflight.load_dataset
     if communicator.rank == bad_rank:
-        prepare.load_dataset = load
+        preflight.load_dataset = load
     try:
         train(tiny_config(), folder, quiet=True, runtime=runtime_of(communicator))
     except InputError as error:
         return str(error)
     finally:
-        prepare.load_dataset = original
+        preflight.load_dataset = original
     return "trained"
 
 

@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed import runtime
-from ebomlc_dist.engine.program import EagerProgram
+from ebomlc_dist.engine.cuda_graph import EagerProgram
 from ebomlc_dist.engine.stop import AgreedFlag
 from ebomlc_dist.engine.trainer import Trainer
 from ebomlc_dist.files.run_folder import RunFolder, read_status

@@ -10,7 +10,7 @@ from torch import nn
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.models import MODELS, build_main_model
 from ebomlc_dist.models.main_model import MainModel
-from ebomlc_dist.models.outline import check_images, outline
+from ebomlc_dist.models.meta_device import check_images, on_meta_device
 from tests.models.rows import ROWS, num_parameters
 
 if set(ROWS) != set(MODELS):
@@ -114,7 +114,7 @@ def test_an_outline_has_shapes_but_neither_memory_nor_chance(name: str) -> None:
         return build_main_model(name, num_classes=10, in_channels=3, norm="batch")
 
     random_state = torch.get_rng_state()
-    drawn = outline(build)
+    drawn = on_meta_device(build)
     assert torch.equal(torch.get_rng_state(), random_state)
     tensors, real = drawn.state_dict(), build().state_dict()
     assert {key: tensor.shape for key, tensor in tensors.items()} == {key: t.shape for key, t in real.items()}

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files import operations
-from ebomlc_dist.monitoring.goodput import AttemptLog, goodput, goodput_text, read_goodput
-from ebomlc_dist.monitoring.stopwatch import PHASES, Stopwatch
+from ebomlc_dist.monitoring.goodput import PHASES, AttemptLog, Stopwatch, goodput, goodput_text, read_goodput
 from tests.support.runs import alone, tiny_config, train_until
 
 PARTS = ("useful", "lost", "start", "checkpoint", "evaluation", "other", "idle")

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
+from ebomlc_dist.monitoring.goodput import Stopwatch
 from ebomlc_dist.monitoring.progress import ProgressReport, show_panel
-from ebomlc_dist.monitoring.stopwatch import Stopwatch
 
 
 class Terminal(io.StringIO):
@@ -60,7 +60,7 @@ def test_panel_shows_values_as_they_are(stream: io.StringIO) -> None:
 
 def test_the_stopwatch_spends_every_second_in_one_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [5.0]
-    monkeypatch.setattr("ebomlc_dist.monitoring.stopwatch.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ebomlc_dist.monitoring.goodput.time.monotonic", lambda: now[0])
     waits: list[float] = []
     watch = Stopwatch(lambda: waits.append(now[0]))
     now[0] = 7.0

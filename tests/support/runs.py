@@ -10,8 +10,8 @@ from torch import Tensor
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.engine.run import train
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.journal import read_records
 from ebomlc_dist.files.run_folder import RunFolder

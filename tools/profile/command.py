@@ -16,7 +16,7 @@ from ebomlc_dist.cli.output import print_json, print_table
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import make_method
-from ebomlc_dist.engine.prepare import check_model
+from ebomlc_dist.engine.preflight import check_model
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.durable import write_bytes, write_json
 from ebomlc_dist.launch.processes import Processes, launch

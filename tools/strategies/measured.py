@@ -13,7 +13,7 @@ from ebomlc_dist.distributed import zero
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.launch.processes import Processes, launch
-from ebomlc_dist.models.outline import check_images
+from ebomlc_dist.models.meta_device import check_images
 from ebomlc_dist.profiling.memory import STRATEGIES, Size, Strategy, main_model_bytes
 from ebomlc_dist.profiling.spread import Spread
 from tools.strategies.models import MODELS, outlined

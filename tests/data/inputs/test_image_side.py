@@ -8,7 +8,7 @@ from ebomlc_dist.config import DataConfig
 from ebomlc_dist.data.datasets import load_source
 from ebomlc_dist.data.inputs.image_side import side_for
 from ebomlc_dist.models import MODELS, build_main_model, usual_sides
-from ebomlc_dist.models.outline import check_images, outline
+from ebomlc_dist.models.meta_device import check_images, on_meta_device
 from ebomlc_dist.recipes import recipe
 from tests.data.support import write_image
 
@@ -41,7 +41,7 @@ def test_side_by_images_and_model(shorter: int, model: str, side: int) -> None:
 
 @pytest.mark.parametrize("name", [*MODELS, "torchvision/vit_b_16", "torchvision/inception_v3", "torchvision/resnet18"])
 def test_models_take_their_usual_sides(name: str) -> None:
-    model = outline(lambda: build_main_model(name, num_classes=3, in_channels=3, norm="batch"))
+    model = on_meta_device(lambda: build_main_model(name, num_classes=3, in_channels=3, norm="batch"))
     for side in usual_sides(name):
         check_images(model, name, 3, side, side)
 

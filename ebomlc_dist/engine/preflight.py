@@ -25,7 +25,7 @@ from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.models import build_main_model
-from ebomlc_dist.models.outline import check_images, outline
+from ebomlc_dist.models.meta_device import check_images, on_meta_device
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def check_further_data(configs: Sequence[RunConfig], runtime: Runtime) -> None:
 def check_model(config: RunConfig, dataset: NoisyDataset) -> None:
     """Raise `InputError` for a model that is not known or cannot take these images. Nothing is computed."""
     channels, height, width = dataset.images.shape[1:]
-    shape = outline(
+    shape = on_meta_device(
         lambda: build_main_model(
             config.model.name, num_classes=dataset.num_classes, in_channels=channels, norm=config.model.norm
         )

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine.load_run import load_trained, stored_config
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.run import train
-from ebomlc_dist.engine.trained import load_trained, stored_config
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.methods.contract import Streams
 from tests.support.runs import alone, tiny_config

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ebomlc_dist.sweeps.crew import gather, log_file, told_neighbours
+from ebomlc_dist.sweeps.local_workers import gather, log_file, told_neighbours
 from ebomlc_dist.sweeps.store import Store
 from tests.sweeps.support import opened
 

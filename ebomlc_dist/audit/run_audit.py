@@ -25,10 +25,10 @@ from ebomlc_dist.data.split import held_out
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import make_method
-from ebomlc_dist.engine.outcome import truth_in_status
-from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine.load_run import check_stored_data, finished, load_trained, stored_config
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.rank_log import rank_log
-from ebomlc_dist.engine.trained import check_stored_data, finished, load_trained, stored_config
+from ebomlc_dist.engine.run_status import truth_in_status
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.durable import write_json
 from ebomlc_dist.files.inside import refuse_links

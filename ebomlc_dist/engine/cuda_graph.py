@@ -6,16 +6,91 @@ method's memory) is a tensor that stays in its place, or part of what makes a re
 """
 
 import logging
-from collections.abc import Callable, Hashable
-from contextlib import ExitStack
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
 
 from ebomlc_dist.data.loaders.streams import StepInputs
 from ebomlc_dist.engine.build import Training
-from ebomlc_dist.engine.graph import CudaGraph, Graph, undone
 from ebomlc_dist.engine.step import StepOutcome
 from ebomlc_dist.methods.contract import PairedBatch
+
+T = TypeVar("T")
+_WARM_UP_STEPS = 3
+
+
+class Graph(Protocol):
+    """Records what a function does on the device, and does it again: the same work on the same memory."""
+
+    def warm_up(self, work: Callable[[], object]) -> None:
+        """Do the work a few times, so that everything it makes once for all is there."""
+        ...
+
+    def capture(self, work: Callable[[], T]) -> T:
+        """Record the work. What it returns is filled by each `replay`, and by nothing before the first."""
+        ...
+
+    def replay(self) -> None:
+        """Do the recorded work on what its tensors hold at this moment."""
+        ...
+
+
+class CudaGraph:
+    """One CUDA graph (a `Graph`), with the stream that it is recorded on; it is replayed on the current one."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+        self._graph = torch.cuda.CUDAGraph()
+
+    def warm_up(self, work: Callable[[], object]) -> None:
+        """See `Graph`. On the stream of the recording: cuBLAS and cuDNN have a workspace for each."""
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            for _ in range(_WARM_UP_STEPS):
+                work()
+        current.wait_stream(self._stream)
+
+    def capture(self, work: Callable[[], T]) -> T:
+        """See `Graph`."""
+        # Other threads go on: a loader pins memory, NCCL's watchdog asks for events.
+        with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
+            return work()
+
+    def replay(self) -> None:
+        """See `Graph`."""
+        self._graph.replay()
+
+
+def mutable_tensors(training: Training) -> list[Tensor]:
+    """Every tensor that a step may write and the next one reads, in place for as long as the run lasts."""
+    found: list[Tensor] = [training.runtime.communicator.stop_asked, *training.method.memory.values()]
+    for network in training.networks.values():
+        found += [network.vector.detach(), *network.module.buffers()]
+    for optimizer in training.optimizers.values():
+        found += optimizer.state().values()
+    if training.loss_scale is not None:
+        found += [training.loss_scale.value, training.loss_scale.good_steps]
+    return found
+
+
+@contextmanager
+def restored_afterwards(training: Training) -> Iterator[None]:
+    """What steps within it do to the run is taken back at its end, the generators' draws too."""
+    tensors = mutable_tensors(training)
+    before = [tensor.clone() for tensor in tensors]
+    device = training.runtime.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+    with torch.no_grad():
+        for tensor, value in zip(tensors, before, strict=True):
+            tensor.copy_(value)
+
 
 log = logging.getLogger(__name__)
 Taken = tuple[PairedBatch, StepOutcome]
@@ -103,7 +178,7 @@ class RecordedProgram:
             return batch, training.step(batch)
 
         graph = self._make_graph()
-        with undone(training):
+        with restored_afterwards(training):
             graph.warm_up(work)
             with ExitStack() as stack:
                 for optimizer in training.optimizers.values():

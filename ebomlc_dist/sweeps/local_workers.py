@@ -35,41 +35,41 @@ def gather(
         The exit code for a stop that somebody asked for, or 0; and the highest one of a worker.
     """
     asked: list[int] = []
-    crew: dict[int, subprocess.Popen] = {}
+    children: dict[int, subprocess.Popen] = {}
 
     def forward(number: int, frame: FrameType | None) -> None:
         asked.append(number)
-        for child in crew.values():
+        for child in children.values():
             child.send_signal(number)
 
     previous = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
         deaths, done, codes = 0, store.done(), [0]
         for place in range(workers):
-            crew[place] = _start(command, place, workers, store, devices)
+            children[place] = _start(command, place, workers, store, devices)
         for number in asked:
-            for child in crew.values():
+            for child in children.values():
                 child.send_signal(number)
-        while crew:
+        while children:
             time.sleep(_LOOK_S)
             look()
-            for place, child in list(crew.items()):
+            for place, child in list(children.items()):
                 if child.poll() is None:
                     continue
-                del crew[place]
+                del children[place]
                 if child.returncode < 0 and not asked:
                     # A cell that kills its workers runs out of attempts; this is for one that dies before any cell.
                     deaths = deaths + 1 if store.done() == done else 1
                     done = store.done()
                     if deaths <= _MAX_DEATHS:
-                        crew[place] = _start(command, place, workers, store, devices)
+                        children[place] = _start(command, place, workers, store, devices)
                         continue
                 codes.append(child.returncode if child.returncode >= 0 else 1)
         return (130 if signal.SIGINT in asked else 75) if asked else 0, max(codes)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        for child in crew.values():
+        for child in children.values():
             child.kill()
 
 

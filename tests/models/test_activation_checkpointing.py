@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.models import recompute
-from ebomlc_dist.models.recompute import recompute_blocks
+from ebomlc_dist.models import activation_checkpointing
+from ebomlc_dist.models.activation_checkpointing import recompute_blocks
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.network import gradients
 from tests.methods.rows import CASES
@@ -50,7 +50,7 @@ def test_every_method_takes_the_same_steps(method: str, settings: dict) -> None:
 
 
 def test_statistics_that_move_twice_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recompute, "_Unmoved", lambda tensors: nullcontext())
+    monkeypatch.setattr(activation_checkpointing, "_Unmoved", lambda tensors: nullcontext())
     assert "main.statistics" in differing("ebomlc", {}, again)
 
 

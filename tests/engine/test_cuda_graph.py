@@ -14,10 +14,16 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.loaders.batches import BatchLoader
 from ebomlc_dist.engine import trainer
 from ebomlc_dist.engine.build import Training, build
+from ebomlc_dist.engine.cuda_graph import (
+    EagerProgram,
+    Program,
+    RecordedProgram,
+    make_program,
+    mutable_tensors,
+    restored_afterwards,
+)
 from ebomlc_dist.engine.epochs import begin_epoch
-from ebomlc_dist.engine.graph import moving, undone
-from ebomlc_dist.engine.prepare import check_device, load_everywhere
-from ebomlc_dist.engine.program import EagerProgram, Program, RecordedProgram, make_program
+from ebomlc_dist.engine.preflight import check_device, load_everywhere
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import METHODS, config_from_mapping
 from ebomlc_dist.profiling.counters import Launches
@@ -116,11 +122,11 @@ def test_a_recorded_step_is_the_eager_one_bit_for_bit(method: str, settings: dic
     recorded = make_training(config)
     on_tape = Recorded.of(recorded)
     assert equal(all_steps(recorded, on_tape.program), expected)
-    assert equal(moving(recorded), moving(eager))
+    assert equal(mutable_tensors(recorded), mutable_tensors(eager))
     rates = {round(float(optimizer.rate), 6) for optimizer in recorded.optimizers.values()}
     assert min(rates) < 0.05
     assert on_tape.program.recordings == RECORDINGS.get(method, 1)
-    moved = {tensor.untyped_storage()._cdata for tensor in moving(recorded)}
+    moved = {tensor.untyped_storage()._cdata for tensor in mutable_tensors(recorded)}
     read = {key for tape in on_tape.tapes[-1:] for key in tape.read}
     assert read <= moved | fixed(recorded, on_tape.program)
 
@@ -164,7 +170,7 @@ def test_a_foreign_tensor_is_seen() -> None:
 
     training.step.method.step = with_foreign  # type: ignore[method-assign, assignment]
     on_tape.program(0)
-    moved = {tensor.untyped_storage()._cdata for tensor in moving(training)}
+    moved = {tensor.untyped_storage()._cdata for tensor in mutable_tensors(training)}
     unknown = set(on_tape.tapes[0].read) - moved - fixed(training, on_tape.program)
     assert unknown == {foreign.untyped_storage()._cdata}
 
@@ -174,14 +180,14 @@ def test_recording_leaves_no_trace() -> None:
     training = make_training(config_of("ebomlc-s", {}))
     begin_epoch(training, 0)
     EagerProgram(training)(0)
-    before, draws = [tensor.clone() for tensor in moving(training)], torch.get_rng_state()
+    before, draws = [tensor.clone() for tensor in mutable_tensors(training)], torch.get_rng_state()
     on_tape = Recorded.of(training)
     on_tape.program._record(training.loader.inputs(1))
     assert on_tape.tapes[0].warm_ups == 1
-    assert equal(moving(training), before)
+    assert equal(mutable_tensors(training), before)
     assert torch.equal(torch.get_rng_state(), draws)
     on_tape.program(1)
-    assert not equal(moving(training), before)
+    assert not equal(mutable_tensors(training), before)
 
 
 def test_a_replay_is_a_wait_with_a_limit() -> None:
@@ -201,11 +207,11 @@ def test_a_replay_is_a_wait_with_a_limit() -> None:
 
 
 def test_what_a_step_writes_is_what_is_put_back() -> None:
-    """Whatever a step of any method writes and does not make itself is in `moving`."""
+    """Whatever a step of any method writes and does not make itself is in `mutable_tensors`."""
     for method, row in ROWS.items():
         training = make_training(config_of(method, row.short_run))
         begin_epoch(training, 0)
-        moved = {tensor.untyped_storage()._cdata for tensor in moving(training)}
+        moved = {tensor.untyped_storage()._cdata for tensor in mutable_tensors(training)}
         others = {
             name: tensor
             for network in training.networks.values()
@@ -213,7 +219,7 @@ def test_what_a_step_writes_is_what_is_put_back() -> None:
             if tensor.untyped_storage()._cdata not in moved
         }
         assert others == {}, method
-        with undone(training):
+        with restored_afterwards(training):
             memory = {name: tensor.data_ptr() for name, tensor in training.method.memory.items()}
             EagerProgram(training)(0)
             assert {name: tensor.data_ptr() for name, tensor in training.method.memory.items()} == memory
@@ -228,7 +234,7 @@ def test_images_that_are_read_go_through_memory_that_stays() -> None:
     assert on_tape.program._inputs is not None
     assert len(on_tape.program._inputs.frames) == 2
     read = set(on_tape.tapes[0].read)
-    assert read <= {t.untyped_storage()._cdata for t in moving(recorded)} | fixed(recorded, on_tape.program)
+    assert read <= {t.untyped_storage()._cdata for t in mutable_tensors(recorded)} | fixed(recorded, on_tape.program)
 
 
 def test_a_number_of_the_optimiser_that_changes_is_recorded_anew() -> None:
