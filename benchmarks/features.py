@@ -30,9 +30,9 @@ from ebomlc_dist.methods import config_from_mapping, method_class
 from ebomlc_dist.methods.contract import Batch, Method, PairedBatch, Task
 from ebomlc_dist.models.main_model import MainModel
 from ebomlc_dist.models.meta import build_meta_model
+from ebomlc_dist.noise.matrices import apply_transition, flip_matrix, realised_rate, uniform_matrix
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.network import Network
-from ebomlc_dist.numerics.noise import apply_transition, flip_matrix, realised_rate, uniform_matrix
 
 CLASSES, WIDTH = 10, 256
 NOISY, EPOCHS, BATCH, RATE = 7_000, 15, 100, 0.02

@@ -23,7 +23,7 @@ from ebomlc_dist.engine.run import train
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.inside import refuse_links
 from ebomlc_dist.files.run_folder import RunFolder
-from ebomlc_dist.numerics.noise import realised_rate
+from ebomlc_dist.noise.matrices import realised_rate
 
 _SEED = 17
 

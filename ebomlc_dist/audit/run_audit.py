@@ -35,7 +35,7 @@ from ebomlc_dist.files.inside import refuse_links
 from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, write_status
 from ebomlc_dist.methods import method_class
 from ebomlc_dist.monitoring.purity import purity_figures
-from ebomlc_dist.numerics.noise import realised_rate
+from ebomlc_dist.noise.matrices import realised_rate
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ebomlc_dist.audit.findings import Findings
-from ebomlc_dist.audit.noise import Estimate, confusion
-from ebomlc_dist.audit.precision import precision_interval
+from ebomlc_dist.noise.precision import precision_interval
+from ebomlc_dist.noise.rates import Estimate, confusion
 
 
 def summarise(findings: Findings, run: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ebomlc_dist.data.inputs.class_names import Classes
 from ebomlc_dist.data.inputs.csv_table import read_matrix
 from ebomlc_dist.data.seeds import child
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.numerics.noise import (
+from ebomlc_dist.noise.matrices import (
     apply_transition,
     flip_matrix,
     nominal_rate,

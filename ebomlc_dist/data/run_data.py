@@ -17,7 +17,7 @@ from ebomlc_dist.data.seeds import seed_sequence
 from ebomlc_dist.data.split import Split, check_classes, draw_indices, draw_validation
 from ebomlc_dist.data.split_file import read_split
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.numerics.noise import realised_rate
+from ebomlc_dist.noise.matrices import realised_rate
 
 log = logging.getLogger(__name__)
 

@@ -40,11 +40,11 @@ from ebomlc_dist.methods.contract import (
     Task,
 )
 from ebomlc_dist.methods.two_networks import TwoNetworks, both_directions
+from ebomlc_dist.noise.gaussian_mixture import small_loss_probability, unit_range
 from ebomlc_dist.numerics.draws import beta, permutation
 from ebomlc_dist.numerics.losses import cross_entropy, soft_cross_entropy
 from ebomlc_dist.numerics.network import Network
 from ebomlc_dist.numerics.one_hot import one_hot
-from ebomlc_dist.numerics.two_groups import small_loss_probability, unit_range
 
 
 class DivideMixConfig(MethodConfig):

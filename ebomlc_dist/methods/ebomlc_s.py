@@ -24,14 +24,14 @@ Everything else is `ebomlc`'s step. Where y' comes from:
 - ``auto``: ``counted`` where the old label of every trusted image is known, else ``estimated``.
 
 A choice by ``auto`` for ``counted`` is taken back where the pairs are cleaner than the model's estimate beyond chance:
-trusted images that were kept because their label was right are no sample of the noise (`ebomlc_dist.numerics.pairs`).
+trusted images that were kept because their label was right are no sample of the noise (`ebomlc_dist.noise.pairs`).
 
 Draws depend on seed, step and place in the global batch. With ``settings`` ``measured``, the default, κ_c and κ_p are
 those under which the three readings together give the true labels of the held-out images the highest likelihood
 (`ebomlc_dist.numerics.stacking`), measured before each epoch in which images are held out; until something is measured
 both are 0. Trusted and noisy batches weigh alike, ρ = δ = 1/2, or, where no image is held out, each image does,
 ρ = 1 − δ = n_c / (n_c + n_n); ξ = 1. ``given`` and ``corrected`` are rules of thumb
-without a held-out measurement of what they gain (`ebomlc_dist.numerics.trust`); ``fixed`` takes δ = ξ = κ_c = 1,
+without a held-out measurement of what they gain (`ebomlc_dist.noise.reliability`); ``fixed`` takes δ = ξ = κ_c = 1,
 ρ = 0.2, or what is set. Cost: 7 forward units, as `ebomlc`.
 """
 
@@ -49,20 +49,20 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import Interlude, Networks, PairedBatch, Task
 from ebomlc_dist.methods.ebomlc import Ebomlc, EbomlcConfig, StepSettings
 from ebomlc_dist.methods.readings import corrector_figures, prediction_counts, readings_of_true_labels
-from ebomlc_dist.numerics.draws import keys_of, uniform
-from ebomlc_dist.numerics.losses import MixtureKind
-from ebomlc_dist.numerics.one_hot import one_hot
-from ebomlc_dist.numerics.pairs import too_clean
-from ebomlc_dist.numerics.stacking import stacking_weights
-from ebomlc_dist.numerics.transition import (
+from ebomlc_dist.noise.moments import (
     blind_transition,
     draw_labels,
     transition_by_counts,
     transition_by_mean_softmax,
     transition_by_moments,
 )
-from ebomlc_dist.numerics.transition_posterior import MOST_CLASSES, NoisePosterior, above_chance, noise_posterior
-from ebomlc_dist.numerics.trust import corrected_share, information_share, lead, settings_for
+from ebomlc_dist.noise.pairs import too_clean
+from ebomlc_dist.noise.posterior import MOST_CLASSES, NoisePosterior, above_chance, noise_posterior
+from ebomlc_dist.noise.reliability import corrected_share, information_share, lead, settings_for
+from ebomlc_dist.numerics.draws import keys_of, uniform
+from ebomlc_dist.numerics.losses import MixtureKind
+from ebomlc_dist.numerics.one_hot import one_hot
+from ebomlc_dist.numerics.stacking import stacking_weights
 
 Followed = Literal["mixture", "barrier_strength", "noisy_scale", "corrected_share"]
 LEAST_PROBABILITY = 1e-6

@@ -17,8 +17,8 @@ from ebomlc_dist.methods.contract import Batch, PairedBatch
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.models.released_corrector import ReleasedCorrector
+from ebomlc_dist.noise.matrices import released_pairs
 from ebomlc_dist.numerics.flat import FlatModule
-from ebomlc_dist.numerics.noise import released_pairs
 from ebomlc_dist.recipes import recipe
 from ebomlc_dist.recipes.settings import nest, plain
 from tests.methods.released_trace import BATCH, NUM_CLASSES, TRACE, Masks, initialise, projections, samples

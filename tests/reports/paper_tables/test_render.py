@@ -114,8 +114,8 @@ def test_without_escaping_they_would_not(tmp_path: Path, monkeypatch: pytest.Mon
     made.add(HOSTILE, 80.0, data__dataset="digits")
     monkeypatch.setattr(module, "latex_text", str)
     assert r"\input" in render(build_tables(made.store), "latex")
-    original = module._environment
-    monkeypatch.setattr(module, "_environment", lambda **options: original(**(options | {"autoescape": False})))
+    original = module.templates_of
+    monkeypatch.setattr(module, "templates_of", lambda *names, **o: original(*names, **(o | {"autoescape": False})))
     page = Cells()
     page.feed(render(build_tables(made.store), "html"))
     assert "img" in page.tags

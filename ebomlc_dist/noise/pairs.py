@@ -10,7 +10,7 @@ people's: both make an estimate too low, so that pairs may well show more wrong 
 from scipy.stats import binomtest
 from torch import Tensor
 
-from ebomlc_dist.numerics.transition_posterior import COVERAGE
+from ebomlc_dist.noise.posterior import COVERAGE
 
 MARGIN = 0.05
 """What an estimate may be off beside its interval: its model of two independent observers is never quite true."""

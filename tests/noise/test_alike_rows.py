@@ -5,7 +5,7 @@ import pytest
 from scipy.special import betaln
 from scipy.stats import dirichlet
 
-from ebomlc_dist.numerics.alike_rows import EVENNESS, RATES, STRENGTHS, assembled, draw_rows, log_density, mean_of_rows
+from ebomlc_dist.noise.alike_rows import EVENNESS, RATES, STRENGTHS, assembled, draw_rows, log_density, mean_of_rows
 
 COUNTS = np.array([[30, 4, 1], [2, 18, 0], [3, 3, 9]])
 

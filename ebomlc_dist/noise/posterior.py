@@ -1,6 +1,6 @@
 """The noise process T[t, g] = P(given g | true t) and its rate, from what a classifier says of images.
 
-As for `transition.transition_by_moments`, a noisy image shows its prediction p and its given label g, and a held-out
+As for `moments.transition_by_moments`, a noisy image shows its prediction p and its given label g, and a held-out
 trusted image its true class t and p; g and p depend on each other through t alone:
 
     t ~ π,   p | t ~ C[t],   g | t ~ T[t],   π ~ Dirichlet(1, …, 1),   C, T: rows that are alike (`alike_rows`)
@@ -28,7 +28,7 @@ from scipy.linalg import expm
 from scipy.stats import binomtest
 from torch import Tensor
 
-from ebomlc_dist.numerics.alike_rows import Counts, Matrix, draw_rows, log_density
+from ebomlc_dist.noise.alike_rows import Counts, Matrix, draw_rows, log_density
 
 MOST_CLASSES = 100
 """The work of a sweep grows with the cube of the number of classes."""

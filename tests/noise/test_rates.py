@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ebomlc_dist.audit.noise import confusion, estimate_noise
+from ebomlc_dist.noise.rates import confusion, estimate_noise
 from tests.audit.support import World, flip, make_world, uniform
 
 

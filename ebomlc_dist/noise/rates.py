@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ebomlc_dist.numerics.transition_posterior import mean_confusion
+from ebomlc_dist.noise.posterior import mean_confusion
 
 Matrix = NDArray[np.float64]
 

@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from ebomlc_dist.numerics.draws import keys_of, uniform
-from ebomlc_dist.numerics.noise import uniform_matrix
-from ebomlc_dist.numerics.transition import (
+from ebomlc_dist.noise.matrices import uniform_matrix
+from ebomlc_dist.noise.moments import (
     blind_transition,
     draw_labels,
     transition_by_counts,
     transition_by_mean_softmax,
     transition_by_moments,
 )
+from ebomlc_dist.numerics.draws import keys_of, uniform
 
 CLASSES = 6
 

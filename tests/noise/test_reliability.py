@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ebomlc_dist.numerics.noise import flip_matrix, uniform_matrix
-from ebomlc_dist.numerics.trust import corrected_share, information_share, lead, settings_for
+from ebomlc_dist.noise.matrices import flip_matrix, uniform_matrix
+from ebomlc_dist.noise.reliability import corrected_share, information_share, lead, settings_for
 
 
 def share(reliability: float, num_noisy: int = 49_000, num_clean: int = 1_000, num_classes: int = 10) -> float:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from ebomlc_dist.numerics.noise import apply_transition, flip_matrix, nominal_rate, realised_rate, uniform_matrix
+from ebomlc_dist.noise.matrices import apply_transition, flip_matrix, nominal_rate, realised_rate, uniform_matrix
 
 RATES = st.floats(0, 1)
 CLASSES = st.integers(2, 12)

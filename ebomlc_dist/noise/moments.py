@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebomlc_dist.numerics.alike_rows import mean_of_rows
-from ebomlc_dist.numerics.noise import uniform_matrix
+from ebomlc_dist.noise.alike_rows import mean_of_rows
+from ebomlc_dist.noise.matrices import uniform_matrix
 
 PRIOR_IMAGES = 1.0
 ITERATIONS = 2000

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ebomlc_dist.numerics.pairs import MARGIN, too_clean
+from ebomlc_dist.noise.pairs import MARGIN, too_clean
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from ebomlc_dist.audit.noise import Estimate, Matrix, NoiseEstimate
+from ebomlc_dist.noise.rates import Estimate, Matrix, NoiseEstimate
 
 FEWEST = 20
 """Cases that a precision is taken from at least: above the most suspicious trusted cases it stays what it is there."""

@@ -8,10 +8,10 @@ import torch
 from scipy.special import betaln
 from torch import Tensor
 
-from ebomlc_dist.numerics.alike_rows import RATES, STRENGTHS
-from ebomlc_dist.numerics.noise import flip_matrix, uniform_matrix
-from ebomlc_dist.numerics.transition import transition_by_counts, transition_by_moments
-from ebomlc_dist.numerics.transition_posterior import above_chance, transition_by_posterior
+from ebomlc_dist.noise.alike_rows import RATES, STRENGTHS
+from ebomlc_dist.noise.matrices import flip_matrix, uniform_matrix
+from ebomlc_dist.noise.moments import transition_by_counts, transition_by_moments
+from ebomlc_dist.noise.posterior import above_chance, transition_by_posterior
 
 CLASSES = 10
 NOISY, HELD_OUT = 10_000, 20
