@@ -20,7 +20,7 @@ from ebomlc_dist.audit.summary import given_to_corrected
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.files.durable import write_bytes
 from ebomlc_dist.monitoring.purity import purity_text
-from ebomlc_dist.reports.pages.templating import source_hash, source_of, templates_of, visible
+from ebomlc_dist.pages.templating import source_hash, source_of, templates_of, visible
 
 HEAT_CLASSES = 20
 _SHADES = 9

@@ -52,7 +52,7 @@ class Job:
     def script(self) -> str:
         """The batch script. Raises `InputError` for what it cannot ask for."""
         self._check()
-        from ebomlc_dist.reports.pages.templating import templates_of
+        from ebomlc_dist.pages.templating import templates_of
 
         environment = templates_of("ebomlc_dist.cli", keep_trailing_newline=True)
         arguments, output = _without_output(self.arguments)

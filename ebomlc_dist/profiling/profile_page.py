@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from ebomlc_dist.pages.charts import Bar, BarChart, Line, LineChart, Piece
+from ebomlc_dist.pages.templating import render
 from ebomlc_dist.profiling.phases import PHASES
 from ebomlc_dist.profiling.report import Report
 from ebomlc_dist.profiling.scaling import MODES, RowScaling, Scaling
 from ebomlc_dist.profiling.text_tables import about, number, ratio, spread, tables
-from ebomlc_dist.reports.pages.charts import Bar, BarChart, Line, LineChart, Piece
-from ebomlc_dist.reports.pages.templating import render
 
 
 def page(report: Report) -> str:

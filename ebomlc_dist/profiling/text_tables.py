@@ -1,10 +1,10 @@
 """A report as tables of text, the same on a terminal and on the page."""
 
+from ebomlc_dist.pages.charts import TextTable
 from ebomlc_dist.profiling.phases import PHASES
 from ebomlc_dist.profiling.report import MIB, Report
 from ebomlc_dist.profiling.scaling import Model, Point, Scaling
 from ebomlc_dist.profiling.spread import Ratio, Spread
-from ebomlc_dist.reports.pages.charts import TextTable
 
 NONE = "–"
 

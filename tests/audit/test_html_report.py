@@ -19,7 +19,7 @@ from ebomlc_dist.config import DataConfig
 from ebomlc_dist.data.inputs.class_names import Classes
 from ebomlc_dist.data.inputs.label_files import read_table
 from ebomlc_dist.data.inputs.listing import list_csv
-from ebomlc_dist.reports.pages.templating import templates_of
+from ebomlc_dist.pages.templating import templates_of
 from tests.audit.conftest import Browser
 from tests.audit.support import HOSTILE, findings_of, make_world, uniform
 from tests.data.support import make_dataset, write_image

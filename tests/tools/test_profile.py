@@ -10,6 +10,7 @@ import pytest
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import METHODS
+from ebomlc_dist.pages.charts import TextTable
 from ebomlc_dist.profiling.phases import PHASES
 from ebomlc_dist.profiling.profile_page import page
 from ebomlc_dist.profiling.report import Report
@@ -17,7 +18,6 @@ from ebomlc_dist.profiling.scaling import Link, Model, Scaling, scale
 from ebomlc_dist.profiling.spread import Spread
 from ebomlc_dist.profiling.text_tables import tables
 from ebomlc_dist.recipes.assemble import Request
-from ebomlc_dist.reports.pages.charts import TextTable
 from tests.support.commands import ACCELERATE, CONFIGS, ROOT, command
 from tools.profile.__main__ import run
 from tools.profile.rows import DEFAULT_ROWS, requested_rows

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.ticker import MaxNLocator
 
+from ebomlc_dist.pages.charts import Line, LineChart
+from ebomlc_dist.pages.templating import render, visible
 from ebomlc_dist.reports.comparison.sections import (
     cost,
     cost_chart,
@@ -14,8 +16,6 @@ from ebomlc_dist.reports.comparison.sections import (
     warnings,
 )
 from ebomlc_dist.reports.finished import FinishedRun
-from ebomlc_dist.reports.pages.charts import Line, LineChart
-from ebomlc_dist.reports.pages.templating import render, visible
 
 _CURVES = (
     ("eval/accuracy", "Test accuracy", "Per cent, at the end of each epoch."),

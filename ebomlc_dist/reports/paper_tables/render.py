@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from jinja2 import Environment
 
-from ebomlc_dist.reports.pages.templating import templates_of
+from ebomlc_dist.pages.templating import templates_of
 from ebomlc_dist.reports.paper_tables.values import Entry, Line, Table
 
 Format = Literal["markdown", "latex", "csv", "html"]

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 def render(package: str, template: str, **values: Any) -> str:
     """The page of ``template`` in the folder ``templates`` of ``package``, which may extend ``page.html.j2``."""
-    environment = templates_of(package, "ebomlc_dist.reports.pages", autoescape=True)
+    environment = templates_of(package, "ebomlc_dist.pages", autoescape=True)
     environment.filters["shown"] = visible
     style = source_of(environment, "page.css")
     return environment.get_template(template).render(style=style, style_hash=source_hash(style), **values)
