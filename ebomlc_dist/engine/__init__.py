@@ -1,17 +1,17 @@
 """A run, from its configuration to its summary. The loop, and where each line of it lives::
 
-    dataset = load and check the data                      preflight.load_everywhere, data.run_data
+    dataset = read, draw noise, split, check               preflight.load_everywhere, data.run_data
     training = networks, optimisers, loader, method        build.build
-    restore the newest whole checkpoint, if resumed        resume, state.restore
+    go on from the newest whole checkpoint, if asked       resume.load_checkpoint, state.restore
     for each epoch:
-        begin it: stage, learning rates, new weights       epochs.begin_epoch
+        stage, learning rates, what a method measures      epochs.begin_epoch
         for each step:
-            batch = this rank's slice of step number N     data.loaders.paired
-            result = method.step(networks, batch)          methods.*, the reducer in distributed.communicator
-            apply it where all of it is finite             step.TrainStep, optimizers (or replayed: cuda_graph)
-            if any rank was asked to stop: save, leave     stop.AgreedFlag, run_status.Stopped
-        evaluate, keep scores, write a checkpoint          evaluate, scores, state.capture, files.checkpoints
-    write summary and model                                run_summary, export
+            batch = this rank's slice of batch N           data.loaders.paired
+            proposal = directions, summed over ranks       methods.contract, distributed.communicator
+            apply it where all of it is finite             step.TrainStep, optimizers, cuda_graph
+            save and leave, if a rank was told to stop     stop.AgreedFlag, run_status.Stopped
+        evaluate, keep scores, write a checkpoint          evaluate, scores.epoch_scores, state.capture
+    write the summary and the model                        run_summary.summarise, export.export_models
 
-`trainer` holds the two loops, `run` what stands around them, `run_status` how the run ended.
+`trainer` holds the two loops, `run` what stands around them.
 """
