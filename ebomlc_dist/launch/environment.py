@@ -59,6 +59,13 @@ def die_with_launcher() -> None:
         raise SystemExit(1)
 
 
+def end_with_parent(parent: int) -> None:
+    """In a child before its program begins: ask Linux for a SIGTERM when ``parent`` is gone, whatever ended it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def outlive_launcher() -> None:
     """Take `die_with_launcher` back: after Ctrl-C a launcher of one process is gone at once, its worker not yet.
 

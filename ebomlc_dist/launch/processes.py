@@ -3,7 +3,6 @@
 An exit code does not survive the launcher (2 and 75 both become 1), so the truth is read from ``status.json``.
 """
 
-import ctypes
 import os
 import secrets
 import signal
@@ -20,13 +19,12 @@ from typing import Any
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.holder import taken_by_other
 from ebomlc_dist.files.run_folder import START, RunFolder, read_status, write_status
-from ebomlc_dist.launch.environment import AGENT
-from ebomlc_dist.launch.signals import REQUESTS, is_ignored
+from ebomlc_dist.launch.environment import AGENT, end_with_parent
+from ebomlc_dist.launch.signals import SIGNALS, is_ignored
 
 MEETING_S = 60.0
 _TAKEN = "another process is running here: {}; choose another folder with `-o FOLDER`"
-_FORWARDED = (*REQUESTS, signal.SIGINT, signal.SIGQUIT)
-_PR_SET_PDEATHSIG = 1
+_FORWARDED = (*SIGNALS, signal.SIGQUIT)
 
 
 class Requests:
@@ -56,7 +54,7 @@ class Requests:
         for number in _FORWARDED:
             if number not in self._previous and not is_ignored(number):
                 self._previous[number] = signal.signal(number, self._forward)
-        end = partial(_end_with_parent, os.getpid())
+        end = partial(end_with_parent, os.getpid())
         self._child = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=end)
         for early in self._early:
             self._child.send_signal(early)
@@ -210,10 +208,3 @@ def _truth(folder: Path, before: tuple[int, int] | None, asked: signal.Signals |
             write_status(folder, state="failed", reason=reason, code=1, step=status.step)
         return 1, reason
     return status.code or 1, None
-
-
-def _end_with_parent(parent: int) -> None:
-    """In the child: ask Linux for a SIGTERM when the parent is gone, whatever ended it."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)

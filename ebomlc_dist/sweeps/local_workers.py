@@ -1,19 +1,18 @@
 """Several workers on this machine: the same command once for each, as a child; one that is killed gets a successor."""
 
-import ctypes
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
+from ebomlc_dist.launch.environment import end_with_parent
+from ebomlc_dist.launch.signals import SIGNALS
 from ebomlc_dist.sweeps.store import Store
 
-_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-_PR_SET_PDEATHSIG = 1
 _LOOK_S = 0.5
 _MAX_DEATHS = 5
 _NEIGHBOURS = "EBOMLC_SWEEP_WORKERS"
@@ -42,7 +41,7 @@ def gather(
         for child in children.values():
             child.send_signal(number)
 
-    previous = {number: signal.signal(number, forward) for number in _FORWARDED}
+    previous = {number: signal.signal(number, forward) for number in SIGNALS}
     try:
         deaths, done, codes = 0, store.done(), [0]
         for place in range(workers):
@@ -100,23 +99,13 @@ def _start(command: Sequence[str], place: int, workers: int, store: Store, devic
     if not {"EBOMLC_NUM_THREADS", "OMP_NUM_THREADS"} & environment.keys():
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         environment["EBOMLC_NUM_THREADS"] = str(max(1, cores // workers))
-    parent = os.getpid()
     with log_file(store, place).open("ab") as log:
-        return _popen(command, environment, log, parent)
-
-
-def _popen(command: Sequence[str], environment: dict[str, str], log: IO[bytes], parent: int) -> subprocess.Popen:
-    def end_with_parent() -> None:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        preexec_fn=end_with_parent,
-    )
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=partial(end_with_parent, os.getpid()),
+        )
