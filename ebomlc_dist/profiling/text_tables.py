@@ -2,9 +2,9 @@
 
 from ebomlc_dist.pages.charts import TextTable
 from ebomlc_dist.profiling.phases import PHASES
+from ebomlc_dist.profiling.quartiles import Quartiles, Ratio
 from ebomlc_dist.profiling.report import MIB, Report
 from ebomlc_dist.profiling.scaling import Model, Point, Scaling
-from ebomlc_dist.profiling.spread import Ratio, Spread
 
 NONE = "–"
 
@@ -145,7 +145,7 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def spread(value: Spread) -> str:
+def spread(value: Quartiles) -> str:
     """Median and quartiles."""
     return f"{number(value.median)} ({number(value.low)}–{number(value.high)})"
 
@@ -155,5 +155,5 @@ def ratio(value: Ratio) -> str:
     return f"{value.median:.2f} [{value.low:.2f}, {value.high:.2f}]"
 
 
-def _scaled(value: Spread, factor: float) -> Spread:
-    return Spread(median=factor * value.median, low=factor * value.low, high=factor * value.high)
+def _scaled(value: Quartiles, factor: float) -> Quartiles:
+    return Quartiles(median=factor * value.median, low=factor * value.low, high=factor * value.high)

@@ -15,8 +15,8 @@ from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.methods import config_from_mapping, method_class
 from ebomlc_dist.methods.contract import Batch, PairedBatch
 from ebomlc_dist.models import build_main_model
+from ebomlc_dist.models.label_corrector import ReleasedCorrector
 from ebomlc_dist.models.meta import build_meta_model
-from ebomlc_dist.models.released_corrector import ReleasedCorrector
 from ebomlc_dist.noise.matrices import released_pairs
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.recipes import recipe

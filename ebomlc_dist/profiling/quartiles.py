@@ -16,7 +16,7 @@ CONFIDENCE = 0.95
 SEED = 0
 
 
-class Spread(BaseModel):
+class Quartiles(BaseModel):
     """The middle of several measurements of one thing: median, first and third quartile."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,7 +25,7 @@ class Spread(BaseModel):
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
+    def of(cls, values: Sequence[float]) -> "Quartiles":
         """The spread of one or more values."""
         low, median, high = np.percentile(np.asarray(values, dtype=np.float64), (25, 50, 75))
         return cls(median=float(median), low=float(low), high=float(high))

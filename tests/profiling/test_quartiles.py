@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from ebomlc_dist.profiling.spread import Ratio, Spread
+from ebomlc_dist.profiling.quartiles import Quartiles, Ratio
 
 
 def test_a_spread_is_median_and_quartiles() -> None:
-    assert Spread.of([5, 1, 2, 3, 4]) == Spread(median=3, low=2, high=4)
-    assert Spread.of([7]) == Spread(median=7, low=7, high=7)
+    assert Quartiles.of([5, 1, 2, 3, 4]) == Quartiles(median=3, low=2, high=4)
+    assert Quartiles.of([7]) == Quartiles(median=7, low=7, high=7)
 
 
 def test_ratios_are_paired() -> None:
