@@ -1,1 +1,1 @@
-"""What is made of finished runs: figures, tables, comparisons, and the pages that show them."""
+"""What is made of finished runs: figures, the paper's tables with measured figures, and pages that compare runs."""
