@@ -7,9 +7,9 @@ from typing import Any
 
 from ebomlc_dist.figures.settings import differences, setting_of
 from ebomlc_dist.figures.style import method_name
+from ebomlc_dist.keys import plain
 from ebomlc_dist.pages.charts import Bar, BarChart, Piece, TextTable
 from ebomlc_dist.pages.templating import visible
-from ebomlc_dist.recipes.settings import plain
 from ebomlc_dist.reporting.finished import FinishedRun
 
 Runs = Mapping[str, FinishedRun]
