@@ -167,7 +167,7 @@ class OptimConfig(Section):
     nesterov: bool = frame(False, "Nesterov's form of momentum.")
     late_beta1: Share | None = frame(None, "μ₁ of a main Adam after the first milestone.")
     meta_lr: Positive = frame(
-        3e-4, "Learning rate of the meta model's Adam.", "--meta-learning-rate", "--meta-lr", metavar="RATE"
+        3e-4, "Learning rate of the meta model's Adam.", "--meta-learning-rate", also=("--meta-lr",), metavar="RATE"
     )
     meta_weight_decay: float = frame(0.0, "Weight decay of the meta model.", ge=0.0)
     meta_amsgrad: bool = frame(False, "AMSGrad for the meta model.")
@@ -199,7 +199,7 @@ class TrainConfig(Section):
         100,
         "Noisy images in a step, all processes together.",
         "--batch-size",
-        "--global-noisy-batch-size",
+        also=("--global-noisy-batch-size",),
         cost=True,
         ge=1,
     )
@@ -207,12 +207,12 @@ class TrainConfig(Section):
         100,
         "Trusted images in a step, all processes together.",
         "--clean-batch-size",
-        "--global-clean-batch-size",
+        also=("--global-clean-batch-size",),
         cost=True,
         ge=1,
     )
     precision: Precision = frame(
-        "no", "Mixed precision.", "--precision", "--mixed-precision", metavar="WORD", cost=True
+        "no", "Mixed precision.", "--precision", also=("--mixed-precision",), metavar="WORD", cost=True
     )
     compile: bool = frame(False, "Compile the main models' passes by torch.compile.", "--compile")
     cuda_graph: bool = habit(False, "Run each whole step as one CUDA graph.", "--cuda-graph")

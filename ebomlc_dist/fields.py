@@ -37,6 +37,7 @@ class About:
     Attributes:
         role: see the module.
         flags: its names on the command line, the usual one first; empty for none.
+        also: further names that are accepted there, and not shown.
         metavar: stands for the flag's value in ``--help``; None for one that follows from the type.
         panel: of ``--help``; None for the section's own.
         before: what runs were made with that were stored before the key existed; `ALWAYS` for the first keys.
@@ -53,6 +54,7 @@ class About:
     draw: bool = False
     cost: bool = False
     keyed: bool = False
+    also: tuple[str, ...] = ()
 
 
 def frame(
@@ -64,10 +66,11 @@ def frame(
     before: Any = ALWAYS,
     draw: bool = False,
     cost: bool = False,
+    also: tuple[str, ...] = (),
     **limits: Any,
 ) -> Any:
     """Declare a setting that decides a result; see `About`. ``limits`` are pydantic's, such as ``ge=0``."""
-    return _field(default, help, About(Role.FRAME, flags, metavar, panel, before, draw, cost), limits)
+    return _field(default, help, About(Role.FRAME, flags, metavar, panel, before, draw, cost, also=also), limits)
 
 
 def place(
@@ -101,7 +104,7 @@ def about(field: FieldInfo) -> About | None:
     if not isinstance(extra, dict) or not isinstance(found := extra.get("about"), dict):
         return None
     known: dict[str, Any] = dict(found)
-    return About(**{**known, "role": Role(known["role"]), "flags": tuple(known["flags"])})
+    return About(**{**known, "role": Role(known["role"]), "flags": tuple(known["flags"]), "also": tuple(known["also"])})
 
 
 def role(field: FieldInfo | None) -> Role:
@@ -118,7 +121,7 @@ def before(field: FieldInfo) -> Any:
 
 def _field(default: Any, help: str, what: About, limits: dict[str, Any]) -> Any:
     # As plain values, which a JSON schema of the configuration holds too.
-    plain = asdict(what) | {"role": what.role.value, "flags": list(what.flags)}
+    plain = asdict(what) | {"role": what.role.value, "flags": list(what.flags), "also": list(what.also)}
     if what.before is ALWAYS:
         del plain["before"]
     return Field(default, description=help, json_schema_extra={"about": plain}, **limits)

@@ -20,7 +20,8 @@ class Flag:
         key: dotted.
         metavar: stands for its value in ``--help``; a flag without takes no value and sets its key to true.
         help: of its field, with the words that it takes.
-        names: the usual one first.
+        names: all that are accepted, the usual one first.
+        shown: those in ``--help``.
         panel: of ``--help``.
         words: the values it takes, where they are few.
     """
@@ -29,6 +30,7 @@ class Flag:
     metavar: str
     help: str
     names: tuple[str, ...]
+    shown: tuple[str, ...]
     panel: str
     words: tuple[str, ...] = ()
 
@@ -46,7 +48,9 @@ def _flag(key: str, field: FieldInfo, found: About, panel: str) -> Flag:
     words, help = _words(field.annotation), field.description or ""
     if not all(re.search(rf"\b{word}\b", help) for word in words):
         help = f"{help.removesuffix('.')}: {', '.join(words[:-1])} or {words[-1]}."
-    return Flag(key, found.metavar or _metavar(field.annotation), help, found.flags, panel, words)
+    return Flag(
+        key, found.metavar or _metavar(field.annotation), help, (*found.flags, *found.also), found.flags, panel, words
+    )
 
 
 def _words(kind: Any) -> tuple[str, ...]:
