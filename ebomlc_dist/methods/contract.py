@@ -9,9 +9,10 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from ebomlc_dist.fields import shared
+from ebomlc_dist.methods.method_config import MethodConfig
 from ebomlc_dist.numerics.adam import AdamRule
 from ebomlc_dist.numerics.network import Gradient, Network
 from ebomlc_dist.numerics.sgd import SgdRule
@@ -21,20 +22,6 @@ Rules = Mapping[str, SgdRule | AdamRule]
 
 MAIN_MODELS = ("main", "peer")
 """The networks that learn to classify; the others are small, and steer."""
-
-
-class MethodConfig(BaseModel):
-    """Settings of one method, with its paper's defaults; ``name`` is the method's name in the registry.
-
-    Attributes:
-        optim_defaults: field of `OptimConfig` → this method's default where it is not the common one.
-        own_frame: dotted key → value with which the method's own paper trained CIFAR-10, for recipes of that kind.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    optim_defaults: ClassVar[Mapping[str, Any]] = {}
-    own_frame: ClassVar[Mapping[str, Any]] = {}
-    name: str
 
 
 @dataclass(frozen=True)
@@ -119,7 +106,7 @@ class Streams:
 
 CleanImages = Annotated[
     Literal["unused", "labelled"],
-    Field(description="labelled: trusted images, where there are any, join the noisy set as ordinary labelled data"),
+    shared("labelled: trusted images, where there are any, join the noisy set as ordinary labelled data."),
 ]
 """The setting of methods that need no trusted set."""
 

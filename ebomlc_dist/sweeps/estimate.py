@@ -4,14 +4,9 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ebomlc_dist.keys import cost_keys
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.sweeps.store import Result
-
-# What a run's time depends on, besides its method.
-_SIZE_KEYS = (
-    *("data.dataset", "data.noisy_size", "data.image_size", "data.augment", "model.name"),
-    *("train.epochs", "train.global_noisy_batch_size", "train.global_clean_batch_size", "train.precision"),
-)
 
 
 class Estimates:
@@ -46,7 +41,8 @@ def _method(config: Mapping[str, Any]) -> str:
 
 
 def _size(config: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(config.get(key) for key in _SIZE_KEYS)
+    """What a run's time depends on, besides its method."""
+    return tuple(config.get(key) for key in cost_keys())
 
 
 def _units(method: str) -> float | None:
