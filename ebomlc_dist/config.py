@@ -46,6 +46,12 @@ class DataConfig(Section):
     validation_augment: bool = Field(
         False, description="augment these images as those that are trained on, as in the released code"
     )
+    development_size: int = Field(
+        0,
+        ge=0,
+        description="noisy images, stratified, whose true labels take the test set's place and which are not trained "
+        "on: to choose settings without the test set",
+    )
     noisy_size: int | None = Field(None, ge=1, description="use only so many noisy images, stratified")
     augment: Literal["pad-crop-flip", "pad-crop", "resized-crop-flip", "none"] = Field(
         "pad-crop-flip", description="random changes of training images; resized-crop-flip for large ones"
@@ -96,6 +102,9 @@ class ModelConfig(Section):
 
     name: str = "resnet32"
     norm: Literal["batch", "sync", "group"] = "batch"
+    widths: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        None, description="channels of each stage of fast-cnn, [64, 128, 256] by default"
+    )
     head_start: Literal["plain", "released"] = Field(
         "plain", description="first weights of the last layer: the model's own, or as in the released code"
     )
@@ -131,6 +140,10 @@ class OptimConfig(Section):
     schedule: Literal["step", "cosine", "linear"] = Field(
         "step", description="×decay at milestones; to zero along a cosine; to zero in a line from the first milestone"
     )
+    schedule_unit: Literal["epoch", "step"] = Field("epoch", description="how often the schedule moves the rate")
+    warmup: Share = Field(
+        0.0, description="share of the run in which the rate grows in a line from a fifth to the full"
+    )
     milestones: tuple[Share, ...] = Field((80 / 120, 100 / 120), description="in shares of the run")
     decay: Positive = Field(0.1, description="factor of the learning rate at a milestone")
     look_ahead_rate: Literal["current", "get_lr"] = Field(
@@ -147,6 +160,16 @@ class TrainConfig(Section):
     epochs: int = Field(120, ge=1)
     global_noisy_batch_size: int = Field(100, ge=1)
     global_clean_batch_size: int = Field(100, ge=1)
+    label_smoothing: Share = Field(
+        0.0,
+        description="share of each given label that is spread evenly over the classes, where a main model learns it",
+    )
+    weight_average: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
+        None, description="keep a moving average of the main models' weights with this decay a step, and predict by it"
+    )
+    evaluation_views: Literal["plain", "flip"] = Field(
+        "plain", description="flip: the logits of an image and of its mirror image are averaged"
+    )
     precision: Precision = "no"
     compile: bool = Field(False, description="torch.compile of the main models' forward and backward passes")
     cuda_graph: bool = Field(False, description="one CUDA graph holds a step, from the gather to the optimisers")
