@@ -1,7 +1,7 @@
 """A run as one typed, frozen value. JSON round trip: ``RunConfig.model_validate_json(c.model_dump_json()) == c``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
@@ -152,6 +152,12 @@ class OptimConfig(Section):
         "more in the epoch after each milestone (released code)",
     )
     meta_schedule: Literal["constant", "main"] = Field("constant", description="main: the main model's schedule")
+
+    @model_validator(mode="after")
+    def _get_lr_speaks_of_epochs(self) -> Self:
+        if self.look_ahead_rate == "get_lr" and (self.schedule_unit, self.warmup) != ("epoch", 0.0):
+            raise ValueError("optim.look_ahead_rate=get_lr goes with optim.schedule_unit=epoch and no warm-up alone")
+        return self
 
 
 class TrainConfig(Section):

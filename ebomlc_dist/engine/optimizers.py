@@ -29,7 +29,7 @@ class FlatOptimizer:
     Args:
         network: what it moves.
         optimizer: torch's, over the network's vector alone, with its state in place.
-        schedule: steps once an epoch, or with each step.
+        schedule: moves the rate when a ``unit`` has ended.
         late_beta1: Adam's μ₁ from place ``late_from`` of the schedule on; None where it stays.
         decayed_twice: factor of the rate that `rule` tells in the epoch after a milestone; 1 where it tells the rate.
         unit: what the schedule counts.
@@ -50,7 +50,7 @@ class FlatOptimizer:
         self.schedule = schedule
         self._first_rate = self.rate.clone()
         self._late_beta1, self._late_from = late_beta1, late_from
-        self._unit = unit
+        self.unit = unit
         self._first_betas = self._group.get("betas")
         self._decayed_twice = decayed_twice
 
@@ -116,7 +116,7 @@ class FlatOptimizer:
 
     def end(self, unit: Unit) -> None:
         """Follow the schedule where a ``unit`` of it has ended."""
-        if unit == self._unit:
+        if unit == self.unit:
             self.schedule.step()
             self._follow_beta1()
 
@@ -131,11 +131,11 @@ class FlatOptimizer:
         """Every tensor that decides the next step: the optimiser's state and the current rate."""
         return {**self.optimizer.state[self.network.vector], "rate": self.rate}
 
-    def load(self, state: Mapping[str, Tensor], done: Mapping[Unit, int]) -> None:
-        """Copy `state` in; the schedule goes on after what is ``done`` of the stage."""
+    def load(self, state: Mapping[str, Tensor], done: int) -> None:
+        """Copy `state` in; the schedule goes on after ``done`` of its units."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
-        self._at(done[self._unit])
+        self._at(done)
 
     @property
     def _rule_factor(self) -> float:

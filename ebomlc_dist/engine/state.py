@@ -73,7 +73,7 @@ def restore(
         average.steps.copy_(stored["steps"])
         average.statistics.copy_(_own(groups[f"ranks-{name}"]["averaged_statistics"], training, torch.mean))
     for name, optimizer in training.optimizers.items():
-        optimizer.load(_flattened(training.networks[name], groups[f"optimizer-{name}"]), done)
+        optimizer.load(_flattened(training.networks[name], groups[f"optimizer-{name}"]), done[optimizer.unit])
     for name, tensor in training.method.memory.items():
         tensor.copy_(groups["method"][name])
     ranks = groups["ranks"]
