@@ -5,7 +5,7 @@ with, so that they stay the runs that they are.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
@@ -65,6 +65,13 @@ class DataConfig(Section):
         ge=0,
     )
     validation_augment: bool = frame(False, "Augment the validation images too, as in the released code.", before=False)
+    development_size: int = frame(
+        0,
+        "Number of noisy images whose true labels take the test set's place, to choose settings without it.",
+        before=0,
+        cost=True,
+        ge=0,
+    )
     noisy_size: int | None = frame(
         None, "Use this many noisy images only, with equal shares of each class.", "--noisy-size", cost=True, ge=1
     )
@@ -131,6 +138,9 @@ class ModelConfig(Section):
     panel = "Model"
     name: str = frame("resnet32", "Main model; see `ebomlc list models`.", "--model", metavar="NAME", cost=True)
     norm: Literal["batch", "sync", "group"] = frame("batch", "Normalisation layers.", "--norm", metavar="KIND")
+    widths: tuple[Annotated[int, Field(ge=1)], ...] | None = frame(
+        None, "Channels of each stage of fast-cnn, as [64, 128, 256].", before=None, cost=True
+    )
     head_start: Literal["plain", "released"] = frame(
         "plain",
         "Initial weights of the last layer: the model's own, or as in the released code.",
@@ -177,6 +187,10 @@ class OptimConfig(Section):
         "--lr-schedule",
         metavar="KIND",
     )
+    schedule_unit: Literal["epoch", "step"] = frame(
+        "epoch", "How often the schedule moves the learning rate.", before="epoch"
+    )
+    warmup: Share = frame(0.0, "Share of the run in which the learning rate grows in a line, from a fifth.", before=0.0)
     milestones: tuple[Share, ...] = frame((80 / 120, 100 / 120), "Milestones, in shares of the run.")
     decay: Positive = frame(0.1, "Factor of the learning rate at a milestone.")
     look_ahead_rate: Literal["current", "get_lr"] = frame(
@@ -188,6 +202,12 @@ class OptimConfig(Section):
     meta_schedule: Literal["constant", "main"] = frame(
         "constant", "Learning rate of the meta model: constant, or with the main model's schedule."
     )
+
+    @model_validator(mode="after")
+    def _get_lr_speaks_of_epochs(self) -> Self:
+        if self.look_ahead_rate == "get_lr" and (self.schedule_unit, self.warmup) != ("epoch", 0.0):
+            raise ValueError("optim.look_ahead_rate=get_lr goes with optim.schedule_unit=epoch and no warm-up alone")
+        return self
 
 
 class TrainConfig(Section):
@@ -210,6 +230,15 @@ class TrainConfig(Section):
         also=("--global-clean-batch-size",),
         cost=True,
         ge=1,
+    )
+    label_smoothing: Share = frame(
+        0.0, "Share of a given label that the target spreads evenly over the classes.", before=0.0
+    )
+    weight_average: Annotated[float, Field(ge=0.0, lt=1.0)] | None = frame(
+        None, "Predict by a moving average of the weights; its decay a step.", before=None
+    )
+    evaluation_views: Literal["plain", "flip"] = frame(
+        "plain", "flip: predict by the mean logits of an image and its mirror image.", before="plain"
     )
     precision: Precision = frame(
         "no", "Mixed precision.", "--precision", also=("--mixed-precision",), metavar="WORD", cost=True

@@ -124,7 +124,11 @@ def check_model(config: RunConfig, dataset: NoisyDataset) -> None:
     channels, height, width = dataset.images.shape[1:]
     shape = on_meta_device(
         lambda: build_main_model(
-            config.model.name, num_classes=dataset.num_classes, in_channels=channels, norm=config.model.norm
+            config.model.name,
+            num_classes=dataset.num_classes,
+            in_channels=channels,
+            norm=config.model.norm,
+            widths=config.model.widths,
         )
     )
     check_images(shape, config.model.name, channels, height, width)

@@ -39,6 +39,7 @@ class Batch:
         trusted: (n,) bool, which labels are trusted ones, in a stream that mixes them with noisy ones; else None.
         old_labels: (n,) int64 on clean batches, the noisy label each image had before it was trusted, −1 where that is
             unknown; None where it is unknown of all.
+        smoothing: share of each label that a main model's target spreads over the classes (`Method.smooths`).
     """
 
     images: Tensor
@@ -49,6 +50,7 @@ class Batch:
     positions: Tensor | None = None
     trusted: Tensor | None = None
     old_labels: Tensor | None = None
+    smoothing: float = 0.0
 
     @property
     def global_size(self) -> int:
@@ -226,6 +228,7 @@ class Method(ABC):
         stages: how many times it goes through the epochs of a run, each time with the schedule from its beginning.
         ensemble: networks whose logits are added up for a prediction.
         main_optimizers: optimisers that its main models may have.
+        smooths: whether a main model learns given labels as they are, so that they can be smoothed.
         memory: name → tensor on the device, the same on every rank: what a step or an epoch leaves for the next.
             Checkpoints hold it. A step returns new values in `StepResult.memory`, unused where it is skipped.
         epoch: epochs before the present one, over all stages.
@@ -239,6 +242,7 @@ class Method(ABC):
     stages: ClassVar[int] = 1
     ensemble: ClassVar[tuple[str, ...]] = ("main",)
     main_optimizers: ClassVar[tuple[str, ...]] = ("sgd",)
+    smooths: ClassVar[bool] = False
 
     def __init__(self, config: Any) -> None:
         self.config = config

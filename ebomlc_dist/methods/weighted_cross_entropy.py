@@ -45,6 +45,7 @@ class WeightedCrossEntropy(Method):
     config: WeightedCrossEntropyConfig
     streams = Streams(clean=True)
     main_optimizers = ("sgd", "adam")
+    smooths = True
 
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         main, weight = networks["main"], self.config.clean_weight
@@ -72,4 +73,4 @@ class WeightedCrossEntropy(Method):
 
 
 def _loss_sum(main: Network, batch: Batch) -> Tensor:
-    return batch.sum(cross_entropy(main(batch.images)[0], batch.labels))
+    return batch.sum(cross_entropy(main(batch.images)[0], batch.labels, batch.smoothing))

@@ -64,7 +64,7 @@ def our_steps(config: RunConfig, patch: pytest.MonkeyPatch) -> list[dict[str, An
             vectors["largest_square"] = optimizers["meta"].state()["max_exp_avg_sq"]
         rows.append(rates | figures | {name: projections(vector) for name, vector in vectors.items()})
         for optimizer in optimizers.values():
-            optimizer.end_epoch()
+            optimizer.end("epoch")
     return rows
 
 
