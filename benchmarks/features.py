@@ -148,7 +148,7 @@ def run(
         for batch in batches(data, method, draws):
             step(batch)
         for optimizer in optimizers.values():
-            optimizer.end_epoch()
+            optimizer.end("epoch")
     test = torch.from_numpy(rows["test"]).float()
     test_labels = torch.tensor(CIFAR10(folder, train=False).targets)[: len(test)]
     return {

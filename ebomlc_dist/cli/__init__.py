@@ -28,27 +28,32 @@ from ebomlc_dist.cli import (
     training,
     use,
 )
+from ebomlc_dist.cli.flags import usual_name
+from ebomlc_dist.cli.panels import GroupedCommand
 from ebomlc_dist.errors import InputError, LoneError, TrainingFault
 from ebomlc_dist.launch.signals import REQUESTS
 
 
-def make_app() -> typer.Typer:
-    """An application with the habits of ``ebomlc``: -h, underscores in flags, plain help."""
+def make_app(*, completion: bool = False) -> typer.Typer:
+    """Return an application with the habits of ``ebomlc``: -h, underscores in flags, plain help.
+
+    ``completion``: whether it has ``--install-completion`` and ``--show-completion``.
+    """
     return typer.Typer(
-        add_completion=False,
+        add_completion=completion,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={
             "help_option_names": ["-h", "--help"],
-            "token_normalize_func": lambda text: text.replace("_", "-"),
+            "token_normalize_func": usual_name,
         },
     )
 
 
-app = make_app()
-app.command()(training.train)
-app.command()(packing.pack)
-app.command()(show.show_config)
+app = make_app(completion=True)
+app.command(cls=GroupedCommand)(training.train)
+app.command(cls=GroupedCommand)(packing.pack)
+app.command(cls=GroupedCommand)(show.show_config)
 app.command("list")(list_known.list_known)
 app.command()(use.evaluate)
 app.command()(use.predict)

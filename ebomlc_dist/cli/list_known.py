@@ -52,7 +52,7 @@ def _list_methods(json: bool) -> None:
             info.summary,
             "needed" if info.needs_clean else "not needed",
             " + ".join(info.networks),
-            f"{info.units:g}",
+            info.units,
             info.precisions,
             info.capturable,
             info.compilable,

@@ -26,8 +26,8 @@ def show_config(
     sources: Annotated[bool, typer.Option("--sources", help="Each value with where it comes from.")] = False,
 ) -> int:
     """Print the complete configuration as JSON, which --config takes back; one for each run where a recipe has many."""
+    from ebomlc_dist.keys import plain
     from ebomlc_dist.recipes.assemble import resolve
-    from ebomlc_dist.recipes.settings import plain
 
     runs = resolve(request)
     methods = [run.config.method.name for run in runs]

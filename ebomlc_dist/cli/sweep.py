@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ebomlc_dist.cli.completion import among, grids, keys, methods
 from ebomlc_dist.cli.output import command_name, print_json, print_table
 from ebomlc_dist.errors import InputError
 
@@ -24,7 +25,7 @@ _GRID = "A named grid (`ebomlc list grids`), or a file: GRID.yaml, GRID.json, GR
 
 
 def run(
-    grid: Annotated[str, typer.Argument(metavar="GRID", help=_GRID, show_default=False)],
+    grid: Annotated[str, typer.Argument(metavar="GRID", help=_GRID, show_default=False, autocompletion=among(grids))],
     context: typer.Context,
     output_dir: Annotated[
         Path | None,
@@ -50,7 +51,13 @@ def run(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", metavar="NAME[,NAME…]", help="Only these of the grid's methods.", show_default=False),
+        typer.Option(
+            "--method",
+            metavar="NAME[,NAME…]",
+            help="Only these of the grid's methods.",
+            show_default=False,
+            autocompletion=methods,
+        ),
     ] = None,
     seeds: Annotated[
         str | None,
@@ -58,7 +65,13 @@ def run(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="In every cell, over the grid's own.", show_default=False),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="In every cell, over the grid's own.",
+            show_default=False,
+            autocompletion=keys,
+        ),
     ] = None,
     data_dir: Annotated[
         str | None,

@@ -25,9 +25,16 @@ if TYPE_CHECKING:
 
 _OUTPUT = "Where the run goes; of several runs, each has a folder in it. Default: runs/<time>-<recipe>-seed<N>."
 _PACKED = "Train all runs at once in this process, a step of each in turn."
+_PANELS = {
+    "Output": ("output_dir", "resume", "audit", "quiet", "json", "dry_run", "time_steps"),
+    "Processes": (
+        *("device", "num_processes", "num_machines", "machine_rank", "main_process_ip", "main_process_port"),
+        *("restart", "packed"),
+    ),
+}
 
 
-@describes_runs
+@describes_runs(_PANELS)
 def train(
     request: "Request",
     context: typer.Context,

@@ -108,6 +108,7 @@ class NoisyDataset:
         clean_true_labels: (Nc,) int64 of such a set, for figures only; None where the truth is unknown.
         validation_index: (Nv,) int64 into ``images``, trusted ones that choose an epoch; ``validation_labels`` (Nv,)
             int64 runs beside it. Often none.
+        development_index: (Nd,) int64 into ``images``: those that are the test images, where settings are chosen.
         levels: what became of more than 8 bits.
     """
 
@@ -133,6 +134,7 @@ class NoisyDataset:
     clean_true_labels: Tensor | None = None
     validation_index: Tensor = field(default_factory=no_rows)
     validation_labels: Tensor = field(default_factory=no_rows)
+    development_index: Tensor = field(default_factory=no_rows)
     levels: Levels = FULL
 
     @property

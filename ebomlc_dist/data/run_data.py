@@ -14,7 +14,7 @@ from ebomlc_dist.data.datasets import Progress, load_source
 from ebomlc_dist.data.loaders.auto_select import check_loader
 from ebomlc_dist.data.noise import draw_noise
 from ebomlc_dist.data.seeds import seed_sequence
-from ebomlc_dist.data.split import Split, check_classes, draw_indices, draw_validation
+from ebomlc_dist.data.split import Split, check_classes, draw_development, draw_indices, draw_validation
 from ebomlc_dist.data.split_file import read_split
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.noise.matrices import realised_rate
@@ -71,13 +71,20 @@ def from_source(
             raise InputError(
                 f"--clean-from-noisy and --split exclude each other: {data.split} has a trusted set already"
             )
-        if data.validation_size not in (0, len(split.validation_index)):
-            raise InputError(
-                f"data.validation_size={data.validation_size} and {data.split} holds {len(split.validation_index)} "
-                "validation images; leave the key out to take the file's, or --split for a new split"
-            )
+        for key, asked, held in (
+            ("validation", data.validation_size, split.validation_index),
+            ("development", data.development_size, split.development_index),
+        ):
+            if asked not in (0, len(held)):
+                raise InputError(
+                    f"data.{key}_size={asked} and {data.split} holds {len(held)} {key} images; leave the key out to "
+                    "take the file's, or --split for a new split"
+                )
     else:
         split = _draw_split(source, data, noise, seeds, needs_clean)
+    if len(split.development_index):
+        index = split.development_index
+        source = replace(source, test_images=source.images[index], test_labels=source.labels[index])
     own_labels = source.labels[split.clean_index]
     clean_labels = own_labels if split.clean_labels is None else split.clean_labels
     check_classes(source, split.noisy_index, clean_labels, needs_clean=needs_clean)
@@ -108,6 +115,7 @@ def from_source(
         clean_true_labels=own_labels if known and split.clean_labels is not None else None,
         validation_index=split.validation_index,
         validation_labels=source.labels[split.validation_index],
+        development_index=split.development_index,
     )
 
 
@@ -166,6 +174,10 @@ def _draw_split(source: Source, data: DataConfig, noise: NoiseConfig, seeds: See
     if data.validation_size:
         _check_validation(data, clean)
         validation = draw_validation(source, data, seed, clean)
+    development = no_rows()
+    if data.development_size:
+        development = draw_development(source, data, seed, noisy, labels_known=known)
+        noisy = noisy[~torch.isin(noisy, development)]
     if data.split_kind != "leaky":
         kept = ~torch.isin(clean, validation)
         clean, old_labels = clean[kept], None if old_labels is None else old_labels[kept]
@@ -178,6 +190,7 @@ def _draw_split(source: Source, data: DataConfig, noise: NoiseConfig, seeds: See
         clean_labels=labels[clean] if data.clean_from_noisy else None,
         clean_old_labels=old_labels,
         validation_index=validation,
+        development_index=development,
     )
 
 

@@ -54,5 +54,6 @@ def _main_model(config: RunConfig, dataset: NoisyDataset) -> nn.Module:
             in_channels=dataset.images.shape[1],
             # The shapes are those of `batch`, and any device computes it.
             norm="batch" if config.model.norm == "sync" else config.model.norm,
+            widths=config.model.widths,
         )
     )

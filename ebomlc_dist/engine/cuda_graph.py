@@ -74,6 +74,8 @@ def mutable_tensors(training: Training) -> list[Tensor]:
         found += [network.vector.detach(), *network.module.buffers()]
     for optimizer in training.optimizers.values():
         found += optimizer.state().values()
+    for average in training.averages.values():
+        found += [average.vector, average.statistics, average.steps]
     if training.loss_scale is not None:
         found += [training.loss_scale.value, training.loss_scale.good_steps]
     return found

@@ -82,6 +82,8 @@ class EngineInterlude:
         initialise(training, name)
         if name in training.optimizers:
             training.optimizers[name].restart()
+        if name in training.averages:
+            training.averages[name].restart()
 
     def _blocks(self, index: Tensor, labels: Tensor, values: Values) -> Iterator[tuple[Tensor, Tensor]]:
         """Places within ``index`` and the values there, over this rank's share."""

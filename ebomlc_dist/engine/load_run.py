@@ -56,7 +56,7 @@ def load_trained(config: RunConfig, paths: RunFolder, dataset: NoisyDataset, run
         raise InputError(f"{paths.checkpoints} holds no checkpoint; put the run's own back, or train it again")
     training = build(config, dataset, runtime)
     # Of the schedules nothing is asked any more.
-    restore(training, {name: checkpoint.tensors(name) for name in checkpoint.groups}, 0, None)
+    restore(training, {name: checkpoint.tensors(name) for name in checkpoint.groups}, {"epoch": 0, "step": 0}, None)
     method, epochs = training.method, config.train.epochs
     method.enter_epoch(method.stages * epochs - 1, epochs)
     return training

@@ -18,11 +18,11 @@ from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import check_trackers
 from ebomlc_dist.engine.build import make_method
-from ebomlc_dist.engine.resume import flat_keys
 from ebomlc_dist.engine.strategies import check_strategy
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
+from ebomlc_dist.keys import plain
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.meta_device import check_images, on_meta_device
@@ -35,7 +35,7 @@ SEEN_S = 5.0
 
 def check(config: RunConfig, runtime: Runtime, *, resume: bool = False) -> None:
     """Raise `InputError` for what can be seen without the data."""
-    runtime.check_alike("configuration", flat_keys(config.model_dump(mode="json")) | {"--resume": resume})
+    runtime.check_alike("configuration", plain(config) | {"--resume": resume})
     check_trackers(config.train.trackers)
     check_device(config, runtime.device)
     check_strategy(config, runtime.world_size)
@@ -124,7 +124,11 @@ def check_model(config: RunConfig, dataset: NoisyDataset) -> None:
     channels, height, width = dataset.images.shape[1:]
     shape = on_meta_device(
         lambda: build_main_model(
-            config.model.name, num_classes=dataset.num_classes, in_channels=channels, norm=config.model.norm
+            config.model.name,
+            num_classes=dataset.num_classes,
+            in_channels=channels,
+            norm=config.model.norm,
+            widths=config.model.widths,
         )
     )
     check_images(shape, config.model.name, channels, height, width)

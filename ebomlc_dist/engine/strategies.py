@@ -88,4 +88,7 @@ def agree(network: Network, runtime: Runtime) -> None:
     """Rank 0's first bits on every rank; a spread network's are a function of the configuration."""
     if network.whole:
         runtime.communicator.broadcast(network.vector.detach())
+        for parameter in network.module.parameters():
+            if not parameter.requires_grad:
+                runtime.communicator.broadcast(parameter)
     runtime.communicator.broadcast(network.statistics)

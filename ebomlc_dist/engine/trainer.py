@@ -71,9 +71,10 @@ class Trainer:
         """Continue from a verified checkpoint, from the middle of an epoch too."""
         progress = Progress(**checkpoint.document("progress"))
         groups = {name: checkpoint.tensors(name) for name in checkpoint.groups}
-        epochs_done = progress.step // self.training.loader.steps_per_epoch
+        steps_per_epoch, epochs = self.training.loader.steps_per_epoch, self.training.config.train.epochs
         # The schedule begins anew with every stage.
-        restore(self.training, groups, epochs_done % self.training.config.train.epochs, self.label_meter)
+        steps = progress.step % (steps_per_epoch * epochs)
+        restore(self.training, groups, {"epoch": steps // steps_per_epoch, "step": steps}, self.label_meter)
         self._stored_meter = groups.get("engine")
         self.progress = progress
         self._earlier_seconds = progress.train_seconds
@@ -97,6 +98,8 @@ class Trainer:
                 communicator.ask_to_stop()
             self._step(progress.step)
             progress.step += 1
+            for optimizer in training.optimizers.values():
+                optimizer.end("step")
             training.runtime.wait_counter.step = progress.step
             with communicator.waiting():
                 stop = agreed.read(communicator.stop_asked)
@@ -169,7 +172,7 @@ class Trainer:
         """Evaluate; whether the epoch is the best so far of its stage, on validation images or else on the test set."""
         training, progress = self.training, self.progress
         for optimizer in training.optimizers.values():
-            optimizer.end_epoch()
+            optimizer.end("epoch")
         share_statistics(training)
         figures: dict[str, Any] = {f"eval/{name}": value for name, value in evaluate_test_set(training).items()}
         figures |= {f"eval/clean_{name}": value for name, value in evaluate_clean_set(training).items()}

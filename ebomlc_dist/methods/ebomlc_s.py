@@ -46,6 +46,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Interlude, Networks, PairedBatch, Task
 from ebomlc_dist.methods.ebomlc import Ebomlc, EbomlcConfig, StepSettings
 from ebomlc_dist.methods.readings import corrector_figures, prediction_counts, readings_of_true_labels
@@ -74,35 +75,29 @@ class EbomlcSConfig(EbomlcConfig):
     """EBOMLC-S's settings."""
 
     name: Literal["ebomlc-s"] = "ebomlc-s"  # type: ignore[assignment]
-    mixture_kind: MixtureKind = Field(
-        "loss", description="what ρ mixes: losses, probabilities, logits, or as the released code does"
+    mixture_kind: MixtureKind = frame("loss", "What ρ mixes: probabilities, logits, losses, or as the released code.")
+    barrier_strength: float = frame(1.0, "δ, strength of the barrier.", ge=0.0)
+    noisy_scale: float = frame(1.0, "ξ, factor of β in the step.", gt=0.0, le=1.0)
+    corrected_share: float = frame(1.0, "κ, weight of the corrected label against the given one in G.", ge=0.0, le=1.0)
+    noise_process: Literal["auto", "observed", "counted", "estimated", "known"] = frame(
+        "auto", "Where the noisy labels that the corrector is shown on trusted images come from."
     )
-    barrier_strength: float = Field(1.0, ge=0.0, description="δ")
-    noisy_scale: float = Field(1.0, gt=0.0, le=1.0, description="ξ")
-    corrected_share: float = Field(
-        1.0, ge=0.0, le=1.0, description="κ, weight of the corrected label beside the given one in G"
+    estimate: Literal["posterior", "moments", "mean_softmax"] = frame(
+        "posterior", "How T is estimated. Above 100 classes posterior is moments; mean_softmax is GLC's."
     )
-    noise_process: Literal["auto", "observed", "counted", "estimated", "known"] = Field(
-        "auto", description="where the labels shown on trusted images come from"
+    transition: tuple[tuple[float, ...], ...] | None = frame(
+        None, "T as rows, [[0.8, 0.2], [0.1, 0.9]], for noise_process known."
     )
-    estimate: Literal["posterior", "moments", "mean_softmax"] = Field(
-        "posterior", description="how T is estimated; moments also above 100 classes; the last is GLC's"
+    held_out: float = frame(0.2, "Share of the trusted images held out to measure the corrector.", gt=0.0, lt=1.0)
+    held_out_until: Annotated[float, Field(gt=0.0, le=1.0)] | None = frame(
+        None, "Share of the epochs after which held-out images are trained on too. null: 0.5, with --audit 1."
     )
-    transition: tuple[tuple[float, ...], ...] | None = Field(
-        None, description="T as rows, [[0.8, 0.2], [0.1, 0.9]], for noise_process known"
-    )
-    held_out: float = Field(0.2, gt=0.0, lt=1.0, description="share of the trusted images kept for measuring")
-    held_out_until: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
-        None, description="share of the epochs after which they are trained on too; unset: 0.5, with --audit 1"
-    )
-    settings: Literal["measured", "fixed", "corrected", "given"] = Field(
+    settings: Literal["measured", "fixed", "corrected", "given"] = frame(
         "measured",
-        description="measured: targets by held-out likelihood, trusted and noisy images alike; given, corrected: by "
-        "how many of these labels are right",
+        "How step weights are set. measured: by held-out likelihood; given, corrected: by how many of these labels "
+        "are right.",
     )
-    followed: tuple[Followed, ...] = Field(
-        get_args(Followed), description="which settings follow from that; the others are fixed"
-    )
+    followed: tuple[Followed, ...] = frame(get_args(Followed), "Which step weights are set so; the others are fixed.")
 
     @model_validator(mode="after")
     def _matrix_is_given_where_needed(self) -> Self:

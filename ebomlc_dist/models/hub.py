@@ -67,6 +67,7 @@ class MainModelConfig(StoredConfig):
     num_classes: Count
     in_channels: Count
     norm: str
+    widths: tuple[Count, ...] | None = None
     preprocessing: Preprocessing
     class_names: list[str]
 
@@ -80,7 +81,13 @@ class MainModelConfig(StoredConfig):
 
     def build(self) -> nn.Module:
         """The network, freshly initialised, in float32."""
-        return build_main_model(self.name, num_classes=self.num_classes, in_channels=self.in_channels, norm=self.norm)
+        return build_main_model(
+            self.name,
+            num_classes=self.num_classes,
+            in_channels=self.in_channels,
+            norm=self.norm,
+            widths=self.widths,
+        )
 
 
 class LabelCorrectorConfig(StoredConfig):

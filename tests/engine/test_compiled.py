@@ -127,7 +127,7 @@ def test_passes_are_compiled_once_whatever_the_learning_rate() -> None:
     for optimizer in training.optimizers.values():
         optimizer.rate.mul_(0.1)
     take_steps(training, 3)
-    training.optimizers["main"].end_epoch()
+    training.optimizers["main"].end("epoch")
     take_steps(training, 3)
     assert graphs() == compiled
 

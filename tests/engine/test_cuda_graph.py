@@ -90,7 +90,7 @@ def all_steps(training: Training, program: Program, watched: bool = False) -> li
             figures = [outcome.metrics[name].double() for name in sorted(outcome.metrics)]
             left.append(torch.stack([*figures, outcome.skipped.double(), batch.noisy.labels.double().sum()]).clone())
         for optimizer in training.optimizers.values():
-            optimizer.end_epoch()
+            optimizer.end("epoch")
     return left
 
 

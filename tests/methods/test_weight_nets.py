@@ -169,5 +169,5 @@ def test_wrongly_labelled_digits_weigh_less_after_training() -> None:
         for step in range(epoch * steps, (epoch + 1) * steps):
             training.step(training.loader.batch(step))
         for optimizer in training.optimizers.values():
-            optimizer.end_epoch()
+            optimizer.end("epoch")
     assert ratio() < 0.9

@@ -17,6 +17,7 @@ import typer
 
 from ebomlc_dist.cli import make_app, run_app
 from ebomlc_dist.cli.flags import describes_a_run
+from ebomlc_dist.cli.panels import GroupedCommand
 from ebomlc_dist.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ SUFFIXES = (".html", ".json")
 app = make_app()
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @describes_a_run
 def profile(
     request: "Request",

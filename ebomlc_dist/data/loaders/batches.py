@@ -36,6 +36,7 @@ class BatchLoader:
         device: torch.device | str,
         trusted_from: int | None = None,
         old_labels: Tensor | None = None,
+        smoothing: float = 0.0,
     ) -> None:
         """Make ready.
 
@@ -48,11 +49,13 @@ class BatchLoader:
             device: where batches are made.
             trusted_from: position from which on the set's labels are trusted ones; None where none is told apart.
             old_labels: (n,) int64, see `Batch`.
+            smoothing: see `Batch`.
         """
         if len(labels) != share.stream.size:
             raise ValueError(f"{len(labels)} labels and a stream over {share.stream.size} do not fit")
         self.share = share
         self._trusted_from = trusted_from
+        self._smoothing = smoothing
         self.stream = share.stream
         self.augment = augment
         self.pixels = pixels
@@ -91,6 +94,7 @@ class BatchLoader:
             positions=positions,
             trusted=None if self._trusted_from is None else positions >= self._trusted_from,
             old_labels=given[1] if len(given) > 1 else None,
+            smoothing=self._smoothing,
         )
 
     def close(self) -> None:

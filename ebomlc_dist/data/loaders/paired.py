@@ -52,7 +52,7 @@ class PairedLoader:
     ) -> None:
         self._dataset, self._group, self._train, self._device = dataset, group, train, device
         self._draws = seed_sequence(seeds, "draws")
-        self.steps_per_epoch = -(-len(dataset.noisy_index) // train.global_noisy_batch_size)
+        self.steps_per_epoch = steps_per_epoch(dataset, train)
         self._streams: Streams | None = None
         self.noisy: StreamLoader | None = None
         self.clean: StreamLoader | None = None
@@ -185,6 +185,7 @@ class MakeStream:
         pixels_of: see `Group`.
         order, augmentation: seeds.
         mean, std: (C,) float32, on ``device``.
+        smoothing: see `Batch`.
     """
 
     dataset: NoisyDataset
@@ -194,6 +195,7 @@ class MakeStream:
     augmentation: np.random.SeedSequence
     mean: Tensor
     std: Tensor
+    smoothing: float
     rank: int
     world_size: int
     device: torch.device
@@ -223,7 +225,13 @@ class MakeStream:
             device=self.device,
             trusted_from=trusted_from,
             old_labels=old_labels,
+            smoothing=self.smoothing,
         )
+
+
+def steps_per_epoch(dataset: NoisyDataset, train: TrainConfig) -> int:
+    """Steps in which the noisy set is gone through once, the last batch filled from the next epoch's order."""
+    return -(-len(dataset.noisy_index) // train.global_noisy_batch_size)
 
 
 def build_loader(
@@ -249,7 +257,17 @@ def build_loader(
 
     def group() -> MakeStream:
         return MakeStream(
-            dataset, data, backend(), order, augmentation, mean, std, rank=rank, world_size=world_size, device=device
+            dataset,
+            data,
+            backend(),
+            order,
+            augmentation,
+            mean,
+            std,
+            train.label_smoothing,
+            rank=rank,
+            world_size=world_size,
+            device=device,
         )
 
     loader = PairedLoader(dataset, group, train, seeds, device)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ebomlc_dist.keys import plain
 from ebomlc_dist.pages.charts import Bar, BarChart, Piece, TextTable
 from ebomlc_dist.pages.templating import visible
-from ebomlc_dist.recipes.settings import plain
 from ebomlc_dist.reports.figures.series import differences, setting_of
 from ebomlc_dist.reports.figures.style import method_name
 from ebomlc_dist.reports.finished import FinishedRun

@@ -6,26 +6,10 @@ from typing import Any
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.keys import compared, cost_keys
 from ebomlc_dist.reports.finished import FinishedRun
 
 DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "digits": "Digits"}
-# What may differ between runs that measure the same thing.
-_OPERATION = {
-    "recipe": None,
-    "seeds": None,
-    "data": ("data_dir", "download", "split", "loader", "num_workers", "pack_dir"),
-    "train": (
-        "log_interval",
-        "checkpoint_steps",
-        "replica_check_steps",
-        "strategy",
-        "epoch_scores",
-        "trackers",
-        "start_timeout_s",
-        "step_timeout_s",
-    ),
-}
-_FRAME = {"train": ("epochs", "global_noisy_batch_size", "global_clean_batch_size")}
 
 
 @dataclass(frozen=True, order=True)
@@ -106,18 +90,15 @@ def _check_alike(
 
 
 def _comparable(config: RunConfig) -> dict[str, Hashable]:
-    values: dict[str, Hashable] = {}
-    for section, fields in config.model_dump(mode="json").items():
-        skipped = _OPERATION.get(section, ())
-        if skipped is None:
-            continue
-        for name, value in fields.items():
-            if name not in skipped:
-                values[f"{section}.{name}"] = tuple(value) if isinstance(value, list) else value
-    return values
+    """What runs of one series have in common."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in compared(config).items()}
 
 
 def _frame(config: RunConfig) -> dict[str, Hashable]:
-    sections = ("data.", "noise.", "model.")
-    lengths = {f"{section}.{name}" for section, names in _FRAME.items() for name in names}
-    return {key: value for key, value in _comparable(config).items() if key.startswith(sections) or key in lengths}
+    """What runs of one panel have in common: data, noise, model, and the length and size of the run."""
+    sizes = set(cost_keys())
+    return {
+        key: value
+        for key, value in _comparable(config).items()
+        if key in sizes or key.startswith(("data.", "noise.", "model."))
+    }

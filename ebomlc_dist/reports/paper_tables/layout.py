@@ -1,10 +1,10 @@
 """Which table, row and column each run belongs to, found in the configurations alone.
 
-A key that varies among the runs of one method is a setting; keys in `TABLE_KEYS` part the tables, all others are
-columns. A method's own key that varies within a column makes rows of their own; one that goes with the column (a forget
-rate that follows the noise rate) does not. A key that has one value throughout, and not the one that the recipe gives
-it, is named as well: figures of a variant never stand under the bare name. A row with the recipe's values bears the
-method's name alone.
+A key that decides a result and varies among the runs of one method is a setting. Those of data, model and training part
+the tables; those of noise and optimisers are columns. A method's own key that varies within a column makes rows of
+their own; one that goes with the column (a forget rate that follows the noise rate) does not. A key that has one value
+throughout, and not the one that the recipe gives it, is named as well: figures of a variant never stand under the bare
+name. A row with the recipe's values bears the method's name alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,27 +14,13 @@ from typing import Any
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.files.younger_keys import YOUNGER_KEYS
+from ebomlc_dist.keys import common_keys, plain, sets_apart, since_before
 from ebomlc_dist.methods import METHODS, config_from_mapping
 from ebomlc_dist.recipes.assemble import Request, resolve
-from ebomlc_dist.recipes.settings import plain
 from ebomlc_dist.reports.paper_tables.paper import paper
 from ebomlc_dist.sweeps.store import Listed, Result
 
-TABLE_KEYS = (
-    *("data.dataset", "data.noisy_size", "data.clean_size", "data.validation_size", "data.split_kind", "data.augment"),
-    *(
-        "data.pad_mode",
-        "data.image_size",
-        "noise.uniform_over",
-        "noise.flip_pairs",
-        "model.name",
-        "model.norm",
-        "train.epochs",
-        "train.precision",
-    ),
-    *("train.global_noisy_batch_size", "train.global_clean_batch_size"),
-)
+_TABLES = ("data.", "model.", "train.")
 NOISE_KEYS = ("noise.kind", "noise.rate")
 _NOISE_ORDER = ("none", "uniform", "flip", "matrix", "human")
 Values = tuple[tuple[str, Any], ...]
@@ -90,11 +76,9 @@ def place(listed: Iterable[Listed], results: Iterable[Result]) -> list[Placed]:
     """Every cell that a grid lists or that has a result, in its place."""
     found = {result.key: result for result in results}
     stored = {cell.key: cell.config for cell in listed} | {key: result.config for key, result in found.items()}
-    present = {key for config in stored.values() for key in config}
-    younger = {key: value for key, value in YOUNGER_KEYS.items() if key in present}
-    configs = {key: younger | config for key, config in stored.items()}
+    configs = {key: since_before(config) for key, config in stored.items()}
     varying = _varying(configs.values())
-    table_keys = [key for key in TABLE_KEYS if key in varying | {"data.dataset"}]
+    table_keys = [key for key in common_keys() if key.startswith(_TABLES) and key in varying | {"data.dataset"}]
     column_keys = [*NOISE_KEYS, *sorted(varying - {*table_keys, *NOISE_KEYS})]
     places = {
         key: (_values(config, table_keys), Column(_values(config, column_keys))) for key, config in configs.items()
@@ -148,11 +132,12 @@ def _value(value: Any) -> str:
 
 
 def _varying(configs: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Keys, but a method's own, seeds and names, that have several values among the runs of one method."""
+    """Keys, but a method's own and draws, that decide a result and have several values among the runs of one method."""
+    common = common_keys()
     seen: dict[tuple[str, str], set[Any]] = {}
     for config in configs:
         for key, value in config.items():
-            if key != "recipe" and not key.startswith(("method.", "seeds.")):
+            if not key.startswith("method.") and sets_apart(common.get(key)):
                 seen.setdefault((config["method.name"], key), set()).add(_fixed(value))
     return {key for (_, key), values in seen.items() if len(values) > 1}
 
