@@ -197,13 +197,13 @@ def test_a_replay_is_a_wait_with_a_limit() -> None:
 
     class Watched(Tape):
         def replay(self) -> None:
-            left.append(training.runtime.communicator._pulse.left_s())
+            left.append(training.runtime.communicator._wait_counter.left_s())
             super().replay()
 
     begin_epoch(training, 0)
     RecordedProgram(training, Watched)(0)
     assert left == [math.inf]
-    assert training.runtime.communicator._pulse.left_s() is None
+    assert training.runtime.communicator._wait_counter.left_s() is None
 
 
 def test_what_a_step_writes_is_what_is_put_back() -> None:

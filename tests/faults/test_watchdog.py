@@ -250,7 +250,7 @@ def test_a_busy_rank_is_no_late_one(zygote: Zygote, tmp_path: Path, pairs: list[
     assert read_status(tmp_path).state == "running"
 
 
-def test_the_pulse_counts_places_and_time() -> None:
+def test_the_wait_counter_counts_places_and_time() -> None:
     wait_counter = WaitCounter()
     assert wait_counter.left_s() is None
     with wait_counter.waiting(5.0):
