@@ -75,7 +75,7 @@ class Findings:
 
     @property
     def num_flagged(self) -> int:
-        """How many labels are called issues: as many as are estimated to be wrong."""
+        """Return how many labels are flagged: as many as are estimated to be wrong."""
         return min(self.noise.num_errors, len(self.table))
 
     @cached_property
