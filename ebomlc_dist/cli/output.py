@@ -90,7 +90,8 @@ def _conclusion(names: Sequence[str], summaries: Sequence[Mapping[str, Any]]) ->
 
 def _setting(summary: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what runs must share for their accuracies to be compared."""
-    return tuple(summary.get(key) for key in ("dataset", "noise", "noise_rate_realised", "num_noisy", "num_test", "seed"))
+    shared = ("dataset", "noise", "noise_rate_realised", "num_noisy", "num_test", "seed")
+    return tuple(summary.get(key) for key in shared)
 
 
 def _figures(summary: Mapping[str, Any], keys: Sequence[str]) -> str:
@@ -106,4 +107,3 @@ def command_name(name: str) -> str:
         return name
     here = Path.cwd()
     return shlex.quote(str(beside.relative_to(here) if beside.is_relative_to(here) else beside))
-
