@@ -36,7 +36,10 @@ def too_long(text: str) -> list[str]:
     return [sentence for sentence in sentences(text) if len(re.findall(r"\w[\w.,%’'\-–/]*", sentence)) > LONGEST]
 
 
-PROSE = [pytest.param(page, id=page.name) for page in PAGES if page.name not in MADE]
+MEASUREMENTS = sorted((ROOT / "benchmarks").glob("*.md"))
+PROSE = [
+    pytest.param(page, id=str(page.relative_to(ROOT))) for page in [*PAGES, *MEASUREMENTS] if page.name not in MADE
+]
 
 
 @pytest.mark.parametrize("page", PROSE)
