@@ -13,7 +13,7 @@ from ebomlc_dist.audit.truth import correction_figures, ranking_figures
 
 
 def summarise(findings: Findings, run: Path) -> dict[str, Any]:
-    """The summary. Intervals are 95 %; what cannot be said is None."""
+    """Return the summary. Intervals are 95 %; unknown figures are None."""
     subject, table, noise = findings.subject, findings.table, findings.noise
     names = subject.class_names
     given = np.bincount(table.given, minlength=len(names))
@@ -51,7 +51,7 @@ def summarise(findings: Findings, run: Path) -> dict[str, Any]:
 
 
 def given_to_corrected(findings: Findings) -> NDArray[np.int64]:
-    """(K, K) counts [given, corrected] of all corrected labels, whatever their confidence."""
+    """Return the counts (K, K) [given, corrected] of all corrected labels, whatever their confidence."""
     return confusion(findings.table.given, findings.table.corrected, len(findings.subject.class_names))
 
 

@@ -9,7 +9,7 @@ Figures = dict[str, float | int | None]
 
 
 def ranking_figures(suspicion: NDArray[np.floating], wrong: NDArray[np.bool_], num_flagged: int) -> Figures:
-    """How well a score (n,) finds wrong labels (n,): AUROC, average precision, and what its top ``num_flagged`` hold.
+    """Return how well a score (n,) finds wrong labels (n,): AUROC, average precision, and its top ``num_flagged``.
 
     Precision and recall are None where nothing is flagged or nothing is wrong, AUROC and average precision where only
     right or only wrong labels are there.

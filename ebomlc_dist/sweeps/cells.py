@@ -37,12 +37,12 @@ class Cell:
 
     @property
     def listed(self) -> Listed:
-        """The cell as a store has it."""
+        """Return the cell as a store has it."""
         return Listed(self.key, self.name, self.flat)
 
 
 def cells_of(grid: Grid, overrides: tuple[Setting, ...] = ()) -> list[Cell]:
-    """The cells of a grid, each once, the most telling first.
+    """Return the cells of a grid, each once, the most telling first.
 
     That is: first seeds before second ones; then `FIRST_METHODS` before the others; then by distance from the middle
     noise rate; then as the grid has them.
@@ -67,7 +67,7 @@ def cells_of(grid: Grid, overrides: tuple[Setting, ...] = ()) -> list[Cell]:
 
 
 def key_of(deciding: dict[str, Any]) -> str:
-    """The first 20 hexadecimal digits of the SHA-256 of a configuration (`deciding`) as canonical JSON."""
+    """Return the first 20 hexadecimal digits of the SHA-256 of a configuration (`deciding`) as canonical JSON."""
     text = json.dumps(deciding, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
