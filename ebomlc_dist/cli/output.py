@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ebomlc_dist.reporting.purity import purity_text
+from ebomlc_dist.monitoring.purity import purity_text
 
 # Heading, and keys in summary.json whose figures stand in one cell; all in per cent.
 _COLUMNS = (

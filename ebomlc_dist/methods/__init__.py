@@ -25,8 +25,9 @@ class MethodInfo:
         paper: where it comes from.
         needs_clean: whether it needs a trusted set.
         networks: what it trains.
-        units: cost of a step with default settings, in forwards of one batch of the main model, a backward being two.
-            Clean and noisy batch are of one size; a clean batch that is split in halves counts as they do.
+        noisy_units: cost of a step with default settings, in forwards of the noisy batch through the main model, a
+            backward being two; without `clean_units`.
+        clean_units: the same, in forwards of the clean batch, which may be smaller.
         precisions: of the main models' passes.
         capturable: whether a CUDA graph can hold a step, which makes no host sync and has fixed shapes.
         compilable: whether ``torch.compile`` can make the main models' passes.
@@ -37,10 +38,20 @@ class MethodInfo:
     paper: str
     needs_clean: bool
     networks: tuple[str, ...]
-    units: float
+    noisy_units: float
+    clean_units: float = 0.0
     precisions: str = "no, bf16, fp16"
     capturable: str = "yes"
     compilable: str = "yes"
+
+    @property
+    def units(self) -> str:
+        """What a step costs, for noisy batches of B images and clean ones of C: ``4 + 3·C/B``."""
+        return f"{self.noisy_units:g}" + (f" + {self.clean_units:g}·C/B" if self.clean_units else "")
+
+    def units_at(self, ratio: float) -> float:
+        """`units` at C/B = ``ratio``."""
+        return self.noisy_units + self.clean_units * ratio
 
 
 _HYPERGRADIENT = {
@@ -56,7 +67,8 @@ METHODS = {
         "Efficient Bilevel Optimization for Meta Label Correction, Algorithm 2",
         True,
         ("main", "meta"),
-        7,
+        4,
+        3,
     ),
     "ebomlc-s": MethodInfo(
         "ebomlc_s:EbomlcS",
@@ -64,7 +76,8 @@ METHODS = {
         "this project",
         True,
         ("main", "meta"),
-        7,
+        4,
+        3,
     ),
     "ebomlc-released": MethodInfo(
         "ebomlc_released:EbomlcReleased",
@@ -72,7 +85,8 @@ METHODS = {
         "released code of EBOMLC",
         True,
         ("main", "meta"),
-        10.5,
+        6,
+        4.5,
     ),
     "mlc": MethodInfo(
         "mlc:Mlc",
@@ -80,7 +94,8 @@ METHODS = {
         "Zheng et al. 2021, Meta Label Correction for Noisy Label Learning",
         True,
         ("main", "meta"),
-        9,
+        6,
+        3,
         **_HYPERGRADIENT,
     ),
     "mlc-d": MethodInfo(
@@ -89,7 +104,8 @@ METHODS = {
         "Efficient Bilevel Optimization for Meta Label Correction, Algorithm 1",
         True,
         ("main", "meta"),
-        19,
+        16,
+        3,
     ),
     "glc": MethodInfo(
         "glc:Glc",
@@ -105,7 +121,8 @@ METHODS = {
         "Ren et al. 2018, Learning to Reweight Examples for Robust Deep Learning",
         True,
         ("main",),
-        9,
+        6,
+        3,
         **_HYPERGRADIENT,
     ),
     "mw-net": MethodInfo(
@@ -114,7 +131,8 @@ METHODS = {
         "Shu et al. 2019, Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting",
         True,
         ("main", "meta"),
-        11,
+        8,
+        3,
         **_HYPERGRADIENT,
     ),
     "pmw-net": MethodInfo(
@@ -123,7 +141,8 @@ METHODS = {
         "Zhao et al. 2021, A Probabilistic Formulation for Meta-Weight-Net",
         True,
         ("main", "meta"),
-        11,
+        8,
+        3,
         **_HYPERGRADIENT,
     ),
     "dividemix": MethodInfo(
@@ -159,7 +178,8 @@ METHODS = {
         "-",
         True,
         ("main",),
-        6,
+        3,
+        3,
     ),
     "ce-finetune": MethodInfo(
         "fine_tuning:FineTuning",

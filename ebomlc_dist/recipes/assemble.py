@@ -15,12 +15,13 @@ from pydantic import ValidationError
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.keys import flatten, keys_of, nest, plain
 from ebomlc_dist.methods import config_from_mapping, method_class
 from ebomlc_dist.recipes import TINY, Recipe, recipe
 from ebomlc_dist.recipes.config_file import read_config_file
 from ebomlc_dist.recipes.method_settings import own_frame, settings_of
 from ebomlc_dist.recipes.paper_figures import Variant
-from ebomlc_dist.recipes.settings import Setting, check_known, explain, flatten, keys_of, nest, plain, typed
+from ebomlc_dist.recipes.settings import Setting, check_known, explain, typed
 
 DEFAULT_RECIPE = "digits"
 
