@@ -1,5 +1,6 @@
 """The drawing of the packages: made from the source, and current."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,15 @@ from tools.architecture import DRAWING, PACKAGE, ROOT, drawing, imports, needed_
 
 def test_the_drawing_is_current() -> None:
     assert DRAWING.read_text() == drawing(imports(ROOT / PACKAGE)), "run `python -m tools.architecture`"
+
+
+def test_the_page_names_files_that_are_there_and_every_package() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(r"^\|.*$", page, re.MULTILINE)
+    names = [name for row in named for name in re.findall(r"`([\w/]+(?:\.py|/))`", row) if name != f"{PACKAGE}/"]
+    assert [name for name in names if not (ROOT / PACKAGE / name).exists()] == []
+    parts = {name.split("/")[0].removesuffix(".py") for name in names}
+    assert imports(ROOT / PACKAGE).keys() - parts == set()
 
 
 def test_imports_of_every_form_are_found(tmp_path: Path) -> None:
