@@ -71,7 +71,7 @@ class Collector:
             self._probabilities[self._image[positions[own]]] = block.main
 
     def evidence(self, epochs: tuple[Tensor, Tensor] | None, unseen: Tensor | None) -> Evidence:
-        """What was taken in, on the first rank.
+        """Return what was collected, on the first rank.
 
         Args:
             epochs: from `epoch_means`, where there is any.
@@ -97,7 +97,7 @@ class Collector:
 
 
 def epoch_means(paths: RunFolder, epochs: range, num_noisy: int, num_trials: int) -> tuple[Tensor, Tensor] | None:
-    """Mean suspicion over those of ``epochs`` that the run kept, of the noisy set and of the cases; None without any.
+    """Return the mean suspicion over the kept ``epochs``, of the noisy set and of the cases; None without any.
 
     Raises:
         InputError: a file is damaged or belongs to other data.

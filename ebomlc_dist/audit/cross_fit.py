@@ -1,4 +1,4 @@
-"""Cross-fitting: K models, each trained without one fold of the images, so that every image is scored by a stranger.
+"""Cross-fitting: K models, each trained without one fold, so that no image is scored by a model that was trained on it.
 
 Folds are stratified by label, a pure function of the data and K. An image that is trusted as well as noisy is held out
 as both. Each fold is a run of its own below the audit, so that a stopped audit goes on where it was.
@@ -44,7 +44,7 @@ class Fold:
 
 
 def fold_of_images(dataset: NoisyDataset, num_folds: int, turn: int = 0) -> Tensor:
-    """(N,) int64: the fold of every training image, −1 for images that the run does not use. Turns deal otherwise."""
+    """Return the fold of every training image, (N,) int64; −1 for unused images. Each turn deals other folds."""
     folds = torch.full((len(dataset.images),), -1)
     rng = np.random.Generator(np.random.PCG64(_SEED + turn))
     for index, labels in ((dataset.clean_index, dataset.clean_labels), (dataset.noisy_index, dataset.noisy_labels)):
@@ -110,7 +110,7 @@ def cross_fit(
 
 
 def check_cross_fit(config: RunConfig, dataset: NoisyDataset, num_folds: int | None) -> None:
-    """`check_folds` for a run's method; nothing without folds."""
+    """Check the folds for a run's method (`check_folds`); without folds do nothing."""
     if num_folds is not None:
         check_folds(dataset, num_folds, needs_trusted=needs_clean(config))
 

@@ -25,7 +25,7 @@ _SPREADSHEET_COLUMNS = (
 
 
 def write_labels(findings: Findings, folder: Path) -> list[Path]:
-    """``labels.csv``, ``labels_for_spreadsheet.csv`` and, where pyarrow is installed, ``labels.parquet``."""
+    """Write ``labels.csv``, ``labels_for_spreadsheet.csv`` and, where pyarrow is installed, ``labels.parquet``."""
     paths = [folder / "labels.csv", folder / "labels_for_spreadsheet.csv"]
     write_csv(paths[0], _rows(findings.blocks()))
     shown = (findings.subject.key, *_SPREADSHEET_COLUMNS)
@@ -37,7 +37,7 @@ def write_labels(findings: Findings, folder: Path) -> list[Path]:
 
 
 def write_corrected(findings: Findings, path: Path, without: Collection[int] = ()) -> None:
-    """The noisy images under their labels for a next round: ``path,label``, as ``--noisy-csv`` reads it.
+    """Write the noisy images' labels for a next round: ``path,label``, as ``--noisy-csv`` reads it.
 
     Args:
         without: rows left out, as a text file cannot name their images.
@@ -55,7 +55,7 @@ def write_matrix(path: Path, matrix: NDArray[Any], class_names: Sequence[str]) -
 
 
 def write_probabilities(table: ScoreTable, class_names: Sequence[str], in_sample: bool, path: Path) -> None:
-    """``pred_probs`` (n, K) float32, ``labels`` (n,) int64, ``class_names`` and ``in_sample``, for ``numpy.load``."""
+    """Write ``pred_probs`` (n, K) float32, ``labels`` (n,) int64, ``class_names`` and ``in_sample`` as ``.npz``."""
     small = {"labels": table.given.astype(np.int64), "class_names": np.array(class_names), "in_sample": in_sample}
     with stream_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open("pred_probs.npy", "w", force_zip64=True) as part:
@@ -66,7 +66,7 @@ def write_probabilities(table: ScoreTable, class_names: Sequence[str], in_sample
 
 
 def write_array(file: BinaryIO | Any, array: NDArray) -> None:
-    """An array in numpy's format, some rows at a time."""
+    """Write an array in numpy's format, some rows at a time."""
     header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
     np.lib.format.write_array_header_1_0(file, header)
     rows = max(1, 2**24 // max(1, array.nbytes // max(1, len(array) if array.ndim else 1)))
@@ -75,14 +75,14 @@ def write_array(file: BinaryIO | Any, array: NDArray) -> None:
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Rows as CSV in UTF-8. Every text is in quotes, so that line ends within a name survive."""
+    """Write rows as CSV in UTF-8. Every text is in quotes, so that line ends within a name survive."""
     with text_file(path) as text:
         csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
 
 
 @contextmanager
 def text_file(path: Path) -> Iterator[io.TextIOWrapper]:
-    """A UTF-8 text file to write to in order, see `stream_file`; line ends are written as they are given."""
+    """Yield a UTF-8 text file to write to in order, see `stream_file`; line ends are written as given."""
     with stream_file(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         yield text
@@ -91,7 +91,7 @@ def text_file(path: Path) -> Iterator[io.TextIOWrapper]:
 
 
 def headed(header: list[str], rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
-    """A header, then the rows."""
+    """Yield a header, then the rows."""
     yield header
     yield from rows
 

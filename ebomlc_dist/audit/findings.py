@@ -75,20 +75,20 @@ class Findings:
 
     @property
     def num_flagged(self) -> int:
-        """How many labels are called issues: as many as are estimated to be wrong."""
+        """Return how many labels are flagged: as many as are estimated to be wrong."""
         return min(self.noise.num_errors, len(self.table))
 
     @cached_property
     def precision(self) -> NDArray[np.float64]:
-        """(n,) by rank: the estimated share of wrong labels among all down to that rank; NaN without trusted images."""
+        """Return by rank (n,) the estimated share of wrong labels down to that rank; NaN without trusted images."""
         return precision_at(self.suspicion[self.order], self.cases, self.noise)
 
     def final_labels(self) -> NDArray[np.int32]:
-        """(n,) labels for a next round: the proposed ones where they are confident, else the given ones."""
+        """Return the labels (n,) for a next round: proposed ones where they are confident, else the given ones."""
         return np.where(self.proposed_probability >= self.subject.confidence, self.proposed, self.table.given)
 
     def blocks(self) -> Iterator[dict[str, list[Any]]]:
-        """The columns of ``labels.csv``, the most suspicious label first, some rows at a time."""
+        """Yield the columns of ``labels.csv``, the most suspicious label first, some rows at a time."""
         for begin in range(0, len(self.order), BLOCK):
             yield self._columns(begin, self.order[begin : begin + BLOCK])
 

@@ -52,7 +52,7 @@ def _trusted(dataset: NoisyDataset) -> list[tuple[str, int, int]]:
 
 
 def render(findings: Findings, summary: dict[str, Any], data: dict[str, Any], *, escape: bool = True) -> str:
-    """The page as text. ``escape`` False serves a test's negative control alone: it lets every name be markup."""
+    """Return the page as text. ``escape`` False is for a test's negative control: it lets every name be markup."""
     environment = templates_of("ebomlc_dist.audit", autoescape=escape)
     environment.filters |= {
         "shown": visible,

@@ -30,7 +30,7 @@ class ImageFiles:
         self._dataset = dataset
 
     def path(self, row: int) -> Path | None:
-        """The real path of an image's file; None where it has none, or it has gone."""
+        """Return the real path of an image's file; None where it has none, or it has gone."""
         if self.root is None:
             return None
         try:
@@ -39,7 +39,7 @@ class ImageFiles:
             return None
 
     def content(self, row: int) -> tuple[str, bytes]:
-        """Suffix and bytes of an image's file, or of a PNG file of the pixels that were trained on."""
+        """Return suffix and bytes of an image's file, or of a PNG file of the pixels that were trained on."""
         path = self.path(row)
         if path is not None:
             with open_regular(path) as file:
@@ -47,7 +47,7 @@ class ImageFiles:
         return ".png", png(self._pixels(row))
 
     def thumbnail(self, row: int) -> str:
-        """An image as a ``data:`` URL, at most `SIDE` pixels wide and high, encoded anew."""
+        """Return an image as a ``data:`` URL, at most `SIDE` pixels wide and high, encoded anew."""
         image = None
         if self.root is not None:
             image = read_thumbnail(
@@ -69,7 +69,7 @@ class ImageFiles:
 
 
 def png(pixels: Tensor) -> bytes:
-    """(C, H, W) uint8 pixels as a PNG file."""
+    """Return pixels (C, H, W) uint8 as a PNG file."""
     return _encoded(_pillow(pixels), "png")
 
 

@@ -50,7 +50,7 @@ class _Opinion:
 
 
 def judge(subject: Subject, evidence: Evidence, kind: Kind | None = None, relabel: Relabel | None = None) -> Findings:
-    """Rank and relabel. ``kind`` and ``relabel`` None leave the choice to the trusted images.
+    """Rank and relabel. Where ``kind`` or ``relabel`` is None, the trusted images choose.
 
     Raises:
         InputError: a choice that is not to be had.

@@ -206,7 +206,7 @@ def _write(
     write_labels(findings, folder)
     nameless = _nameless(findings, dataset, images)
     if nameless:
-        log.warning("%d images with names that are no UTF-8 are left out of corrected.csv", len(nameless))
+        log.warning("%d images are not in corrected.csv, because their names are not UTF-8", len(nameless))
     write_corrected(findings, folder / "corrected.csv", nameless)
     write_json(folder / "corrected_split.json", _corrected_split(findings, dataset))
     write_probabilities(findings.table, names, findings.subject.in_sample, folder / "pred_probs.npz")

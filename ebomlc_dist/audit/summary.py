@@ -12,7 +12,7 @@ from ebomlc_dist.noise.rates import Estimate, confusion
 
 
 def summarise(findings: Findings, run: Path) -> dict[str, Any]:
-    """The summary. Intervals are 95 %; what cannot be said is None."""
+    """Return the summary. Intervals are 95 %; unknown figures are None."""
     subject, table, noise = findings.subject, findings.table, findings.noise
     names = subject.class_names
     given = np.bincount(table.given, minlength=len(names))
@@ -50,7 +50,7 @@ def summarise(findings: Findings, run: Path) -> dict[str, Any]:
 
 
 def given_to_corrected(findings: Findings) -> NDArray[np.int64]:
-    """(K, K) counts [given, corrected] of all corrected labels, whatever their confidence."""
+    """Return the counts (K, K) [given, corrected] of all corrected labels, whatever their confidence."""
     return confusion(findings.table.given, findings.table.corrected, len(findings.subject.class_names))
 
 
@@ -81,7 +81,7 @@ Figures = dict[str, float | int | None]
 
 
 def ranking_figures(suspicion: NDArray[np.floating], wrong: NDArray[np.bool_], num_flagged: int) -> Figures:
-    """How well a score (n,) finds wrong labels (n,): AUROC, average precision, and what its top ``num_flagged`` hold.
+    """Return how well a score (n,) finds wrong labels (n,): AUROC, average precision, and its top ``num_flagged``.
 
     Precision and recall are None where nothing is flagged or nothing is wrong, AUROC and average precision where only
     right or only wrong labels are there.

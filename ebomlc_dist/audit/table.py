@@ -68,7 +68,7 @@ class ScoreTable:
 
 @contextmanager
 def score_table(given: NDArray[np.int64], num_classes: int, folder: Path) -> Iterator[ScoreTable]:
-    """An empty table for these labels; its one large array lies in a file in ``folder`` that goes with the block."""
+    """Yield an empty table for these labels; its large array lies in a file in ``folder`` until the block ends."""
     n, top = len(given), min(TOP, num_classes)
     scratch = folder / durable.temporary_name("probabilities.npy")
     with durable.explained(scratch, 4 * n * num_classes):

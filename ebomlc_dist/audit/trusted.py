@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def chooser(config: RunConfig, folder: Path, runtime: Runtime, *, quiet: bool) -> Callable[[], NoisyDataset] | None:
-    """What prepares the data of a run, for `ebomlc_dist.engine.run.train`; None where nothing is to be chosen.
+    """Return what prepares a run's data, for `ebomlc_dist.engine.run.train`; None where nothing is chosen.
 
     Runs that share ``folder`` share the choice.
     """
@@ -52,7 +52,7 @@ def chooser(config: RunConfig, folder: Path, runtime: Runtime, *, quiet: bool) -
 def trusted_from_noisy(
     config: RunConfig, dataset: NoisyDataset, folder: Path, runtime: Runtime, *, quiet: bool
 ) -> NoisyDataset:
-    """``dataset`` with a chosen trusted set in the place of the drawn one. Collective.
+    """Return ``dataset`` with a chosen trusted set in place of the drawn one. Collective.
 
     Args:
         config: of the run that is to be trained.
@@ -92,7 +92,7 @@ def trusted_from_noisy(
 def most_likely_right(
     given: NDArray[np.int64], predictions: NDArray[np.int64], losses: NDArray[np.float64], quotas: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Rows of the chosen images, ascending.
+    """Return the rows of the chosen images, ascending.
 
     Args:
         given: (n,) labels.

@@ -63,7 +63,7 @@ app.command()(figures.report)
 sweeps = make_app()
 sweeps.command("run")(sweep.run)
 sweeps.command("status")(sweep_status.status)
-app.add_typer(sweeps, name="sweep", help="Run a grid of runs (`ebomlc sweep GRID`), or say where a sweep stands.")
+app.add_typer(sweeps, name="sweep", help="Run a grid of runs (`ebomlc sweep GRID`), or show its status.")
 app.command()(tables.tables)
 app.command()(show.status)
 app.command()(logs.logs)
@@ -109,7 +109,7 @@ def run_app(application: typer.Typer, name: str, hint: str, arguments: list[str]
 @app.callback(invoke_without_command=True)
 def ebomlc(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Show the version and leave."),
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
 ) -> int:
     """Train image classifiers on noisy labels with a small trusted set, on one process or on many."""
     if version:

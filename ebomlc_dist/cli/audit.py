@@ -25,28 +25,28 @@ def audit(
         typer.Option(
             "--cross-fit",
             metavar="K",
-            help="Train K models on K parts, so that no image is scored by a model that saw it.",
+            help="Score each image by a model that was not trained on it; trains K models.",
             show_default=False,
         ),
     ] = None,
     scores: Annotated[
         Literal["auto", "confidence", "epochs", "posterior"],
-        typer.Option("--scores", help="What suspicion is made of; auto asks the trusted images."),
+        typer.Option("--scores", help="How to score labels; auto picks what works best on the trusted images."),
     ] = "auto",
     relabel: Annotated[
         Literal["auto", "corrector", "prediction", "posterior"],
-        typer.Option("--relabel", help="Whose labels are proposed; auto asks the trusted images."),
+        typer.Option("--relabel", help="Whose labels to propose; auto picks what works best on the trusted images."),
     ] = "auto",
     confidence: Annotated[
-        float, typer.Option("--confidence", help="Probability from which on a proposed label goes into corrected.csv.")
+        float, typer.Option("--confidence", help="Least probability of a proposed label in corrected.csv.")
     ] = 0.8,
-    gallery: Annotated[int, typer.Option("--gallery", metavar="N", help="Images shown in report.html.")] = 200,
+    gallery: Annotated[int, typer.Option("--gallery", metavar="N", help="Number of images in report.html.")] = 200,
     export: Annotated[
         list[str] | None,
         typer.Option(
             "--export",
             metavar="TOOL[,TOOL…]",
-            help="Files for imagefolder, label-studio, fiftyone, cleanlab.",
+            help="Write files for imagefolder, label-studio, fiftyone or cleanlab.",
             show_default=False,
         ),
     ] = None,
@@ -57,7 +57,7 @@ def audit(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no hints.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
 ) -> int:
-    """Say which labels of a run's data look wrong: tables, estimates and a page to decide on, in RUN/audit."""
+    """Find the labels of a run's data that look wrong, and write tables and a page to RUN/audit."""
     from ebomlc_dist.launch.environment import die_with_launcher, under_launcher
 
     die_with_launcher()
@@ -112,15 +112,14 @@ def _say_stopped(stopped: "Stopped", *, under_launcher: bool, is_main: bool) -> 
 def print_audit(summary: dict[str, Any], *, hints: bool) -> None:
     """The headline figures of an audit, where its files lie, and what to do with them."""
     run = Path(summary["run"])
+    print(f"{summary['num_flagged']} of {summary['num_images']} labels are flagged as likely mislabelled.\n")
     rows = [
-        ["labels audited", str(summary["num_images"])],
         [
             "scores",
-            f"{summary['scores']}, {'in-sample' if summary['in_sample'] else 'by models that saw no such image'}",
+            f"{summary['scores']}, {'in-sample' if summary['in_sample'] else 'by models not trained on the image'}",
         ],
         ["estimated wrong", _estimate(summary["noise_rate"])],
-        ["called issues", str(summary["num_flagged"])],
-        ["their estimated precision", _estimate(summary["estimated_precision_of_flagged"])],
+        ["expected precision of the flagged labels", _estimate(summary["estimated_precision_of_flagged"])],
         ["relabelled", f"{summary['num_relabelled']} by {summary['relabelled_by']} at ≥ {summary['confidence']:g}"],
     ]
     if summary["trusted_purity"]:
@@ -129,7 +128,7 @@ def print_audit(summary: dict[str, Any], *, hints: bool) -> None:
         rows += [
             ["truth: wrong", f"{truth['noise_rate']:.2f} %"],
             *([f"truth: {name.replace('_', ' ')}", _share(truth[name])] for name in ("auroc", "average_precision")),
-            *([f"truth: {name} of issues", _share(truth[name])] for name in ("precision", "recall")),
+            *([f"truth: {name} of the flagged labels", _share(truth[name])] for name in ("precision", "recall")),
         ]
     print_table(["figure", "value"], rows)
     print(f"\naudit: {run / 'audit'}")

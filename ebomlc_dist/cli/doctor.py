@@ -31,8 +31,8 @@ class Finding:
 
 
 def doctor(
-    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where runs are to be written.")] = Path(),
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Folder where runs will be written.")] = Path(),
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """Check this machine: two processes, threads, GPUs, FFCV, the disk. Exit code 1 where a check failed."""
     checks: dict[str, Callable[[str], Finding]] = {

@@ -14,14 +14,14 @@ _ALL = "all"
 def figures(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="N…", help="Figures of the paper, 1 to 9, or all.", show_default=False),
+        typer.Argument(metavar="N…", help="Numbers of the paper's figures, 1 to 9, or all.", show_default=False),
     ],
     runs: Annotated[
         list[Path] | None,
         typer.Option("--runs", metavar="DIR…", help="Run folders, or folders that hold them.", show_default=False),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "--output-dir", "-o", metavar="DIR", help="Where the files go.")
+        Path, typer.Option("--output", "--output-dir", "-o", metavar="DIR", help="Folder for the files.")
     ] = Path("figures"),
 ) -> int:
     """Draw the paper's figures from finished runs: PNG, SVG and JSON. `ebomlc train figure-N` makes the runs."""

@@ -21,7 +21,7 @@ class Kind(StrEnum):
 
 def list_known(
     kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """List the methods, recipes, data sets, models or grids that can be named."""
     if kind is Kind.METHODS:

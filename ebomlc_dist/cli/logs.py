@@ -16,9 +16,11 @@ _TAIL_BYTES = 4 * 1024 * 1024
 def logs(
     run: Annotated[Path, typer.Argument(help="A run folder, or the folder of several.", show_default=False)],
     rank: Annotated[
-        int | None, typer.Option("--rank", metavar="N", help="This rank's log alone.", show_default=False)
+        int | None, typer.Option("--rank", metavar="N", help="Print only this rank's log.", show_default=False)
     ] = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", help="Newest lines of each; 0: all.")] = 20,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", metavar="N", help="Number of newest lines of each log; 0 for all.")
+    ] = 20,
 ) -> int:
     """Print the ranks' logs of a run."""
     from ebomlc_dist.files.run_folder import RunFolder

@@ -10,15 +10,12 @@ from typing import Any
 
 from ebomlc_dist.monitoring.purity import purity_text
 
-_ONLY_WHERE_KNOWN = "accuracy_at_best_validation"
-# Heading, and key in summary.json; all in per cent.
-_FIGURES = (
-    ("test accuracy", "accuracy_last"),
-    ("at best validation", "accuracy_at_best_validation"),
-    ("wrong labels corrected", "wrong_labels_corrected"),
-    ("right labels kept", "right_labels_kept"),
-    ("wrong corrected by prediction", "prediction_wrong_labels_corrected"),
-    ("right kept by prediction", "prediction_right_labels_kept"),
+# Heading, and keys in summary.json whose figures stand in one cell; all in per cent.
+_COLUMNS = (
+    ("test acc.", ("accuracy_last",)),
+    ("at best validation", ("accuracy_at_best_validation",)),
+    ("labels fixed / kept", ("wrong_labels_corrected", "right_labels_kept")),
+    ("fixed / kept by classifier", ("prediction_wrong_labels_corrected", "prediction_right_labels_kept")),
 )
 
 
@@ -47,17 +44,19 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints: bool) -> None:
-    """The figures of the runs that ended, where they lie, and what to do with them."""
+    """Print what the runs came to: a conclusion, their figures, where they lie, and what to do with them."""
     names = [str(summary.get("method")) for summary in summaries]
     told_apart = len(set(names)) == len(names)
-    known = any(summary.get(_ONLY_WHERE_KNOWN) is not None for summary in summaries)
-    columns = [(heading, key) for heading, key in _FIGURES if known or key != _ONLY_WHERE_KNOWN]
-    headings = ["method" if told_apart else "run", *(f"{heading} %" for heading, _ in columns)]
     names = names if told_apart else [Path(summary["run"]).name for summary in summaries]
     chosen = [bool(summary.get("trusted_purity")) for summary in summaries]
-    names = [f"{name} *" if mark else name for name, mark in zip(names, chosen, strict=True)]
-    figures = [[_per_cent(summary.get(key)) for _, key in columns] for summary in summaries]
-    print_table(headings, [[name, *row] for name, row in zip(names, figures, strict=True)])
+    print(_conclusion(names, summaries))
+    columns = [column for column in _COLUMNS if any(_figures(summary, column[1]) != "–" for summary in summaries)]
+    if columns:
+        headings = ["method" if told_apart else "run", *(f"{heading} %" for heading, _ in columns)]
+        marked = [f"{name} *" if mark else name for name, mark in zip(names, chosen, strict=True)]
+        rows = [[_figures(summary, keys) for _, keys in columns] for summary in summaries]
+        print()
+        print_table(headings, [[name, *row] for name, row in zip(marked, rows, strict=True)])
     print()
     for summary, mark in zip(summaries, chosen, strict=True):
         print(f"run: {summary['run']}")
@@ -73,6 +72,34 @@ def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints
         print(f"  {command_name('tensorboard')} --logdir {shlex.quote(str(output))}")
 
 
+def _conclusion(names: Sequence[str], summaries: Sequence[Mapping[str, Any]]) -> str:
+    """Return one sentence: whose test accuracy is the highest, where the runs share their data and seed."""
+    count = "1 run is" if len(names) == 1 else f"{len(names)} runs are"
+    scores = [summary.get("accuracy_last") for summary in summaries]
+    scored = [score for score in scores if score is not None]
+    if not scored:
+        return f"{count} trained; there are no test images to score."
+    if len(names) == 1:
+        return f"{names[0]} reaches {scored[0]:.2f} % test accuracy in its last epoch."
+    if len(scored) < len(names) or len({_setting(summary) for summary in summaries}) > 1:
+        return f"{count} trained."
+    best = [name for name, score in zip(names, scores, strict=True) if score == max(scored)]
+    verb = "has" if len(best) == 1 else "have"
+    return f"{' and '.join(best)} {verb} the highest test accuracy in the last epoch: {max(scored):.2f} %."
+
+
+def _setting(summary: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what runs must share for their accuracies to be compared."""
+    shared = ("dataset", "noise", "noise_rate_realised", "num_noisy", "num_test", "seed")
+    return tuple(summary.get(key) for key in shared)
+
+
+def _figures(summary: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """Return a cell: the figures of the keys, or a dash where the summary has none of them."""
+    values = [summary.get(key) for key in keys]
+    return "–" if None in values else " / ".join(f"{value:.2f}" for value in values)
+
+
 def command_name(name: str) -> str:
     """A command as the person can type it: by name, or by path where its environment is not activated."""
     beside = Path(sys.executable).with_name(name)
@@ -80,7 +107,3 @@ def command_name(name: str) -> str:
         return name
     here = Path.cwd()
     return shlex.quote(str(beside.relative_to(here) if beside.is_relative_to(here) else beside))
-
-
-def _per_cent(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, int | float) else "–"

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 @describes_a_run
 def pack(
     request: "Request",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")] = False,
 ) -> int:
-    """Pack the training images of a run for --loader ffcv; give the words that `ebomlc train` will get."""
+    """Pack the training images of a run for --loader ffcv. Give the same arguments as to `ebomlc train`."""
     from ebomlc_dist.data.dataset import digest_of
     from ebomlc_dist.data.datasets import load_source
     from ebomlc_dist.data.loaders.ffcv_extra import require_ffcv

@@ -23,7 +23,7 @@ _REPORTED = ("torch", "torchvision", "accelerate", "numpy", "pydantic", "safeten
 @describes_a_run
 def show_config(
     request: "Request",
-    sources: Annotated[bool, typer.Option("--sources", help="Each value with where it comes from.")] = False,
+    sources: Annotated[bool, typer.Option("--sources", help="Print where each value comes from.")] = False,
 ) -> int:
     """Print the complete configuration as JSON, which --config takes back; one for each run where a recipe has many."""
     from ebomlc_dist.keys import plain
@@ -64,7 +64,7 @@ def _named(run: "Resolved") -> str:
     return f"{run.config.method.name}-{run.variant}" if run.variant else run.config.method.name
 
 
-def env(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> int:
+def env(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:
     """Print versions and devices, for a bug report."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
@@ -99,12 +99,12 @@ def version() -> str:
 
 def status(
     run: Annotated[Path, typer.Argument(help="A run folder, or the folder of several.", show_default=False)],
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Leave with the run's own exit code; 1 where it has none.")
+        bool, typer.Option("--exit-code", help="Exit with the run's own exit code, or 1 if it has none.")
     ] = False,
 ) -> int:
-    """Say what a run is doing, or how it ended."""
+    """Show what a run is doing, or how it ended."""
     from ebomlc_dist.files.run_folder import RunFolder, read_status
     from ebomlc_dist.monitoring.goodput import goodput_text
 

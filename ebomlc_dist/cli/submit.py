@@ -89,28 +89,33 @@ class Job:
 def submit(
     command: Annotated[
         list[str],
-        typer.Argument(metavar="train RECIPE … | sweep GRID …", help="What the job runs.", show_default=False),
+        typer.Argument(
+            metavar="train RECIPE … | sweep GRID …", help="The command that the job runs.", show_default=False
+        ),
     ],
-    nodes: Annotated[int, typer.Option("--nodes", metavar="N", help="Machines.")] = 1,
-    gpus: Annotated[int, typer.Option("--gpus", metavar="N", help="GPUs of each machine; 0: on the CPU.")] = 0,
-    cpus: Annotated[int, typer.Option("--cpus", metavar="N", help="Cores of each machine.")] = 8,
+    nodes: Annotated[int, typer.Option("--nodes", metavar="N", help="Number of machines.")] = 1,
+    gpus: Annotated[int, typer.Option("--gpus", metavar="N", help="GPUs per machine; 0 for the CPU.")] = 0,
+    cpus: Annotated[int, typer.Option("--cpus", metavar="N", help="Cores per machine.")] = 8,
     processes: Annotated[
         int | None,
         typer.Option(
-            "--processes", metavar="N", help="Processes of each machine. Default: one a GPU.", show_default=False
+            "--processes", metavar="N", help="Processes per machine. Default: one per GPU.", show_default=False
         ),
     ] = None,
-    time: Annotated[str, typer.Option("--time", metavar="LIMIT", help="In SLURM's notation.")] = "24:00:00",
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the job.")] = "ebomlc",
+    time: Annotated[str, typer.Option("--time", metavar="LIMIT", help="Time limit, in SLURM's notation.")] = "24:00:00",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the job.")] = "ebomlc",
     array: Annotated[
-        str | None, typer.Option("--array", metavar="TASKS", help="Of a sweep, such as 0-7.", show_default=False)
+        str | None,
+        typer.Option("--array", metavar="TASKS", help="Array tasks of a sweep, such as 0-7.", show_default=False),
     ] = None,
-    requeues: Annotated[int, typer.Option("--requeues", metavar="N", help="Returns to the queue, at most.")] = 20,
+    requeues: Annotated[int, typer.Option("--requeues", metavar="N", help="Requeue the job at most this often.")] = 20,
     sbatch: Annotated[
         list[str] | None,
-        typer.Option("--sbatch", metavar="KEY=VALUE", help="Any option of sbatch: partition=gpu.", show_default=False),
+        typer.Option(
+            "--sbatch", metavar="KEY=VALUE", help="Any option of sbatch, such as partition=gpu.", show_default=False
+        ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Submit it, instead of printing it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Submit the script instead of printing it.")] = False,
 ) -> int:
     """Print a SLURM batch script for a run on any number of nodes, or submit it."""
     extra = dict(_pair(text) for text in sbatch or ())

@@ -30,22 +30,28 @@ def run(
     output_dir: Annotated[
         Path | None,
         typer.Option(
-            "--output-dir", "--output", "-o", metavar="STORE", help="Results. Default: sweeps/GRID.", show_default=False
+            "--output-dir",
+            "--output",
+            "-o",
+            metavar="STORE",
+            help="Folder for the results. Default: sweeps/GRID.",
+            show_default=False,
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", metavar="N", help="Workers on this machine, sharing its GPUs or cores.")
+        int,
+        typer.Option("--workers", metavar="N", help="Number of workers on this machine, sharing its GPUs or cores."),
     ] = 1,
     packed: Annotated[
         int,
-        typer.Option("--packed", metavar="N", help="Cells that each worker trains at once, a step of each in turn."),
+        typer.Option("--packed", metavar="N", help="Number of cells that each worker trains at once."),
     ] = 1,
     budget: Annotated[
         str | None,
         typer.Option(
             "--budget",
             metavar="TIME",
-            help="90s, 30m, 2h, 1d: take no cell that would not fit, and end in order.",
+            help="Time for this command: 90s, 30m, 2h or 1d. Starts no cell that would not fit.",
             show_default=False,
         ),
     ] = None,
@@ -54,43 +60,45 @@ def run(
         typer.Option(
             "--method",
             metavar="NAME[,NAME…]",
-            help="Only these of the grid's methods.",
+            help="Run only these methods of the grid.",
             show_default=False,
             autocompletion=methods,
         ),
     ] = None,
     seeds: Annotated[
         str | None,
-        typer.Option("--seeds", metavar="N[,N…]", help="Only these of the grid's seeds.", show_default=False),
+        typer.Option("--seeds", metavar="N[,N…]", help="Run only these seeds of the grid.", show_default=False),
     ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="In every cell, over the grid's own.",
+            help="Set a key in every cell, over the grid's own.",
             show_default=False,
             autocompletion=keys,
         ),
     ] = None,
     data_dir: Annotated[
         str | None,
-        typer.Option("--data-dir", metavar="DIR", help="Where the data sets lie.", show_default=False),
+        typer.Option("--data-dir", metavar="DIR", help="Folder of the data sets.", show_default=False),
     ] = None,
-    retries: Annotated[int, typer.Option("--retries", metavar="N", help="Further attempts of a failing cell.")] = 2,
+    retries: Annotated[int, typer.Option("--retries", metavar="N", help="Try a failing cell this often again.")] = 2,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Give cells that failed their attempts back.")
+        bool, typer.Option("--retry-failed", help="Try failed cells again, with all their attempts.")
     ] = False,
     keep: Annotated[
         Literal["none", "small", "all"],
-        typer.Option("--keep", help="Of a finished cell's run folder: small keeps configuration, metrics and summary."),
+        typer.Option(
+            "--keep", help="What to keep of a finished cell's folder; small: configuration, metrics, summary."
+        ),
     ] = "small",
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute.")] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no hints.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print where the sweep stands as JSON on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no hints.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the sweep's status as JSON.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells in order, and run none.")] = False,
 ) -> int:
-    """Run the cells of a grid that have no result yet. The same command goes on, here, elsewhere and at once."""
+    """Run the cells of a grid that have no result yet. The same command continues, on any machine."""
     deadline = None if budget is None else time.monotonic() + _seconds(budget)
     if workers < 1 or packed < 1 or retries < 0:
         raise InputError(

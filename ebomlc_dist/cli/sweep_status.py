@@ -16,9 +16,9 @@ _SHOWN = 10
 
 def status(
     store: Annotated[str, typer.Argument(metavar="STORE", help="A store, or its grid.", show_default=False)],
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
-    """Say how far a sweep is: cells by method, what runs, what failed, and the time left."""
+    """Show a sweep's status: cells by method, what runs, what failed, and the time left."""
     from ebomlc_dist.sweeps.grids import find_store
     from ebomlc_dist.sweeps.status import survey
     from ebomlc_dist.sweeps.store import Store

@@ -21,7 +21,7 @@ def tables(
         Literal["last", "last-10", "best-validation", "best"], typer.Option("--score", help=_SCORE)
     ] = "last",
     format_: Annotated[
-        Literal["markdown", "latex", "csv", "html"], typer.Option("--format", help="What to print.")
+        Literal["markdown", "latex", "csv", "html"], typer.Option("--format", help="Format to print.")
     ] = "markdown",
     output_dir: Annotated[
         Path | None,

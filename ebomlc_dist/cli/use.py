@@ -24,7 +24,7 @@ _TOP_K = "Also the K most likely classes: top1_label, top1_probability, top2_lab
 _PROBABILITIES = "Also the probability of every class: probability_<class>."
 
 
-def evaluate(run: _RUN, json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> int:
+def evaluate(run: _RUN, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:
     """Evaluate a run's model on the run's test images."""
     from ebomlc_dist.api import load
 
@@ -42,7 +42,9 @@ def evaluate(run: _RUN, json: Annotated[bool, typer.Option("--json", help="As JS
 
 def predict(
     run: _RUN,
-    images: Annotated[Path, typer.Option("--images", metavar="DIR", help="Images, at any depth.", show_default=False)],
+    images: Annotated[
+        Path, typer.Option("--images", metavar="DIR", help="Folder of images, at any depth.", show_default=False)
+    ],
     output: Annotated[
         Path, typer.Option("--output", "--output-dir", "-o", metavar="FILE", help="CSV file to write.")
     ] = Path("predictions.csv"),
@@ -78,7 +80,7 @@ def predict(
     write_named(output, lines())
     if failures:
         counts = (len(failures), len(names))
-        log.warning("%d of %d images cannot be read and are left out: %s", *counts, listed(failures))
+        log.warning("%d of %d images cannot be read and are skipped: %s", *counts, listed(failures))
     # What is no file may be where this line would go to as well.
     told = sys.stdout if is_replaced(output) else sys.stderr
     print(f"{len(names) - len(failures)} predictions: {output}", file=told)
@@ -135,7 +137,7 @@ def _image_names(folder: Path) -> list[str]:
     for line in found.passed_over():
         log.warning("%s", line)
     if not found.images:
-        raise InputError(f"--images {folder} holds no images by their names ({COMMON_FORMATS})")
+        raise InputError(f"--images {folder} holds no images: no file has an image extension ({COMMON_FORMATS})")
     return found.images
 
 

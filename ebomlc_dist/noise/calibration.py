@@ -50,7 +50,7 @@ class Calibration:
     _model: LogisticRegression
 
     def blocks(self, probabilities: NDArray[np.float32]) -> Iterator[tuple[slice, Matrix]]:
-        """q (m, K) of the main model's probabilities (n, K), some rows at a time."""
+        """Yield q (m, K) of the main model's probabilities (n, K), some rows at a time."""
         for begin in range(0, len(probabilities), _BLOCK):
             rows = slice(begin, min(begin + _BLOCK, len(probabilities)))
             yield rows, self._calibrated(probabilities[rows])
@@ -73,7 +73,7 @@ class Calibration:
         return _flattened(self._model.predict_proba(_logarithms(probabilities)), self.temperature)
 
     def posterior(self, calibrated: Matrix, given: NDArray, priors: Matrix) -> Matrix:
-        """(m, K) P(true | image, given label) for q (m, K) and given labels (m,)."""
+        """Return P(true | image, given label), (m, K), for q (m, K) and given labels (m,)."""
         product = calibrated / self.prior * priors[given]
         return product / np.maximum(product.sum(axis=1, keepdims=True), 1e-300)
 
@@ -81,7 +81,7 @@ class Calibration:
 def calibrate(
     probabilities: NDArray[np.float32], truth: NDArray[np.int64], unseen: NDArray[np.bool_] | None = None
 ) -> Calibration | None:
-    """Fit q on trusted images, (Nc, K) probabilities and (Nc,) labels.
+    """Return q, fitted on trusted images: (Nc, K) probabilities and (Nc,) labels.
 
     Args:
         unseen: (Nc,) those that the model was not trained on, where it was on the others; fewer than 20 are taken like
@@ -94,7 +94,7 @@ def calibrate(
 
 
 def enough(unseen: NDArray[np.bool_] | None) -> TypeGuard[NDArray[np.bool_]]:
-    """Whether there are images that were held out, and enough of them to ask them alone."""
+    """Return whether enough images were held out to use them alone."""
     return unseen is not None and int(unseen.sum()) >= _FEWEST_UNSEEN
 
 

@@ -32,14 +32,14 @@ class Views:
     log_tables: tuple[Matrix, ...]
 
     def posterior(self, labels: NDArray[np.int64]) -> Matrix:
-        """(m, K) P(true | labels) for (m, 3) labels."""
+        """Return P(true | labels), (m, K), for labels (m, 3)."""
         total = self.log_prior + sum(table[labels[:, view]] for view, table in enumerate(self.log_tables))
         found = np.exp(total - total.max(axis=1, keepdims=True))
         return found / found.sum(axis=1, keepdims=True)
 
 
 def fit_views(labels: NDArray[np.int64], counts: NDArray, num_classes: int) -> Views:
-    """Fit to distinct (m, 3) ``labels``, each seen ``counts`` (m,) times."""
+    """Return the model fitted to distinct ``labels`` (m, 3), each seen ``counts`` (m,) times."""
     shape = (num_classes, len(labels))
     said = [csr_array((np.ones(len(labels)), (column, np.arange(len(labels)))), shape=shape) for column in labels.T]
     posterior = np.asarray(sum(one.T.toarray() for one in said)) / len(said)
@@ -53,7 +53,7 @@ def fit_views(labels: NDArray[np.int64], counts: NDArray, num_classes: int) -> V
 
 
 def purity(labels: NDArray[np.int64], chosen: NDArray[np.int64], num_classes: int) -> dict[str, float]:
-    """The estimated share of right labels among chosen images: ``value``, ``low``, ``high``, each in 0…1.
+    """Return the estimated share of right labels among chosen images: ``value``, ``low``, ``high``, each in 0…1.
 
     Args:
         labels: (n, 3) of all images: two predictions, and the given label.

@@ -42,7 +42,7 @@ class Cases:
         return len(self.image)
 
     def only(self, chosen: NDArray[np.bool_]) -> "Cases":
-        """Those of ``chosen`` (m,), whole images."""
+        """Return the cases of ``chosen`` (m,), whole images."""
         return Cases(*(getattr(self, column.name)[chosen] for column in fields(self)))
 
     @property
@@ -57,14 +57,14 @@ class Cases:
 
 
 def precision_at(scores: NDArray[np.float32], cases: Cases, noise: NoiseEstimate) -> Matrix:
-    """(r,) estimated share of wrong labels among all labels with at least these scores (r,); NaN without cases."""
+    """Return the estimated share (r,) of wrong labels among those with at least these scores; NaN without cases."""
     if not len(cases):
         return np.full(len(scores), np.nan)
     return _curve(scores, cases, _case_weights(cases, noise))
 
 
 def precision_interval(score: float, cases: Cases, noise: NoiseEstimate) -> Estimate | None:
-    """The precision at one score, with an interval from drawing the trusted images again; None without cases."""
+    """Return the precision at one score, with a bootstrap interval over trusted images; None without cases."""
     if not len(cases):
         return None
     scores, weights = np.array([score], dtype=np.float32), _case_weights(cases, noise)
@@ -79,7 +79,7 @@ def precision_interval(score: float, cases: Cases, noise: NoiseEstimate) -> Esti
 
 
 def accuracy(cases: Cases, labels: NDArray, noise: NoiseEstimate) -> float:
-    """The estimated share of noisy images whose ``labels`` (m,), made for the cases, are right; NaN without cases."""
+    """Return the estimated share of noisy images whose ``labels`` (m,) are right; NaN without cases."""
     if not len(cases):
         return float("nan")
     weights = _case_weights(cases, noise)
@@ -87,7 +87,7 @@ def accuracy(cases: Cases, labels: NDArray, noise: NoiseEstimate) -> float:
 
 
 def auroc(cases: Cases, noise: NoiseEstimate) -> float:
-    """How well the cases' suspicion tells wrong labels from right ones; NaN where there are not both."""
+    """Return how well the cases' suspicion separates wrong from right labels (AUROC); NaN where one kind is missing."""
     from sklearn.metrics import roc_auc_score
 
     weights, wrong = _case_weights(cases, noise), ~cases.own

@@ -69,12 +69,12 @@ class NoiseEstimate:
 
     @property
     def num_errors(self) -> int:
-        """The estimated number of wrong labels; 0 where it cannot be told."""
+        """Return the estimated number of wrong labels; 0 where it is unknown."""
         return round(float(np.nan_to_num(self.rate.value)) * float(self.joint.sum()))
 
 
 def estimate_noise(given_predicted: NDArray[np.int64], true_predicted: NDArray[np.int64]) -> NoiseEstimate:
-    """Estimate from the two (K, K) tables of counts, [given, predicted] and [true, predicted]."""
+    """Return the estimate from two (K, K) tables of counts, [given, predicted] and [true, predicted]."""
     steps, num_draws = (_FEW_STEPS, _FEW_DRAWS) if len(given_predicted) > _MANY_CLASSES else (_STEPS, _DRAWS)
     joint, _, *figures = _solve(given_predicted, true_predicted, 0.5, steps)
     rng = np.random.Generator(np.random.PCG64(_SEED))
@@ -94,7 +94,7 @@ def estimate_noise(given_predicted: NDArray[np.int64], true_predicted: NDArray[n
 
 
 def confusion(first: NDArray[Any], second: NDArray[Any], num_classes: int) -> NDArray[np.int64]:
-    """(K, K) counts [first, second] of two label arrays (n,)."""
+    """Return the counts (K, K) [first, second] of two label arrays (n,)."""
     flat = first.astype(np.int64) * num_classes + second
     return np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
 

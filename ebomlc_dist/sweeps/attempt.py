@@ -48,7 +48,7 @@ class Attempts:
         self._began[cell.key] = time.monotonic()
 
     def stop(self, cell: Cell) -> None:
-        """The cell was asked to stop, and left a checkpoint."""
+        """Note that the cell was asked to stop, and left a checkpoint."""
         self._store.workplace(cell.key).started.unlink(missing_ok=True)
 
     def settle(self, cell: Cell, outcome: Outcome) -> None:

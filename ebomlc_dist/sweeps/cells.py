@@ -36,12 +36,12 @@ class Cell:
 
     @property
     def listed(self) -> Listed:
-        """The cell as a store has it."""
+        """Return the cell as a store has it."""
         return Listed(self.key, self.name, self.flat)
 
 
 def cells_of(grid: Grid, overrides: tuple[Setting, ...] = ()) -> list[Cell]:
-    """The cells of a grid, each once, the most telling first.
+    """Return the cells of a grid, each once, the most telling first.
 
     That is: first seeds before second ones; then `FIRST_METHODS` before the others; then by distance from the middle
     noise rate; then as the grid has them.

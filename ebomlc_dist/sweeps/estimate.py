@@ -23,7 +23,7 @@ class Estimates:
                 self._unit.setdefault(size, []).append(seconds / units)
 
     def seconds(self, config: Mapping[str, Any]) -> float | None:
-        """Of a cell with this configuration (dotted keys); None where nothing comparable was measured."""
+        """Return a cell's seconds by its configuration (dotted keys); None where nothing comparable was measured."""
         method, size = _method(config), _size(config)
         if like := self._like.get((method, *size)):
             return statistics.median(like)
@@ -31,7 +31,7 @@ class Estimates:
         return statistics.median(unit) * units if units and unit else None
 
     def total(self, configs: Iterable[Mapping[str, Any]]) -> float | None:
-        """Of several cells one after another; None where one cannot be estimated."""
+        """Return the seconds of several cells in sequence; None where one cannot be estimated."""
         parts = [self.seconds(config) for config in configs]
         return sum(part for part in parts if part is not None) if None not in parts else None
 
@@ -52,7 +52,7 @@ def _units(config: Mapping[str, Any]) -> float | None:
 
 
 def duration(text: str) -> float:
-    """Seconds of ``90s``, ``30m``, ``2h``, ``1d`` or ``1h30m``. Raises ValueError for anything else."""
+    """Return the seconds of ``90s``, ``30m``, ``2h``, ``1d`` or ``1h30m``. Raises ValueError for anything else."""
     import re
 
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
@@ -62,7 +62,7 @@ def duration(text: str) -> float:
 
 
 def shown(seconds: float) -> str:
-    """A time for people: ``40 s``, ``12 min``, ``3.5 h``."""
+    """Return a time for people: ``40 s``, ``12 min``, ``3.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -60,7 +60,7 @@ class Part(_Model):
     cases: Annotated[tuple[Settings, ...], Field(min_length=1)] = ({},)
 
     def settings(self) -> Iterator[Settings]:
-        """What each case and combination sets beyond ``set``."""
+        """Return what each case and combination sets beyond ``set``."""
         for case in self.cases:
             for values in product(*self.over.values()):
                 yield case | dict(zip(self.over, values, strict=True))
@@ -75,7 +75,7 @@ class Grid(_Model):
 
 
 def grid_from(value: Any, source: str, name: str) -> Grid:
-    """A grid from plain values, as a file or a function gives them.
+    """Return a grid from plain values, as a file or a function gives them.
 
     Args:
         value: a mapping of the module's docstring, or a finished `Grid`.

@@ -18,7 +18,7 @@ _FUNCTION = "grid"
 
 
 def load_grid(word: str) -> Grid:
-    """The grid that a person means.
+    """Return the grid that a name, a file or a function stands for.
 
     Args:
         word: a named grid; ``FILE.yaml`` or ``FILE.json``; ``FILE.py`` or ``package.module``, either with ``:function``

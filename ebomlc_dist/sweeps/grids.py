@@ -63,7 +63,7 @@ STORES = Path("sweeps")
 
 
 def named_grid(name: str) -> Grid:
-    """The grid of that name. Raises `InputError` for an unknown one."""
+    """Return the grid of that name. Raises `InputError` for an unknown one."""
     if name not in GRIDS:
         raise InputError(
             f"unknown grid '{name}'{nearest(name, list(GRIDS))}; known: {', '.join(GRIDS)}; a grid of your own is a "
@@ -73,12 +73,12 @@ def named_grid(name: str) -> Grid:
 
 
 def default_store(grid: str) -> Path:
-    """Where a grid's results go when nobody says."""
+    """Return the default folder of a grid's results."""
     return STORES / grid
 
 
 def find_store(word: str) -> Path:
-    """The store that a person means by its folder, by a named grid or by a grid's file.
+    """Return the store that a folder, a named grid or a grid's file stands for.
 
     Raises:
         InputError: nothing lies there.

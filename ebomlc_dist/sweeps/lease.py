@@ -25,7 +25,7 @@ class Lease:
         self._lock = FileLock(path, timeout=0, fallback_to_soft=False)
 
     def take(self) -> bool:
-        """Whether it is this process's; False where another one has it."""
+        """Take the lease, and return whether it is this process's; False where another one has it."""
         try:
             self._lock.acquire()
         except Timeout:
@@ -46,7 +46,7 @@ class Lease:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody has the lease at ``path``.
+    """Return whether a process has the lease at ``path``.
 
     Asking takes it for an instant, in which a worker may find the cell taken: it looks again before it leaves.
     """

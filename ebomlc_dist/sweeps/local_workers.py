@@ -73,12 +73,12 @@ def gather(
 
 
 def told_neighbours() -> int:
-    """How many workers a `gather` that started this process has on this machine; 1 without one."""
+    """Return how many workers the `gather` that started this process has on this machine; 1 without one."""
     return int(os.environ.get(_NEIGHBOURS, "1"))
 
 
 def visible_gpus(device: str) -> list[str]:
-    """GPUs of this machine as CUDA_VISIBLE_DEVICES calls them; none where the runs are to be on the CPU."""
+    """Return this machine's GPUs as CUDA_VISIBLE_DEVICES calls them; none where runs use the CPU."""
     import torch
 
     if device == "cpu" or not torch.cuda.is_available():
@@ -88,7 +88,7 @@ def visible_gpus(device: str) -> list[str]:
 
 
 def log_file(store: Store, place: int) -> Path:
-    """What the worker of that place says."""
+    """Return the log file of the worker at that place."""
     return store.logs / f"worker-{place}.log"
 
 

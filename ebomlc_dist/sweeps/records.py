@@ -70,7 +70,7 @@ class Listed:
 
 
 def result_from(value: Any, source: str) -> Result:
-    """A result from its JSON. Raises `InputError` naming ``source`` where it is none."""
+    """Return a result from its JSON. Raises `InputError` naming ``source`` where it is none."""
     _check_schema(value, source)
     try:
         result = Result(**{name: value[name] for name in Result.__dataclass_fields__})
@@ -86,7 +86,7 @@ def result_from(value: Any, source: str) -> Result:
 
 
 def failure_from(value: Any, source: str) -> Failure:
-    """A failed attempt from its JSON. Raises `InputError` naming ``source`` where it is none."""
+    """Return a failed attempt from its JSON. Raises `InputError` naming ``source`` where it is none."""
     try:
         failure = Failure(**value)
     except TypeError:
@@ -97,7 +97,7 @@ def failure_from(value: Any, source: str) -> Failure:
 
 
 def grid_document(name: str, cells: Sequence[Listed]) -> dict[str, Any]:
-    """A grid's JSON: what all cells have in common once, and of each what differs."""
+    """Return a grid's JSON: what all cells share once, and for each what differs."""
     first = cells[0].config if cells else {}
     common = {
         key: value
@@ -116,7 +116,7 @@ def grid_document(name: str, cells: Sequence[Listed]) -> dict[str, Any]:
 
 
 def listed_from(value: Any, source: str) -> list[Listed]:
-    """A grid's cells from its JSON. Raises `InputError` naming ``source`` where it is none."""
+    """Return a grid's cells from its JSON. Raises `InputError` naming ``source`` where it is none."""
     _check_schema(value, source)
     try:
         cells = [Listed(cell["key"], cell["name"], value["common"] | cell["config"]) for cell in value["cells"]]

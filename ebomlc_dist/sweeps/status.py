@@ -33,7 +33,7 @@ class CellStatus:
 
 
 def survey(store: Store, cells: Iterable[Listed]) -> list[CellStatus]:
-    """The state of each cell, in order."""
+    """Return the state of each cell, in order."""
     done, failed = store.done(), store.failed()
     found = []
     for cell in cells:
@@ -49,13 +49,13 @@ def survey(store: Store, cells: Iterable[Listed]) -> list[CellStatus]:
 
 
 def counts(cells: Iterable[CellStatus]) -> dict[str, int]:
-    """How many cells are in each state."""
+    """Return how many cells are in each state."""
     found = Counter(cell.state for cell in cells)
     return {state: found[state] for state in get_args(State)}
 
 
 def seconds_left(store: Store, cells: Iterable[CellStatus]) -> float | None:
-    """Estimated time until all cells are done, by as many workers as are at it; None where nothing is known."""
+    """Return the estimated seconds until all cells are done, by the present workers; None where unknown."""
     cells = list(cells)
     rest = [cell.cell.config for cell in cells if cell.state in ("waiting", "running")]
     total = Estimates(store.results()).total(rest)

@@ -59,7 +59,7 @@ class Store:
         self.logs = root / "logs"
 
     def open(self) -> None:
-        """Make the folders.
+        """Create the folders.
 
         Raises:
             InputError: the folder is another thing, cannot be written, or its file system lacks locks or hard links.
@@ -95,11 +95,11 @@ class Store:
             target.unlink(missing_ok=True)
 
     def workplace(self, key: str) -> Workplace:
-        """Where a cell is run."""
+        """Return where a cell is run."""
         return Workplace(self.work / key)
 
     def lease(self, key: str) -> Lease:
-        """The right to run a cell; not yet taken."""
+        """Return the right to run a cell; not yet taken."""
         folder = self.workplace(key)
         durable.make_folder(folder.root)
         return Lease(folder.lease)
@@ -112,12 +112,12 @@ class Store:
                 durable.write_bytes(path, data)
 
     def listed(self) -> dict[str, list[Listed]]:
-        """Every stored grid with its cells. Raises `InputError` for a damaged file."""
+        """Return every stored grid with its cells. Raises `InputError` for a damaged file."""
         paths = self._files(self.grids, _GRID)
         return {path.stem: listed_from(read_json(path, _MAX_BYTES), str(path)) for path in paths}
 
     def done(self) -> set[str]:
-        """Keys of the finished cells."""
+        """Return the keys of the finished cells."""
         return {_RESULT.fullmatch(path.name)[1] for path in self._files(self.cells, _RESULT)}  # type: ignore[index]
 
     def publish(self, result: Result) -> bool:
@@ -130,11 +130,11 @@ class Store:
         )
 
     def results(self) -> list[Result]:
-        """Every result, by key. Raises `InputError` for a damaged file."""
+        """Return every result, by key. Raises `InputError` for a damaged file."""
         return [self._result(path) for path in self._files(self.cells, _RESULT)]
 
     def result(self, key: str) -> Result:
-        """One cell's result. Raises `InputError` where there is none."""
+        """Return one cell's result. Raises `InputError` where there is none."""
         return self._result(self.cells / f"{key}.json")
 
     def fail(self, key: str, failure: Failure) -> None:
@@ -148,7 +148,7 @@ class Store:
             count += 1
 
     def failed(self) -> dict[str, list[Failure]]:
-        """Failed attempts by key, in order."""
+        """Return failed attempts by key, in order."""
         found: dict[str, list[tuple[int, Failure]]] = {}
         for path in self._files(self.failures, _FAILURE):
             key, number = _FAILURE.fullmatch(path.name).groups()  # type: ignore[union-attr]

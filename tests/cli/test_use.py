@@ -92,7 +92,7 @@ def test_images_that_cannot_be_read_are_listed_and_others_written(ebomlc: Callab
     assert [row[0] for row in rows_of(place / "predictions.csv")[1:]] == ["a.png", "b.png"]
     assert ended.out == "2 predictions: predictions.csv\n"
     assert ended.err == (
-        "ebomlc: 2 of 4 images cannot be read and are left out: 'broken.jpg' is damaged; 'x/broken.png' is damaged\n"
+        "ebomlc: 2 of 4 images cannot be read and are skipped: 'broken.jpg' is damaged; 'x/broken.png' is damaged\n"
     )
 
 
@@ -101,7 +101,7 @@ def test_a_link_to_nothing_is_left_out_too(ebomlc: Callable[..., Ended], place: 
     (place / "images" / "broken.png").symlink_to("gone.png")
     ended = ebomlc("predict", "run", "--images", "images")
     assert (ended.code, ended.out) == (0, "1 predictions: predictions.csv\n")
-    assert "1 of 2 images cannot be read and are left out: 'broken.png'" in ended.err
+    assert "1 of 2 images cannot be read and are skipped: 'broken.png'" in ended.err
 
 
 def test_where_none_can_be_read_nothing_is_written(ebomlc: Callable[..., Ended], place: Path) -> None:

@@ -20,7 +20,7 @@ from ebomlc_dist.files.durable import make_folder
 
 
 def write(findings: Findings, dataset: NoisyDataset, images: ImageFiles, folder: Path) -> None:
-    """Copy every noisy image, and give each its label, confidence, suspicion and rank."""
+    """Copy every noisy image, and write its label, confidence, suspicion and rank."""
     table = findings.table
     with fresh_folder(folder) as place:
         make_folder(place / "data")

@@ -10,7 +10,7 @@ from ebomlc_dist.files import durable, operations
 
 @contextmanager
 def fresh_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder to fill; at the end of the block it takes the place of ``folder``, an earlier one included."""
+    """Yield a temporary folder to fill; at the end of the block it replaces ``folder``, an earlier one included."""
     temporary = folder.with_name(durable.temporary_name(folder.name))
     durable.make_folder(temporary)
     try:
@@ -30,6 +30,6 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
 
 
 def put(path: Path, content: bytes) -> None:
-    """One of many files; the folder is flushed as a whole."""
+    """Write one of many files; the folder is flushed as a whole."""
     with durable.explained(path, len(content)):
         durable.create_file(path, content, durable=False)

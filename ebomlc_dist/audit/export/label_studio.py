@@ -24,7 +24,7 @@ _FILES = "/data/local-files/?d="
 
 
 def write(findings: Findings, dataset: NoisyDataset, images: ImageFiles, folder: Path) -> None:
-    """One task an image, the most suspicious first."""
+    """Write one task an image, the most suspicious first."""
     with fresh_folder(folder) as place:
         make_folder(place / "images")
         names: dict[int, str] = {}

@@ -75,7 +75,7 @@ class ImageFiles:
         """One frame (C, h, w) uint8. Raises `InputError` where the image cannot be decoded."""
         image = self.read(row)
         if isinstance(image, str):
-            raise InputError(f"{image}; mend or remove it, or give --skip-unreadable, which leaves out all such images")
+            raise InputError(f"{image}; fix or delete it, or give --skip-unreadable to skip all such images")
         return self._framed(image)
 
     def read_good(self) -> tuple[Tensor, dict[int, str]]:

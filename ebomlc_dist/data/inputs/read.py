@@ -242,6 +242,6 @@ def _report(names: list[str], failures: dict[int, str], skip_unreadable: bool) -
         log.log(level, "unreadable image: %s", line)
     if lines and not skip_unreadable:
         raise InputError(
-            f"{len(lines)} of {len(names)} images cannot be read: {listed(lines)}. Mend or remove them, or leave them "
-            "out with --skip-unreadable"
+            f"{len(lines)} of {len(names)} images cannot be read: {listed(lines)}. Fix or delete them, or skip "
+            "them with --skip-unreadable"
         )

@@ -31,7 +31,9 @@ class Found:
         """A line for each kind of thing that is left out, for the log."""
         lines = []
         if self.others:
-            what = f"{len(self.others)} files are no images by their names and are left out"
+            what = (
+                f"skipped {len(self.others)} {'file' if len(self.others) == 1 else 'files'} without an image extension"
+            )
             lines.append(f"{what}: {listed([shown(name) for name in self.others], 10)}")
         if self.linked:
             what = f"{len(self.linked)} links to folders are not followed, and what they hold is left out"
@@ -76,7 +78,7 @@ def is_folder_or_absent(path: Path) -> bool:
         return True
     if os.path.lexists(path):
         what = "a link to nothing" if path.is_symlink() and not path.exists() else "not a folder"
-        raise InputError(f"{path} is {what}; mend or remove it")
+        raise InputError(f"{path} is {what}; fix or delete it")
     return False
 
 
@@ -95,7 +97,7 @@ def subfolders(folder: Path) -> list[str]:
                 if entry.is_dir():
                     found.append(entry.name)
                 elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
-                    raise InputError(f"{entry.path} is a link to nothing; mend or remove it")
+                    raise InputError(f"{entry.path} is a link to nothing; fix or delete it")
     except OSError as error:
         raise InputError(_unreadable([error])) from None
     return sorted(found)

@@ -51,8 +51,8 @@ def write_pack(folder: Path, images: Tensor | ImageFiles, images_digest: str, pr
             write_beton(temporary, _good(images, failures, progress), len(images), frame, own_size=own_size)
             if failures:
                 raise InputError(
-                    f"{len(failures)} of {len(images)} images cannot be read: {listed(failures)}. Mend or remove "
-                    "them, or leave them out with --skip-unreadable, here and in the runs"
+                    f"{len(failures)} of {len(images)} images cannot be read: {listed(failures)}. Fix or delete "
+                    "them, or skip them with --skip-unreadable, here and in the runs"
                 )
             size, sha256 = _flushed(temporary)
             pack = Pack(

@@ -100,9 +100,11 @@ def test_what_is_passed_over_is_told(tmp_path: Path, caplog: pytest.LogCaptureFi
     write_image(tmp_path / "train" / "loose.png", seed=9)
     write_image(tmp_path / "pool" / "1.png", seed=8)
     (tmp_path / "train" / "ant" / "more").symlink_to("../../pool")
+    (tmp_path / "train" / "ant" / "notes.txt").touch()
     assert len(load_source(config).ids) == 6
     assert "1 links to folders are not followed, and what they hold is left out: 'train/ant/more'" in caplog.text
     assert "lie in no class folder and are left out: 'loose.png'" in caplog.text
+    assert "skipped 1 file without an image extension: 'train/ant/notes.txt'" in caplog.text
 
 
 def test_linked_class_folders_are_read(tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def test_an_image_that_breaks_later_is_named(tmp_path: Path, opened: Open) -> No
     loader = opened(dataset, data)
     for path in (tmp_path / "train").rglob("*.png"):
         path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(InputError, match=r"train/.*\.png' is damaged or no image .*; mend or remove it"):
+    with pytest.raises(InputError, match=r"train/.*\.png' is damaged or no image .*; fix or delete it"):
         loader.batch(0)
 
 
