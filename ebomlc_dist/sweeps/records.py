@@ -1,9 +1,10 @@
 """What lies in a store: results, failures and listed cells, and their JSON, which may be a stranger's."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ebomlc_dist.aliases import translated
 from ebomlc_dist.errors import InputError
 
 SCHEMA = 1
@@ -77,6 +78,7 @@ def result_from(value: Any, source: str) -> Result:
     except KeyError as error:
         raise _damaged(source, f"no {error}") from None
     _check_config(result.config, source)
+    result = replace(result, config=_todays(result.config, source))
     if not isinstance(result.summary, dict) or not isinstance(result.environment, dict):
         raise _damaged(source, "summary and environment must be mappings")
     numbers = [result.summary[name] for name in _SUMMARY if result.summary.get(name) is not None]
@@ -126,7 +128,7 @@ def listed_from(value: Any, source: str) -> list[Listed]:
         _check_config(cell.config, source)
         if not _is(cell.key, (str,)) or not _is(cell.name, (str,)):
             raise _damaged(source, "a cell has no key or no name")
-    return cells
+    return [replace(cell, config=_todays(cell.config, source)) for cell in cells]
 
 
 def _check_schema(value: Any, source: str) -> None:
@@ -147,6 +149,13 @@ def _check_config(config: Any, source: str) -> None:
             isinstance(value, list) and any(isinstance(item, list | dict) for item in value)
         ):
             raise _damaged(source, f"{key} is no plain value")
+
+
+def _todays(config: Mapping[str, Any], source: str) -> dict[str, Any]:
+    try:
+        return translated(config)
+    except ValueError as error:
+        raise _damaged(source, str(error)) from None
 
 
 def _is(value: Any, kinds: tuple[type, ...]) -> bool:
