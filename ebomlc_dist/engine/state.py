@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.engine.build import Training
-from ebomlc_dist.errors import InputError
+from ebomlc_dist.models.state import check_state
 from ebomlc_dist.numerics.network import Network
 from ebomlc_dist.reporting.meters import LabelMeter, StepMeter
 
@@ -104,21 +104,10 @@ def _own(rows: Tensor, training: Training, combine: Callable[..., Tensor]) -> Te
 
 
 def _check(training: Training, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
-    expected: dict[str, dict[str, Tensor]] = {n: network.state() for n, network in training.networks.items()}
+    expected: dict[str, Mapping[str, Tensor]] = {n: network.state() for n, network in training.networks.items()}
     for name, optimizer in training.optimizers.items():
         expected[f"optimizer-{name}"] = _named(training.networks[name], optimizer.state())
     if training.method.memory:
         expected["method"] = training.method.memory
     for group, tensors in expected.items():
-        stored = groups.get(group, {})
-        for name, tensor in tensors.items():
-            if name not in stored:
-                raise InputError(f"the checkpoint has no '{name}' in {group}; it belongs to another model or method")
-            if stored[name].shape != tensor.shape or stored[name].dtype != tensor.dtype:
-                raise InputError(
-                    f"'{name}' in {group} of the checkpoint is {tuple(stored[name].shape)} {stored[name].dtype}, "
-                    f"the run needs {tuple(tensor.shape)} {tensor.dtype}"
-                )
-        extra = sorted(set(stored) - set(tensors))
-        if extra:
-            raise InputError(f"the checkpoint has '{extra[0]}' in {group}, which this run does not know")
+        check_state(tensors, groups.get(group, {}), f"{group} in the checkpoint")
