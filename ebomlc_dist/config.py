@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
+from ebomlc_dist.aliases import translated_sections
 from ebomlc_dist.fields import frame, habit, place
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.methods.method_config import MethodConfig
@@ -313,9 +314,12 @@ class RunConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_optim_defaults(cls, values: Any) -> Any:
-        """Fields of ``optim`` that nobody set take the method's defaults."""
-        if not isinstance(values, dict) or values.get("method") is None:
+    def _in_todays_words(cls, values: Any) -> Any:
+        """Take keys of earlier versions; fields of ``optim`` that nobody set take the method's defaults."""
+        if not isinstance(values, dict):
+            return values
+        values = translated_sections(values)
+        if values.get("method") is None:
             return values
         optim = values.get("optim", {})
         given = optim.model_dump(exclude_unset=True) if isinstance(optim, OptimConfig) else optim

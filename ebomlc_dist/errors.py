@@ -1,5 +1,10 @@
 """The errors a person can mend, told apart from faults of the program."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class InputError(Exception):
     """Bad input: one line that says what is wrong, where, and what to do. The program ends with exit code 2.
@@ -23,3 +28,11 @@ def nearest(name: str, known: list[str]) -> str:
 
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def first_fault(error: "ValidationError") -> str:
+    """Return the first complaint of a validation, as ``where: what``."""
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    what = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    return f"{where}: {what}" if where else what

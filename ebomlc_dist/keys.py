@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from ebomlc_dist.aliases import translated
 from ebomlc_dist.config import RunConfig, Section
 from ebomlc_dist.fields import ALWAYS, Role, about, before, role
 from ebomlc_dist.methods import METHODS, method_class
@@ -108,7 +109,7 @@ def deciding(config: RunConfig) -> dict[str, Any]:
 
 
 def since_before(values: Mapping[str, Any], fields: Mapping[str, FieldInfo] | None = None) -> dict[str, Any]:
-    """Return dotted keys of a stored run with the younger keys that it lacks, as it was made with them.
+    """Return dotted keys of a stored run as they are called today, with the younger keys that it was made without.
 
     Args:
         values: the stored keys, ``method.name`` among them.
@@ -118,7 +119,7 @@ def since_before(values: Mapping[str, Any], fields: Mapping[str, FieldInfo] | No
         # By registered names alone: a stored file must not choose what is imported.
         method = str(values.get("method.name"))
         fields = keys_of(method) if method in METHODS else common_keys()
-    return {key: before(field) for key, field in fields.items() if before(field) is not ALWAYS} | dict(values)
+    return {key: before(field) for key, field in fields.items() if before(field) is not ALWAYS} | translated(values)
 
 
 def cost_keys() -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """``ebomlc list``: what can be named, without loading any of it."""
 
+import textwrap
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
@@ -7,6 +8,8 @@ from typing import Annotated
 import typer
 
 from ebomlc_dist.cli.output import print_json, print_table
+
+WIDTH = 100
 
 
 class Kind(StrEnum):
@@ -31,7 +34,7 @@ def list_known(
     if json:
         print_json(dict(rows))
     else:
-        print_table([kind.value, ""], rows)
+        print_table([kind.value, ""], rows, width=WIDTH)
     return 0
 
 
@@ -45,22 +48,31 @@ def _list_methods(json: bool) -> None:
             {name: {key: value for key, value in row.items() if key != "target"} for name, row in fields.items()}
         )
         return
-    headings = ["methods", "", "trusted set", "networks", "units a step", "precision", "CUDA graph", "compile", "paper"]
     rows = [
-        (
-            name,
-            info.summary,
-            "needed" if info.needs_clean else "not needed",
-            " + ".join(info.networks),
-            info.units,
-            info.precisions,
-            info.capturable,
-            info.compilable,
-            info.paper,
-        )
+        (name, "yes" if info.needs_clean else "no", " + ".join(info.networks), info.units, info.summary)
         for name, info in METHODS.items()
     ]
-    print_table(headings, rows)
+    print_table(["methods", "trusted set", "networks", "cost", ""], rows, width=WIDTH)
+    print()
+    for line in _notes():
+        print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
+
+
+def _notes() -> list[str]:
+    """What the table's columns mean, and the methods that cannot do what all others can."""
+    from ebomlc_dist.methods import METHODS
+
+    notes = [
+        "trusted set: whether the method needs one",
+        "cost: of a step, in forward passes of a noisy batch of B images; C: trusted images in a step",
+    ]
+    for what, field in (("--cuda-graph", "capturable"), ("--compile", "compilable")):
+        limits: dict[str, list[str]] = {}
+        for name, info in METHODS.items():
+            if (limit := getattr(info, field)) != "yes":
+                limits.setdefault(limit, []).append(name)
+        notes += [f"{what}: {limit} ({', '.join(names)})" for limit, names in limits.items()]
+    return [*notes, "papers: `ebomlc list methods --json`"]
 
 
 def _rows(kind: Kind) -> list[tuple[str, str]]:

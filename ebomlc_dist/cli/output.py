@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns under their headings."""
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = None) -> None:
+    """Print columns under their headings. ``width``: the last column is wrapped to fit, where this is no terminal."""
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
@@ -39,8 +40,12 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     lines = [row for row in (headings, *rows) if any(row)]
     widths = [max(len(row[column]) for row in lines) for column in range(len(headings))]
+    left = sum(widths[:-1]) + 2 * (len(widths) - 1)
     for row in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        last = [row[-1]] if width is None else textwrap.wrap(row[-1], width - left) or [""]
+        for number, text in enumerate(last):
+            first = row[:-1] if number == 0 else [""] * (len(row) - 1)
+            print("  ".join([*(cell.ljust(size) for cell, size in zip(first, widths, strict=False)), text]).rstrip())
 
 
 def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints: bool) -> None:

@@ -176,13 +176,14 @@ def _check(cells: "list[Cell]", store: "Store") -> None:
 
 
 def _describe(store: "Store", cells: "list[Cell]") -> int:
-    from ebomlc_dist.sweeps.estimate import Estimates, shown
+    from ebomlc_dist.monitoring.goodput import duration_text
+    from ebomlc_dist.sweeps.estimate import Estimates
 
     done, estimates = store.done(), Estimates(store.results())
     rows = []
     for number, cell in enumerate(cells, start=1):
         seconds = estimates.seconds(cell.flat)
-        time_ = "done" if cell.key in done else "-" if seconds is None else f"about {shown(seconds)}"
+        time_ = "done" if cell.key in done else "-" if seconds is None else f"about {duration_text(seconds)}"
         rows.append([str(number), cell.name, time_, cell.key])
     print_table(["", "cell", "time", "key"], rows)
     return 0

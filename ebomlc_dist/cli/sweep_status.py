@@ -45,7 +45,7 @@ def _document(store: "Store", cells: "list[CellStatus]") -> dict[str, object]:
 
 
 def _print_grid(store: "Store", cells: "list[CellStatus]") -> None:
-    from ebomlc_dist.sweeps.estimate import shown
+    from ebomlc_dist.monitoring.goodput import duration_text
     from ebomlc_dist.sweeps.status import counts, seconds_left
 
     by_method: dict[str, list[CellStatus]] = {}
@@ -66,4 +66,4 @@ def _print_grid(store: "Store", cells: "list[CellStatus]") -> None:
             print(f"and {len(found) - _SHOWN} more (--json lists all)")
     if totals["waiting"] + totals["running"]:
         left = seconds_left(store, cells)
-        print(f"\ntime left: {'not known yet' if left is None else f'about {shown(left)}'}")
+        print(f"\ntime left: {'not known yet' if left is None else f'about {duration_text(left)}'}")

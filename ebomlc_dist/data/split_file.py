@@ -10,7 +10,7 @@ from torch import Tensor
 from ebomlc_dist.config import NoiseConfig
 from ebomlc_dist.data.dataset import NoisyDataset, Source
 from ebomlc_dist.data.split import Split
-from ebomlc_dist.errors import InputError
+from ebomlc_dist.errors import InputError, first_fault
 from ebomlc_dist.files.safe_json import read_json
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -81,9 +81,7 @@ def read_document(path: Path) -> SplitDocument:
     try:
         return SplitDocument.model_validate(read_json(path, MAX_BYTES))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path} is no split.json of this program: {where}: {first['msg']}") from None
+        raise InputError(f"{path} is no split.json of this program: {first_fault(error)}") from None
 
 
 def read_split(path: Path, source: Source, fingerprint: str, noise: NoiseConfig) -> Split:

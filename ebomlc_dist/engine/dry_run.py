@@ -18,6 +18,7 @@ from ebomlc_dist.engine.extractor import TRAINED_BY, extractor_config
 from ebomlc_dist.engine.preflight import check, load_everywhere, needs_clean
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.methods import METHODS, method_class
+from ebomlc_dist.monitoring.goodput import duration_text
 from ebomlc_dist.monitoring.purity import purity_figures, purity_text
 
 Rows = list[tuple[str, str]]
@@ -98,11 +99,9 @@ def _estimates(training: Training) -> Rows:
         program(step)
     _finish(runtime)
     seconds = (time.monotonic() - started) / _TIMED_STEPS
+    total = duration_text(seconds * training.total_steps)
     return [
-        (
-            "time",
-            f"about {_duration(seconds * training.total_steps)} ({1000 * seconds:.1f} ms a step on {_places(runtime)})",
-        ),
+        ("time", f"about {total} ({1000 * seconds:.1f} ms a step on {_places(runtime)})"),
         ("memory", f"about {_peak_gib(runtime):.2f} GiB on {_places(runtime)}"),
     ]
 
@@ -159,9 +158,3 @@ def _peak_gib(runtime: Runtime) -> float:
     if runtime.device.type == "cuda":
         return torch.cuda.max_memory_allocated(runtime.device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -13,7 +13,7 @@ from torch import Tensor
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.optimizers import Unit
 from ebomlc_dist.engine.weight_average import WeightAverage
-from ebomlc_dist.errors import InputError
+from ebomlc_dist.models.state import check_state
 from ebomlc_dist.monitoring.meters import LabelMeter, StepMeter
 from ebomlc_dist.numerics.network import Network
 
@@ -125,7 +125,7 @@ def _own(rows: Tensor, training: Training, combine: Callable[..., Tensor]) -> Te
 
 
 def _check(training: Training, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
-    expected: dict[str, dict[str, Tensor]] = {n: network.state() for n, network in training.networks.items()}
+    expected: dict[str, Mapping[str, Tensor]] = {n: network.state() for n, network in training.networks.items()}
     for name, optimizer in training.optimizers.items():
         expected[f"optimizer-{name}"] = _named(training.networks[name], optimizer.state())
     for name, average in training.averages.items():
@@ -133,15 +133,4 @@ def _check(training: Training, groups: Mapping[str, Mapping[str, Tensor]]) -> No
     if training.method.memory:
         expected["method"] = training.method.memory
     for group, tensors in expected.items():
-        stored = groups.get(group, {})
-        for name, tensor in tensors.items():
-            if name not in stored:
-                raise InputError(f"the checkpoint has no '{name}' in {group}; it belongs to another model or method")
-            if stored[name].shape != tensor.shape or stored[name].dtype != tensor.dtype:
-                raise InputError(
-                    f"'{name}' in {group} of the checkpoint is {tuple(stored[name].shape)} {stored[name].dtype}, "
-                    f"the run needs {tuple(tensor.shape)} {tensor.dtype}"
-                )
-        extra = sorted(set(stored) - set(tensors))
-        if extra:
-            raise InputError(f"the checkpoint has '{extra[0]}' in {group}, which this run does not know")
+        check_state(tensors, groups.get(group, {}), f"{group} in the checkpoint")

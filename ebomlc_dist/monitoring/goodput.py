@@ -61,6 +61,13 @@ class Stopwatch:
         return {**self._seconds, self._phase: self._seconds[self._phase] + time.monotonic() - self._since}
 
 
+def duration_text(seconds: float) -> str:
+    """Return a time for people: ``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 log = logging.getLogger(__name__)
 Line = Mapping[str, Any]
 

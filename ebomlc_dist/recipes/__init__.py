@@ -82,17 +82,20 @@ class Recipe:
     variants: tuple[Variant, ...] = ()
 
 
+def _setting(dataset: str, kind: str, percent: int) -> str:
+    return f"{dataset.upper().replace('CIFAR', 'CIFAR-')}, {percent} % {kind} noise"
+
+
 RECIPES: dict[str, RecipeInfo] = {
     "digits": RecipeInfo(
         "digits:digits",
-        "1,797 handwritten digits that come with scikit-learn, 40 % uniform noise: under a minute on two cores",
+        "1,797 handwritten digits, 40 % uniform noise: under a minute on 2 cores",
         ("ebomlc-s", "ebomlc", "ce"),
     ),
     **{
         f"{dataset}-{kind}{percent}": RecipeInfo(
             "cifar:paper",
-            f"the paper's {dataset.upper().replace('CIFAR', 'CIFAR-')} with {percent} % {kind} noise, ResNet-32, "
-            "in a common frame",
+            f"{_setting(dataset, kind, percent)}, ResNet-32, one frame for all methods",
             arguments={"dataset": dataset, "kind": kind, "percent": percent},
         )
         for dataset, kind, percent in PAPER_SETTINGS
@@ -100,7 +103,7 @@ RECIPES: dict[str, RecipeInfo] = {
     **{
         f"{dataset}-own-{kind}{percent}": RecipeInfo(
             "cifar:paper",
-            f"{dataset}-{kind}{percent} with optimiser, batch and length of each method's own paper",
+            f"{_setting(dataset, kind, percent)}, each method trained as in its own paper",
             arguments={"dataset": dataset, "kind": kind, "percent": percent},
             own_frame=True,
         )
@@ -109,7 +112,7 @@ RECIPES: dict[str, RecipeInfo] = {
     **{
         f"{dataset}-quick-{kind}{percent}": RecipeInfo(
             "cifar:quick",
-            f"{dataset}-{kind}{percent} for a CPU: ResNet-8 on a fifth of the images, minutes",
+            f"{_setting(dataset, kind, percent)} for a CPU: ResNet-8, a fifth of the images",
             arguments={"dataset": dataset, "kind": kind, "percent": percent},
         )
         for dataset, kind, percent in PAPER_SETTINGS
@@ -126,7 +129,7 @@ RECIPES: dict[str, RecipeInfo] = {
     **{
         f"{dataset}-printed-{kind}{percent}": RecipeInfo(
             "cifar:printed",
-            f"{dataset}-{kind}{percent} as the paper prints it: no augmentation, features of a frozen ResNet-32",
+            f"{_setting(dataset, kind, percent)}, no augmentation, frozen features",
             arguments={"dataset": dataset, "kind": kind, "percent": percent},
         )
         for dataset, kind, percent in PAPER_SETTINGS
@@ -134,7 +137,7 @@ RECIPES: dict[str, RecipeInfo] = {
     **{
         f"{dataset}-released-{kind}{percent}": RecipeInfo(
             "cifar:released",
-            f"{dataset}-{kind}{percent} as the released research code ran it, for replication",
+            f"{_setting(dataset, kind, percent)}, as the released research code ran it",
             ("ebomlc-released",),
             arguments={"dataset": dataset, "kind": kind, "percent": percent},
         )
@@ -143,7 +146,7 @@ RECIPES: dict[str, RecipeInfo] = {
     **{
         f"figure-{number}": RecipeInfo(
             "cifar:paper",
-            f"the runs of the paper's figure {number}: {runs.shows}",
+            f"figure {number}: {runs.shows}",
             runs.methods,
             {"dataset": "cifar10", "kind": "uniform", "percent": 40},
             variants=runs.variants,
@@ -162,7 +165,7 @@ RECIPES: dict[str, RecipeInfo] = {
     ),
     "folder-resnet50": RecipeInfo(
         "folder:large",
-        "your own images at 224×224 with torchvision's ResNet-50, bf16: for GPUs",
+        "your own images at 224×224 with torchvision's ResNet-50 in bf16, for GPUs",
         ("ebomlc-s",),
         {
             "model": "torchvision/resnet50",
@@ -171,7 +174,7 @@ RECIPES: dict[str, RecipeInfo] = {
     ),
     "folder-vit-b16": RecipeInfo(
         "folder:large",
-        "your own images at 224×224 with torchvision's ViT-B/16, bf16: for GPUs",
+        "your own images at 224×224 with torchvision's ViT-B/16 in bf16, for GPUs",
         ("ebomlc-s",),
         {
             "model": "torchvision/vit_b_16",

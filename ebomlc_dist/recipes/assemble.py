@@ -21,7 +21,7 @@ from ebomlc_dist.recipes import TINY, Recipe, recipe
 from ebomlc_dist.recipes.config_file import read_config_file
 from ebomlc_dist.recipes.method_settings import own_frame, settings_of
 from ebomlc_dist.recipes.paper_figures import Variant
-from ebomlc_dist.recipes.settings import Setting, check_known, explain, typed
+from ebomlc_dist.recipes.settings import Setting, check_known, explain, in_todays_words, typed
 
 DEFAULT_RECIPE = "digits"
 
@@ -94,7 +94,7 @@ def _of_one_recipe(request: Request) -> tuple[Resolved, ...]:
     base = _recipe(request)
     file_settings, file_methods = _file(request.config_file)
     methods, chooser = _methods(request, base, tuple(file_methods))
-    overrides = [*assignments(request.assignments), *request.flags]
+    overrides = in_todays_words([*assignments(request.assignments), *request.flags])
     launched = [Setting(key, value, "launcher") for key, value in request.launcher.items()]
     asked = [*file_settings, *launched, *overrides]
     for setting in asked:
@@ -102,10 +102,10 @@ def _of_one_recipe(request: Request) -> tuple[Resolved, ...]:
     variants = base.variants if base is not None else ()
     runs = []
     for variant, method in product(variants or (None,), methods):
-        own = [
+        own = in_todays_words(
             Setting(f"method.{key}", value, str(request.config_file))
             for key, value in file_methods.get(method, {}).items()
-        ]
+        )
         for setting in own:
             check_known(setting, (method,))
         runs.append(_run(method, chooser, base, variant, [*own, *asked], overrides))
@@ -193,7 +193,7 @@ def _file(path: Path | None) -> tuple[list[Setting], dict[str, Mapping[str, Any]
         if name in methods:
             raise InputError(f"method '{name}' stands twice in {path}")
         methods[name] = entry
-    return [Setting(key, value, str(path)) for key, value in flatten(values).items()], methods
+    return in_todays_words(Setting(key, value, str(path)) for key, value in flatten(values).items()), methods
 
 
 def _methods(request: Request, base: Recipe | None, in_file: tuple[str, ...]) -> tuple[tuple[str, ...], str]:

@@ -6,12 +6,14 @@ models alone, so that a command line, a file and Python are held to the same rul
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from ebomlc_dist.aliases import translated
 from ebomlc_dist.errors import InputError, nearest
 from ebomlc_dist.keys import keys_of
 
@@ -65,6 +67,15 @@ def _closest(key: str, known: list[str]) -> str:
     if not own:
         return nearest(key, sorted(known))
     return f" (did you mean {' or '.join(repr(other) for other in own[:3])}?)"
+
+
+def in_todays_words(settings: Iterable[Setting]) -> list[Setting]:
+    """Return settings under the keys and values that are used today, the later ones still later."""
+    return [
+        replace(setting, key=key, value=value)
+        for setting in settings
+        for key, value in translated({setting.key: setting.value}).items()
+    ]
 
 
 def typed(setting: Setting, field: FieldInfo) -> Any:

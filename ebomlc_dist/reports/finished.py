@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.errors import InputError
+from ebomlc_dist.errors import InputError, first_fault
 from ebomlc_dist.files.journal import read_records
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
@@ -81,7 +81,7 @@ def read_run(folder: Path) -> FinishedRun:
     try:
         config = RunConfig.model_validate(read_json(paths.config))
     except ValidationError as error:
-        raise InputError(f"{paths.config} is no configuration of a run: {error.errors()[0]['msg']}") from None
+        raise InputError(f"{paths.config} is no configuration of a run: {first_fault(error)}") from None
     summary, names = read_json(paths.summary, _SUMMARY_BYTES), read_json(paths.classes)
     if not isinstance(summary, dict) or not isinstance(names, list):
         raise InputError(f"{folder} is damaged: {paths.summary.name} or {paths.classes.name} is not what a run writes")

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from ebomlc_dist.aliases import first_names
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.engine.build import make_method
 from ebomlc_dist.keys import deciding
@@ -67,7 +68,7 @@ def cells_of(grid: Grid, overrides: tuple[Setting, ...] = ()) -> list[Cell]:
 
 def key_of(flat: dict[str, Any]) -> str:
     """Return the first 20 hexadecimal digits of the SHA-256 of `ebomlc_dist.keys.deciding`, as canonical JSON."""
-    text = json.dumps(flat, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(first_names(flat), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

@@ -8,7 +8,8 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ebomlc_dist.sweeps.estimate import Estimates, shown
+from ebomlc_dist.monitoring.goodput import duration_text
+from ebomlc_dist.sweeps.estimate import Estimates
 from ebomlc_dist.sweeps.store import Listed, Store
 
 
@@ -80,7 +81,7 @@ class SweepProgress:
         result = self._store.result(key)
         accuracy = result.summary.get("accuracy_last")
         figure = "no test set" if accuracy is None else f"{accuracy:.2f} %"
-        return f"{figure} in {shown(result.seconds)}"
+        return f"{figure} in {duration_text(result.seconds)}"
 
     def _num_done(self) -> int:
         return len(self._told & self._cells.keys())
@@ -88,7 +89,7 @@ class SweepProgress:
     def _time_left(self) -> str:
         rest = [cell.config for key, cell in self._cells.items() if key not in self._told]
         total = Estimates(self._store.results()).total(rest) if rest else None
-        return "" if total is None else f"about {shown(total / self._workers)} left"
+        return "" if total is None else f"about {duration_text(total / self._workers)} left"
 
     def __enter__(self) -> "SweepProgress":
         return self

@@ -1,25 +1,59 @@
 """What lies in a store: results, failures and listed cells, and their JSON, which may be a stranger's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from ebomlc_dist.errors import InputError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, TypeAdapter, ValidationError
+
+from ebomlc_dist.aliases import translated
+from ebomlc_dist.errors import InputError, first_fault
+
+_Record = TypeVar("_Record")
 
 SCHEMA = 1
-_NUMBER = (int, float)
-# What readers rely on; everything else they look at as text.
-_CONFIG: Mapping[str, tuple[type, ...]] = {
-    "method.name": (str,),
-    "data.dataset": (str,),
-    "noise.kind": (str,),
-    "noise.rate": _NUMBER,
-    "seeds.seed": (int,),
-}
-_SUMMARY = (
-    *("accuracy_last", "accuracy_best", "accuracy_last10_mean", "accuracy_at_best_validation", "train_seconds"),
-    *("num_noisy", "num_clean", "num_test"),
-)
+
+
+class _Needed(BaseModel):
+    """What readers rely on in a configuration; everything else they look at as text."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+    method: str = Field(alias="method.name")
+    dataset: str = Field(alias="data.dataset")
+    kind: str = Field(alias="noise.kind")
+    rate: float = Field(alias="noise.rate")
+    seed: int = Field(alias="seeds.seed")
+
+
+class _Figures(BaseModel):
+    """What readers rely on in a summary."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+    accuracy_last: float | None = None
+    accuracy_best: float | None = None
+    accuracy_last10_mean: float | None = None
+    accuracy_at_best_validation: float | None = None
+    train_seconds: float | None = None
+    num_noisy: int | None = None
+    num_clean: int | None = None
+    num_test: int | None = None
+
+
+def _readable(config: dict[str, Any]) -> dict[str, Any]:
+    _Needed.model_validate(config)
+    nested = [key for key, value in config.items() if isinstance(value, dict)]
+    if nested:
+        raise ValueError(f"{nested[0]} is no plain value")
+    return translated(config)
+
+
+def _with_figures(summary: dict[str, Any]) -> dict[str, Any]:
+    _Figures.model_validate(summary)
+    return summary
+
+
+_Config = Annotated[dict[str, Any], AfterValidator(_readable)]
+_Summary = Annotated[dict[str, Any], AfterValidator(_with_figures)]
 
 
 @dataclass(frozen=True)
@@ -38,11 +72,11 @@ class Result:
 
     key: str
     name: str
-    config: dict[str, Any]
-    summary: dict[str, Any]
+    config: _Config
+    summary: _Summary
     environment: dict[str, Any]
-    seconds: float
-    neighbours: int
+    seconds: StrictFloat
+    neighbours: StrictInt
 
 
 @dataclass(frozen=True)
@@ -56,8 +90,8 @@ class Failure:
     """
 
     reason: str
-    code: int
-    when: float
+    code: StrictInt
+    when: StrictFloat
 
 
 @dataclass(frozen=True)
@@ -66,34 +100,18 @@ class Listed:
 
     key: str
     name: str
-    config: dict[str, Any]
+    config: _Config
 
 
 def result_from(value: Any, source: str) -> Result:
     """Return a result from its JSON. Raises `InputError` naming ``source`` where it is none."""
     _check_schema(value, source)
-    try:
-        result = Result(**{name: value[name] for name in Result.__dataclass_fields__})
-    except KeyError as error:
-        raise _damaged(source, f"no {error}") from None
-    _check_config(result.config, source)
-    if not isinstance(result.summary, dict) or not isinstance(result.environment, dict):
-        raise _damaged(source, "summary and environment must be mappings")
-    numbers = [result.summary[name] for name in _SUMMARY if result.summary.get(name) is not None]
-    if not all(_is(number, _NUMBER) for number in [*numbers, result.seconds, result.neighbours]):
-        raise _damaged(source, "a figure is no number")
-    return result
+    return _read(Result, {name: item for name, item in value.items() if name != "schema"}, source)
 
 
 def failure_from(value: Any, source: str) -> Failure:
     """Return a failed attempt from its JSON. Raises `InputError` naming ``source`` where it is none."""
-    try:
-        failure = Failure(**value)
-    except TypeError:
-        raise _damaged(source, "it is no failure of a cell") from None
-    if not _is(failure.reason, (str,)) or not _is(failure.code, (int,)):
-        raise _damaged(source, "it is no failure of a cell")
-    return failure
+    return _read(Failure, value, source)
 
 
 def grid_document(name: str, cells: Sequence[Listed]) -> dict[str, Any]:
@@ -119,14 +137,10 @@ def listed_from(value: Any, source: str) -> list[Listed]:
     """Return a grid's cells from its JSON. Raises `InputError` naming ``source`` where it is none."""
     _check_schema(value, source)
     try:
-        cells = [Listed(cell["key"], cell["name"], value["common"] | cell["config"]) for cell in value["cells"]]
+        cells = [{**cell, "config": value["common"] | cell["config"]} for cell in value["cells"]]
     except (KeyError, TypeError) as error:
         raise _damaged(source, str(error)) from None
-    for cell in cells:
-        _check_config(cell.config, source)
-        if not _is(cell.key, (str,)) or not _is(cell.name, (str,)):
-            raise _damaged(source, "a cell has no key or no name")
-    return cells
+    return [_read(Listed, cell, source) for cell in cells]
 
 
 def _check_schema(value: Any, source: str) -> None:
@@ -136,21 +150,11 @@ def _check_schema(value: Any, source: str) -> None:
         raise InputError(f"{source} has schema {value['schema']}, this version reads {SCHEMA}")
 
 
-def _check_config(config: Any, source: str) -> None:
-    if not isinstance(config, dict):
-        raise _damaged(source, "no configuration")
-    for key, kinds in _CONFIG.items():
-        if not _is(config.get(key), kinds):
-            raise _damaged(source, f"{key} is not there or of another kind")
-    for key, value in config.items():
-        if isinstance(value, dict) or (
-            isinstance(value, list) and any(isinstance(item, list | dict) for item in value)
-        ):
-            raise _damaged(source, f"{key} is no plain value")
-
-
-def _is(value: Any, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
+def _read(kind: type[_Record], value: Any, source: str) -> _Record:
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise _damaged(source, first_fault(error)) from None
 
 
 def _damaged(source: str, what: str) -> InputError:

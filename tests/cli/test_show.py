@@ -53,10 +53,20 @@ def test_show_config_names_the_source_of_each_value(ebomlc: Callable[..., Ended]
 def test_list_shows_every_row_as_text_and_as_json(ebomlc: Callable[..., Ended]) -> None:
     assert list(json.loads(ebomlc("list", "recipes", "--json").out)) == list(RECIPES)
     assert list(json.loads(ebomlc("list", "methods", "--json").out)) == list(METHODS)
-    for kind in ("methods", "recipes", "datasets", "models"):
+    for kind in ("methods", "recipes", "datasets", "models", "grids"):
         names = json.loads(ebomlc("list", kind, "--json").out)
         text = ebomlc("list", kind).out.splitlines()
-        assert [line.split("  ")[0] for line in text[1:]] == list(names)
+        assert max(map(len, text)) <= 100
+        rows = [line for line in "\n".join(text).partition("\n\n")[0].splitlines()[1:] if not line.startswith(" ")]
+        assert [line.split("  ")[0] for line in rows] == list(names)
+
+
+def test_list_wraps_and_drops_no_word(ebomlc: Callable[..., Ended]) -> None:
+    words = " ".join(ebomlc("list", "methods").out.split())
+    for name, info in METHODS.items():
+        row = words[words.index(f" {name} {'yes' if info.needs_clean else 'no'} ") :]
+        assert info.summary in row
+    assert "--cuda-graph: not with double_backward (mlc, l2rw, mw-net, pmw-net)" in words
 
 
 def test_status_of_one_run_and_of_several(ebomlc: Callable[..., Ended], place: Path) -> None:

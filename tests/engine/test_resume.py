@@ -177,6 +177,23 @@ def test_resume_refuses_another_configuration_and_names_the_keys(tmp_path: Path)
     assert train_until(free, tmp_path, alone()) is not None
 
 
+def test_a_run_goes_on_with_other_habits(tmp_path: Path) -> None:
+    """What may change decides nothing: the same model comes out, bit for bit."""
+    config = four_epochs()
+    train_until(config, tmp_path / "straight", alone())
+    assert train_until(config, tmp_path / "changed", alone(), stop_after=7) is None
+    habits = {
+        "log_interval": 3,
+        "max_skipped_in_a_row": 5,
+        "replica_check_steps": 4,
+        "checkpoint_steps": 6,
+        "trackers": (),
+    }
+    other = config.model_copy(update={"recipe": "other", "train": config.train.model_copy(update=habits)})
+    assert train_until(other, tmp_path / "changed", alone()) is not None
+    assert same_tensors(outcome(tmp_path / "changed")[0], outcome(tmp_path / "straight")[0])
+
+
 def test_resume_refuses_changed_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 

@@ -11,7 +11,7 @@ from ebomlc_dist.files import durable
 from ebomlc_dist.files.operations import Operations, using
 from ebomlc_dist.sweeps.lease import is_held
 from ebomlc_dist.sweeps.status import counts, seconds_left, survey
-from ebomlc_dist.sweeps.store import Store
+from ebomlc_dist.sweeps.store import Listed, Store
 from tests.sweeps.support import FAILURE, opened, result_of, small_cells
 
 
@@ -177,3 +177,11 @@ def test_names_beside_the_results_are_passed_over(store: Store) -> None:
         (store.cells / name).write_text("{")
     assert store.done() == set()
     assert store.results() == []
+
+
+def test_a_cell_with_a_matrix_is_read_back(store: Store) -> None:
+    """Rows of numbers are plain values."""
+    cell = small_cells()[0]
+    known = Listed(cell.key, cell.name, {**cell.flat, "method.transition": [[0.9, 0.1], [0.2, 0.8]]})
+    store.write_grid("matrix", [known])
+    assert store.listed()["matrix"] == [known]
