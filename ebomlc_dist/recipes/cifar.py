@@ -68,7 +68,7 @@ def fast(name: str, method: str, *, dataset: str, noise: dict[str, Any]) -> RunC
         noise=NoiseConfig.model_validate(noise),
         model=ModelConfig(name="fast-cnn"),
         optim=OptimConfig(
-            main_lr=0.05,
+            main_lr=0.4,
             nesterov=True,
             schedule="linear",
             schedule_unit="step",
