@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -23,7 +25,7 @@ from ebomlc_dist.numerics.network import gradients
 from ebomlc_dist.numerics.noise import uniform_matrix
 from ebomlc_dist.numerics.transition import transition_by_counts, transition_by_moments
 from ebomlc_dist.numerics.transition_posterior import NoisePosterior, transition_by_posterior
-from ebomlc_dist.numerics.trust import corrected_share, information_share, lead
+from ebomlc_dist.numerics.trust import corrected_share, information_share, information_told, lead
 from tests.support import problem
 from tests.support.lockstep import over_shards
 from tests.support.pool import RankPool
@@ -125,6 +127,25 @@ def test_settings_by_given_labels_are_known_from_the_first_step_and_renewed_with
     mixed = found("counted", 0, mixture_kind="probability", followed=["mixture"])
     assert mixed["mixture"] == pytest.approx((1 - mixed["share"]) / 2)
     assert (mixed["barrier_strength"], mixed["noisy_scale"]) == (1.0, 1.0)
+
+
+def test_noisy_images_weigh_by_what_their_labels_tell() -> None:
+    def found(**more: Any) -> tuple[list[float], torch.Tensor]:
+        learner = make_learner("ebomlc-s", Communicator(CPU), **more)
+        values = learner.method.settings()
+        return [float(value) for value in vars(values).values()], learner.method.memory["transition"]
+
+    settings, transition = found(noise_process="counted", epoch=1)
+    told = float(information_told(transition))
+    assert 0 < told < 0.9
+    assert settings == pytest.approx([1 / (1 + told), told / (1 + told), 1.0])
+    # A T that was not estimated yet says nothing: batches weigh alike, as without the rule.
+    assert found(noise_process="estimated", epoch=0)[0] == [0.5, 0.5, 1.0]
+    rows = uniform_matrix(4, 0.2)
+    known, _ = found(noise_process="known", transition=rows.tolist(), epoch=0)
+    assert known[0] == pytest.approx(float(1 / (1 + information_told(rows))))
+    assert found(noise_process="counted", epoch=1, settings="measured")[0] == [0.5, 0.5, 1.0]
+    assert found(noise_process="counted", epoch=1, followed=["noisy_scale"], mixture=0.3)[0][0] == 0.3
 
 
 def test_the_weight_of_the_corrected_label_follows_from_how_far_both_labels_lead() -> None:
@@ -282,7 +303,7 @@ def test_above_a_hundred_classes_the_noise_is_estimated_by_moments(monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("settings", "step"), [("corrected", (0.2, 1.0, 1.0)), ("measured", (20 / 276, 256 / 276, 1.0))]
+    ("settings", "step"), [("corrected", (0.2, 1.0, 1.0)), ("informed", (20 / 276, 256 / 276, 1.0))]
 )
 def test_with_nothing_held_out_no_corrector_is_trusted(
     settings: str, step: tuple[float, float, float], tmp_path: Path
@@ -510,3 +531,21 @@ def test_what_it_says_of_the_noise_and_of_itself_is_true(on_digits: dict[str, di
     assert 100 * report["held_out_reliability"] == pytest.approx(reliable, abs=15)
     assert 0.5 < report["noisy_scale"] < 1
     assert on_digits["copy"]["method_report"] == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("a_class", [1, 2, 5])
+def test_with_few_trusted_images_it_is_not_below_plain_cross_entropy(a_class: int, tmp_path: Path) -> None:
+    """Digits, whole trainings, three seeds: its mean is at most one standard deviation of ``ce`` below ``ce``."""
+    found: dict[str, list[float]] = {"ebomlc-s": [], "ce": []}
+    for seed in range(3):
+        for name, scores in found.items():
+            data = {"noisy_size": None, "clean_size": 10 * a_class}
+            train_for = {"epochs": 25, "global_noisy_batch_size": 100}
+            config = tiny_config(name, data=data, train=train_for, seeds={"seed": seed})
+            summary = train(config, tmp_path / f"{name}-{seed}", quiet=True, runtime=alone())
+            scores.append(summary["accuracy_last"])
+    print(found)
+    plain = np.asarray(found["ce"])
+    assert plain.min() > 80
+    assert np.mean(found["ebomlc-s"]) >= plain.mean() - plain.std(ddof=1)
