@@ -12,28 +12,23 @@ share the target: the corrector's answer, the main model's own posterior, and th
     G(w, α) = mean softCE(f_w(x_n), κ_c·g_α(h(x_n), ỹ) + κ_p·p(· | x_n, ỹ) + (1 − κ_c − κ_p)·e_ỹ)
     p(y | x, ỹ) ∝ softmax f_w(x)_y · T[y, ỹ], held constant
 
-Everything else is `ebomlc`'s step. Where y' comes from:
+Where y' comes from:
 
-- ``observed``: the label that the image had in the noisy set before it was checked; drawn, as for ``counted``, where
-  that is unknown;
+- ``observed``: the label that the image had in the noisy set; drawn, as for ``counted``, where that is unknown;
 - ``counted``: y' ~ T[y_c, ·], T from the counts of observed pairs, drawn anew at each step;
 - ``estimated``: y' ~ T[y_c, ·], T found from the main model's predictions on the noisy set and on a held-out part of
   the trusted set, before epochs 1, 2, 4, 8, … counted from 0, and before the last one for which that part is held out;
   blind in epoch 0. After half of the epochs T is kept, and that part is trained on as well (`held_out_until`);
 - ``known``: y' ~ T[y_c, ·], T given, for ablation;
-- ``auto``: ``counted`` where the old label of every trusted image is known, else ``estimated``.
-
-A choice by ``auto`` for ``counted`` is taken back where the pairs are cleaner than the model's estimate beyond chance:
-trusted images that were kept because their label was right are no sample of the noise (`ebomlc_dist.numerics.pairs`).
+- ``auto``: ``counted`` where the old label of every trusted image is known, else ``estimated``. ``counted``
+  is taken back where the pairs are too clean to be a sample (`ebomlc_dist.numerics.pairs`).
 
 Draws depend on seed, step and place in the global batch. With ``settings`` ``informed``, the default, κ_c and κ_p are
-those under which the three readings together give the true labels of the held-out images the highest likelihood
-(`ebomlc_dist.numerics.stacking`), measured before each epoch in which images are held out; until something is measured
-both are 0. A noisy batch weighs as much of a trusted one as T says that its labels tell, r of `numerics.trust`:
-ρ = 1 − δ = 1 / (1 + r), r = 1 until T is known. Where no image is held out each image weighs alike,
-ρ = 1 − δ = n_c / (n_c + n_n). ξ = 1. ``measured`` is the same with r = 1 throughout. ``given`` and ``corrected`` are
-rules of thumb without a held-out measurement; ``fixed`` takes δ = ξ = κ_c = 1, ρ = 0.2, or what is set. Cost: 7
-forward units, as `ebomlc`.
+those under which the readings together give the true labels of the held-out images the highest likelihood
+(`numerics.stacking`), measured before each epoch in which images are held out; until then both are 0. A noisy batch
+weighs as much of a trusted one as T says that its labels tell, r of `numerics.trust`: ρ = 1 − δ = 1 / (1 + r), r = 1
+until T is known; below `LITTLE` all trusted images are trained on, and they alone. Where none could be held out each
+image weighs alike, ρ = 1 − δ = n_c / (n_c + n_n). ξ = 1. ``measured`` has r = 1. Cost: 7 forward units.
 """
 
 import logging
@@ -63,7 +58,7 @@ from ebomlc_dist.numerics.transition import (
     transition_by_moments,
 )
 from ebomlc_dist.numerics.transition_posterior import MOST_CLASSES, NoisePosterior, above_chance, noise_posterior
-from ebomlc_dist.numerics.trust import information_told, settings_by_formula
+from ebomlc_dist.numerics.trust import LITTLE, information_told, settings_by_formula
 
 Followed = Literal["mixture", "barrier_strength", "noisy_scale", "corrected_share"]
 LEAST_PROBABILITY = 1e-6
@@ -171,7 +166,7 @@ class EbomlcS(Ebomlc):
     def enter_epoch(self, epoch: int, epochs: int) -> None:
         super().enter_epoch(epoch, epochs)
         last = min(int(self._held_out_until * epochs), epochs - 1)
-        keeps = self._measures and epoch <= last
+        keeps = self._measures and epoch <= last and float(self._told()) > 0
         self.streams = replace(self.streams, held_out=self.config.held_out if keeps else 0.0)
         # T changes ever more slowly; that each estimate counts the noisy set anew would be felt in a long run.
         is_due = epoch.bit_count() == 1 or epoch == last > 0
@@ -273,7 +268,7 @@ class EbomlcS(Ebomlc):
             # A model at chance confounds the classes, and may be sure of it.
             if not above_chance(confusion):
                 return
-            like = torch.zeros(num_classes**2 + 3, dtype=torch.float64, device=transition.device)
+            like = torch.zeros(num_classes**2 + 4, dtype=torch.float64, device=transition.device)
             shared = interlude.once(lambda: noise_posterior(joint, confusion).flat(), like=like)
             if self._is_believed(found := NoisePosterior.of(shared)):
                 transition.copy_(found.transition)
@@ -301,7 +296,7 @@ class EbomlcS(Ebomlc):
         if least is not None:
             if found.rate < least:
                 return False
-            least.fill_(low)
+            least.fill_(found.least_drawn)
         return True
 
     def _measure(self, networks: Networks, interlude: Interlude) -> None:
@@ -323,10 +318,13 @@ class EbomlcS(Ebomlc):
         self.memory["posterior_share"].copy_(shares[1])
 
     def _told(self) -> Tensor:
-        """How much given labels tell, 0…1, 0-dim; 1 where nothing is known of them."""
+        """r, 0-dim: 1 where nothing is known of it, 0 where it is too little to train on, but for an audit's sake."""
         transition = self.memory["transition"]
+        told = information_told(transition)
+        if self._held_out_until < 1:
+            told = torch.where(told < LITTLE, 0.0, told)
         is_blind = (transition == blind_transition(len(transition)).to(transition.device)).all()
-        return torch.where(is_blind | (self.config.settings == "measured"), 1.0, information_told(transition))
+        return torch.where(is_blind | (self.config.settings != "informed"), 1.0, told)
 
     def _follow(self) -> None:
         """Renew the settings that follow from what is known of the given and the corrected labels."""
@@ -337,8 +335,10 @@ class EbomlcS(Ebomlc):
         if self._stacks:
             _, num_noisy, num_clean = self._sizes
             renewed, is_known = settings.clone(), torch.ones_like(is_measured)
-            renewed[0] = torch.where(is_measured, 1 / (1 + self._told()), num_clean / (num_clean + num_noisy))
-            renewed[1], renewed[2] = 1 - renewed[0], 1.0
+            told = self._told()
+            by_number = num_clean / (num_clean + num_noisy)
+            renewed[0] = torch.where(is_measured | (told == 0), 1 / (1 + told), by_number)
+            renewed[1], renewed[2] = 1 - renewed[0], told > 0
             if self.epoch == 0:
                 renewed[3] = 0.0
         else:

@@ -42,6 +42,9 @@ import math
 import torch
 from torch import Tensor
 
+LITTLE = 0.05
+"""An r below which noisy images do not help: once a model fits its trusted images, any weight on others rules."""
+
 
 def information_share(reliability: Tensor, num_classes: int, num_noisy: int, num_clean: int) -> Tensor:
     """ω in 0…1 for r = ``reliability`` (0-dim), K classes, n_n noisy and n_c trusted images."""

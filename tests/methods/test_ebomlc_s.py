@@ -25,7 +25,7 @@ from ebomlc_dist.numerics.network import gradients
 from ebomlc_dist.numerics.noise import uniform_matrix
 from ebomlc_dist.numerics.transition import transition_by_counts, transition_by_moments
 from ebomlc_dist.numerics.transition_posterior import NoisePosterior, transition_by_posterior
-from ebomlc_dist.numerics.trust import corrected_share, information_share, information_told, lead
+from ebomlc_dist.numerics.trust import LITTLE, corrected_share, information_share, information_told, lead
 from tests.support import problem
 from tests.support.lockstep import over_shards
 from tests.support.pool import RankPool
@@ -135,6 +135,8 @@ def test_noisy_images_weigh_by_what_their_labels_tell() -> None:
         values = learner.method.settings()
         return [float(value) for value in vars(values).values()], learner.method.memory["transition"]
 
+    nearly = uniform_matrix(4, 0.7)
+    assert 0 < float(information_told(nearly)) < LITTLE
     settings, transition = found(noise_process="counted", epoch=1)
     told = float(information_told(transition))
     assert 0 < told < 0.9
@@ -144,6 +146,8 @@ def test_noisy_images_weigh_by_what_their_labels_tell() -> None:
     rows = uniform_matrix(4, 0.2)
     known, _ = found(noise_process="known", transition=rows.tolist(), epoch=0)
     assert known[0] == pytest.approx(float(1 / (1 + information_told(rows))))
+    for epoch in (0, 1):
+        assert found(noise_process="known", transition=nearly.tolist(), epoch=epoch)[0] == [1.0, 0.0, 0.0]
     assert found(noise_process="counted", epoch=1, settings="measured")[0] == [0.5, 0.5, 1.0]
     assert found(noise_process="counted", epoch=1, followed=["noisy_scale"], mixture=0.3)[0][0] == 0.3
 
@@ -359,6 +363,17 @@ def test_what_is_held_out_is_trained_on_once_the_noise_is_known(until: float, ep
     assert shares == [0.2] * kept + [0.0] * (epochs - kept)
 
 
+def test_labels_that_tell_nothing_leave_the_held_out_images_to_training() -> None:
+    for rate, kept in ((0.7, [0.0, 0.0, 0.0]), (0.3, [0.2, 0.2, 0.2])):
+        rows = uniform_matrix(4, rate).tolist()
+        method = make_learner("ebomlc-s", Communicator(CPU), noise_process="known", transition=rows).method
+        found = []
+        for epoch in range(3):
+            method.enter_epoch(epoch, 8)
+            found.append(method.streams.held_out)
+        assert found == kept
+
+
 @pytest.mark.parametrize(("settings", "kept"), [({}, 0.2), ({"held_out_until": 0.5}, 0.0)], ids=str)
 def test_where_labels_are_audited_images_stay_held_out_to_the_end(settings: dict, kept: float) -> None:
     learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="estimated", **settings)
@@ -432,7 +447,7 @@ def test_pairs_that_are_cleaner_than_the_estimate_allows_give_way_to_it(
     pairs = torch.eye(4, dtype=torch.int64) * 6
     pairs[0, :2] = torch.tensor([6 - wrong, wrong])
     monkeypatch.setattr("tests.support.problem.NUM_CLEAN", int(pairs.sum()))
-    found = NoisePosterior(uniform_matrix(4, estimate), estimate, (estimate - 0.05, estimate + 0.05))
+    found = NoisePosterior(uniform_matrix(4, estimate), estimate, (estimate - 0.05, estimate + 0.05), estimate - 0.05)
     monkeypatch.setattr(ebomlc_s, "noise_posterior", lambda *_: found)
     learner = make_learner("ebomlc-s", Communicator(CPU), epoch=1, old_labels=pairs)
     method = learner.method
@@ -461,7 +476,7 @@ def test_pairs_of_very_many_classes_are_not_checked(monkeypatch: pytest.MonkeyPa
     pairs = torch.eye(4, dtype=torch.int64) * (NUM_CLEAN // 4)
     pairs[0, 0] += NUM_CLEAN - int(pairs.sum())
     asked: list[None] = []
-    found = NoisePosterior(uniform_matrix(4, 0.1), 0.1, (0.0, 0.9))
+    found = NoisePosterior(uniform_matrix(4, 0.1), 0.1, (0.0, 0.9), 0.0)
     monkeypatch.setattr(ebomlc_s, "noise_posterior", lambda *_: asked.append(None) or found)
     make_learner("ebomlc-s", Communicator(CPU), epoch=1, old_labels=pairs)
     assert asked
@@ -483,8 +498,8 @@ def test_an_estimate_below_the_interval_of_the_one_before_is_not_believed(monkey
     """A model that memorises labels finds ever fewer of them wrong."""
     learner = make_learner("ebomlc-s", Communicator(CPU), epoch=0, noise_process="estimated")
     interlude, rates = WholeInterlude(learner.networks), []
-    for epoch, (rate, low, high) in {1: (0.4, 0.3, 0.5), 2: (0.35, 0.33, 0.37), 4: (0.2, 0.15, 0.25)}.items():
-        found = NoisePosterior(uniform_matrix(4, rate), rate, (low, high))
+    for epoch, (rate, low) in {1: (0.4, 0.3), 2: (0.35, 0.33), 4: (0.2, 0.15)}.items():
+        found = NoisePosterior(uniform_matrix(4, rate), rate, (0.0, 1.0), low)
         monkeypatch.setattr(ebomlc_s, "noise_posterior", lambda *_, found=found: found)
         learner.method.enter_epoch(epoch, 8)
         learner.method.begin_epoch(learner.networks, interlude)
@@ -545,7 +560,8 @@ def test_with_few_trusted_images_it_is_not_below_plain_cross_entropy(a_class: in
             config = tiny_config(name, data=data, train=train_for, seeds={"seed": seed})
             summary = train(config, tmp_path / f"{name}-{seed}", quiet=True, runtime=alone())
             scores.append(summary["accuracy_last"])
-    print(found)
     plain = np.asarray(found["ce"])
     assert plain.min() > 80
-    assert np.mean(found["ebomlc-s"]) >= plain.mean() - plain.std(ddof=1)
+    # Three scores may be equal by chance; each is a share of 355 test images, which has a deviation of its own.
+    of_a_share = 100 * np.sqrt(plain.mean() / 100 * (1 - plain.mean() / 100) / 355)
+    assert np.mean(found["ebomlc-s"]) >= plain.mean() - max(plain.std(ddof=1), of_a_share)
