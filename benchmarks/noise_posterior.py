@@ -41,10 +41,10 @@ def _with_diagonal(others: Matrix, kept: float) -> Matrix:
     return np.diag(np.full(len(others), kept)) + (1 - kept) * others / others.sum(axis=1, keepdims=True)
 
 
-def rows_of(size: int, repeats: int) -> Iterator[list[str]]:
+def rows_of(size: int, repeats: int, kinds: tuple[str, ...], accuracies: tuple[float, ...]) -> Iterator[list[str]]:
     """One row of the table at a time."""
-    for kind in ("flat",) if size == 2 else ("flat", "one way", "blocks"):
-        for accuracy in (0.75, 0.9) if size == 2 else (0.5, 0.8):
+    for kind in ("flat",) if size == 2 else kinds:
+        for accuracy in (0.75, 0.9) if size == 2 else accuracies:
             for noise_kind, rate in (
                 ("uniform", 0.0),
                 ("uniform", 0.2),
@@ -84,11 +84,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--classes", default="2,10,100")
     parser.add_argument("--repeats", type=int, default=8)
+    parser.add_argument("--confusions", default="flat,one way,blocks", help="of ten and a hundred classes")
+    parser.add_argument("--accuracies", default="0.5,0.8", help="of ten and a hundred classes")
     asked = parser.parse_args()
     print("| classes | confusion | accuracy | noise | estimated | interval holds it | width | s |")
     print("|---" * 8 + "|")
     for size in map(int, asked.classes.split(",")):
-        for row in rows_of(size, asked.repeats):
+        accuracies = tuple(map(float, asked.accuracies.split(",")))
+        for row in rows_of(size, asked.repeats, tuple(asked.confusions.split(",")), accuracies):
             print("| " + " | ".join(row) + " |", flush=True)
 
 

@@ -12,27 +12,23 @@ share the target: the corrector's answer, the main model's own posterior, and th
     G(w, α) = mean softCE(f_w(x_n), κ_c·g_α(h(x_n), ỹ) + κ_p·p(· | x_n, ỹ) + (1 − κ_c − κ_p)·e_ỹ)
     p(y | x, ỹ) ∝ softmax f_w(x)_y · T[y, ỹ], held constant
 
-Everything else is `ebomlc`'s step. Where y' comes from:
+Where y' comes from:
 
-- ``observed``: the label that the image had in the noisy set before it was checked; drawn, as for ``counted``, where
-  that is unknown;
+- ``observed``: the label that the image had in the noisy set; drawn, as for ``counted``, where that is unknown;
 - ``counted``: y' ~ T[y_c, ·], T from the counts of observed pairs, drawn anew at each step;
 - ``estimated``: y' ~ T[y_c, ·], T found from the main model's predictions on the noisy set and on a held-out part of
   the trusted set, before epochs 1, 2, 4, 8, … counted from 0, and before the last one for which that part is held out;
   blind in epoch 0. After half of the epochs T is kept, and that part is trained on as well (`held_out_until`);
 - ``known``: y' ~ T[y_c, ·], T given, for ablation;
-- ``auto``: ``counted`` where the old label of every trusted image is known, else ``estimated``.
+- ``auto``: ``counted`` where the old label of every trusted image is known, else ``estimated``. ``counted``
+  is taken back where the pairs are too clean to be a sample (`ebomlc_dist.noise.pairs`).
 
-A choice by ``auto`` for ``counted`` is taken back where the pairs are cleaner than the model's estimate beyond chance:
-trusted images that were kept because their label was right are no sample of the noise (`ebomlc_dist.noise.pairs`).
-
-Draws depend on seed, step and place in the global batch. With ``settings`` ``measured``, the default, κ_c and κ_p are
-those under which the three readings together give the true labels of the held-out images the highest likelihood
-(`ebomlc_dist.numerics.stacking`), measured before each epoch in which images are held out; until something is measured
-both are 0. Trusted and noisy batches weigh alike, ρ = δ = 1/2, or, where no image is held out, each image does,
-ρ = 1 − δ = n_c / (n_c + n_n); ξ = 1. ``given`` and ``corrected`` are rules of thumb
-without a held-out measurement of what they gain (`ebomlc_dist.noise.reliability`); ``fixed`` takes δ = ξ = κ_c = 1,
-ρ = 0.2, or what is set. Cost: 7 forward units, as `ebomlc`.
+Draws depend on seed, step and place in the global batch. With ``settings`` ``informed``, the default, κ_c and κ_p are
+those under which the readings together give the true labels of the held-out images the highest likelihood
+(`numerics.stacking`), measured before each epoch in which images are held out; until then both are 0. A noisy batch
+weighs as much of a trusted one as T says that its labels tell, r of `noise.reliability`: ρ = 1 − δ = 1 / (1 + r), r = 1
+until T is known; below `LITTLE` all trusted images are trained on, and they alone. Where none could be held out each
+image weighs alike, ρ = 1 − δ = n_c / (n_c + n_n). ξ = 1. ``measured`` has r = 1. Cost: 7 forward units.
 """
 
 import logging
@@ -49,7 +45,7 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Interlude, Networks, PairedBatch, Task
 from ebomlc_dist.methods.ebomlc import Ebomlc, EbomlcConfig, StepSettings
-from ebomlc_dist.methods.readings import corrector_figures, prediction_counts, readings_of_true_labels
+from ebomlc_dist.methods.readings import corrector_figures, mean_figures, prediction_counts, readings_of_true_labels
 from ebomlc_dist.noise.moments import (
     blind_transition,
     draw_labels,
@@ -59,7 +55,7 @@ from ebomlc_dist.noise.moments import (
 )
 from ebomlc_dist.noise.pairs import too_clean
 from ebomlc_dist.noise.posterior import MOST_CLASSES, NoisePosterior, above_chance, noise_posterior
-from ebomlc_dist.noise.reliability import corrected_share, information_share, lead, settings_for
+from ebomlc_dist.noise.reliability import LITTLE, information_told, settings_by_formula
 from ebomlc_dist.numerics.draws import keys_of, uniform
 from ebomlc_dist.numerics.losses import MixtureKind
 from ebomlc_dist.numerics.one_hot import one_hot
@@ -92,10 +88,10 @@ class EbomlcSConfig(EbomlcConfig):
     held_out_until: Annotated[float, Field(gt=0.0, le=1.0)] | None = frame(
         None, "Share of the epochs after which held-out images are trained on too. null: 0.5, with --audit 1."
     )
-    settings: Literal["measured", "fixed", "corrected", "given"] = frame(
-        "measured",
-        "How step weights are set. measured: by held-out likelihood; given, corrected: by how many of these labels "
-        "are right.",
+    settings: Literal["informed", "measured", "fixed", "corrected", "given"] = frame(
+        "informed",
+        "How step weights are set. informed: targets by held-out likelihood, noisy images weighed by what their labels "
+        "tell; measured: weighed like trusted ones; given, corrected: by how many of these labels are right.",
     )
     followed: tuple[Followed, ...] = frame(get_args(Followed), "Which step weights are set so; the others are fixed.")
 
@@ -115,11 +111,10 @@ class EbomlcS(Ebomlc):
     Attributes:
         noise_process: the configured one, ``auto`` resolved once the data are known.
         memory: all float64. ``transition``: T (K, K), ``T[true, noisy]``. ``settings``: (4,) ρ, δ, ξ and κ_c.
-            ``measured``: (4,) of the held-out images the share that the main model classifies right, the probability
-            that the corrector puts on the right label, how far its confidence exceeds its accuracy, and λ of its
-            answers, when they were last held out; zeros where none is. With ``settings`` ``measured`` also, 0-dim,
-            ``posterior_share``: κ_p, and ``least_rate``, below which no later estimate of the rate is believed. Where
-            ``auto`` found pairs, ``pairs_refused``: 0-dim, 1 once the estimate has taken their place.
+            ``measured``: (4,), `readings.mean_figures` of the held-out images, when last held out; zeros where
+            none is. Where readings are stacked also, 0-dim, ``posterior_share``: κ_p, and ``least_rate``, below which
+            no later estimate of the rate is believed. Where ``auto`` found pairs, ``pairs_refused``: 0-dim, 1 once the
+            estimate has taken their place.
     """
 
     Config: ClassVar = EbomlcSConfig
@@ -146,7 +141,7 @@ class EbomlcS(Ebomlc):
             "settings": torch.tensor(fixed, dtype=torch.float64, device=device),
             "measured": torch.zeros(4, dtype=torch.float64, device=device),
         }
-        if config.settings == "measured":
+        if self._stacks:
             for name in ("posterior_share", "least_rate"):
                 self.memory[name] = torch.zeros((), dtype=torch.float64, device=device)
         if config.noise_process == "auto" and self.noise_process == "counted":
@@ -159,10 +154,14 @@ class EbomlcS(Ebomlc):
     def _measures(self) -> bool:
         return self.noise_process == "estimated" or self.config.settings != "fixed"
 
+    @property
+    def _stacks(self) -> bool:
+        return self.config.settings in ("informed", "measured")
+
     def enter_epoch(self, epoch: int, epochs: int) -> None:
         super().enter_epoch(epoch, epochs)
         last = min(int(self._held_out_until * epochs), epochs - 1)
-        keeps = self._measures and epoch <= last
+        keeps = self._measures and epoch <= last and float(self._told()) > 0
         self.streams = replace(self.streams, held_out=self.config.held_out if keeps else 0.0)
         # T changes ever more slowly; that each estimate counts the noisy set anew would be felt in a long run.
         is_due = epoch.bit_count() == 1 or epoch == last > 0
@@ -181,7 +180,7 @@ class EbomlcS(Ebomlc):
         if self._estimates_now:
             self._estimate(networks, interlude)
         self._measure(networks, interlude)
-        if self.config.settings == "measured" and "corrected_share" in self.config.followed and self.epoch > 0:
+        if self._stacks and "corrected_share" in self.config.followed and self.epoch > 0:
             self._weigh_readings(networks, interlude)
         self._follow()
 
@@ -212,7 +211,7 @@ class EbomlcS(Ebomlc):
         return corrected + left * one_hot(labels, answers.shape[1], answers.dtype)
 
     def corrected_labels(self, answers: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        return self.soft_labels(answers, logits, labels) if self.config.settings == "measured" else answers
+        return self.soft_labels(answers, logits, labels) if self._stacks else answers
 
     def _posterior(self, logits: Tensor, labels: Tensor) -> Tensor:
         """p(y | x, ỹ) ∝ softmax(logits)_y T[y, ỹ], (n, K), without a gradient."""
@@ -264,7 +263,7 @@ class EbomlcS(Ebomlc):
             # A model at chance confounds the classes, and may be sure of it.
             if not above_chance(confusion):
                 return
-            like = torch.zeros(num_classes**2 + 3, dtype=torch.float64, device=transition.device)
+            like = torch.zeros(num_classes**2 + 4, dtype=torch.float64, device=transition.device)
             shared = interlude.once(lambda: noise_posterior(joint, confusion).flat(), like=like)
             if self._is_believed(found := NoisePosterior.of(shared)):
                 transition.copy_(found.transition)
@@ -292,19 +291,13 @@ class EbomlcS(Ebomlc):
         if least is not None:
             if found.rate < least:
                 return False
-            least.fill_(low)
+            least.fill_(found.least_drawn)
         return True
 
     def _measure(self, networks: Networks, interlude: Interlude) -> None:
         """Renew what is known of the networks on held-out images."""
-        num_classes = len(self.memory["transition"])
         figures = partial(corrector_figures, networks, self.features, self.memory["transition"])
-        found = interlude.sum_held_out(figures)
-        (count, accuracy, right, sure), answers = found[:4], found[4:].view(num_classes, num_classes)
-        shares = torch.stack([accuracy, answers.trace(), sure - right]) / count.clamp_min(1.0)
-        # A class of which no image is held out leads nowhere.
-        mean_answers = answers / answers.sum(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-        self.memory["measured"].copy_(torch.cat([shares, lead(mean_answers)[None]]))
+        self.memory["measured"].copy_(mean_figures(interlude.sum_held_out(figures)))
 
     def _weigh_readings(self, networks: Networks, interlude: Interlude) -> None:
         """Renew κ_c and κ_p: by what the readings of every label that a held-out image could have been given, as likely
@@ -319,30 +312,34 @@ class EbomlcS(Ebomlc):
         self.memory["settings"][3] = shares[0]
         self.memory["posterior_share"].copy_(shares[1])
 
+    def _told(self) -> Tensor:
+        """r, 0-dim: 1 where nothing is known of it, 0 where it is too little to train on, but for an audit's sake."""
+        transition = self.memory["transition"]
+        told = information_told(transition)
+        if self._held_out_until < 1:
+            told = torch.where(told < LITTLE, 0.0, told)
+        is_blind = (transition == blind_transition(len(transition)).to(transition.device)).all()
+        return torch.where(is_blind | (self.config.settings != "informed"), 1.0, told)
+
     def _follow(self) -> None:
         """Renew the settings that follow from what is known of the given and the corrected labels."""
         config, settings, measured = self.config, self.memory["settings"], self.memory["measured"]
         if config.settings == "fixed":
             return
-        if config.settings == "measured":
-            renewed, is_known = settings.clone(), torch.ones_like(measured[1], dtype=torch.bool)
+        is_measured = measured[1] > 0
+        if self._stacks:
             _, num_noisy, num_clean = self._sizes
+            renewed, is_known = settings.clone(), torch.ones_like(is_measured)
+            told = self._told()
             by_number = num_clean / (num_clean + num_noisy)
-            renewed[0] = torch.where(measured[1] > 0, 0.5, by_number)
-            renewed[1], renewed[2] = 1 - renewed[0], 1.0
+            renewed[0] = torch.where(is_measured | (told == 0), 1 / (1 + told), by_number)
+            renewed[1], renewed[2] = 1 - renewed[0], told > 0
             if self.epoch == 0:
                 renewed[3] = 0.0
         else:
-            reliability = self.memory["transition"].diagonal().mean() if config.settings == "given" else measured[1]
-            share = information_share(reliability, *self._sizes)
-            kappa = corrected_share(measured[3], lead(self.memory["transition"]))
-            # Where no image is held out nothing is known of the corrector: it is not asked, and fixed values stand.
-            is_measured = measured[1] > 0
-            kappa = torch.where(is_measured, kappa, 0.0)
-            renewed = torch.cat([settings_for(share, config.mixture_kind == "loss"), kappa[None]])
-            is_known = (
-                is_measured & (self.epoch > 0) if config.settings == "corrected" else torch.ones_like(is_measured)
-            )
+            by_corrected, losses_mixed = config.settings == "corrected", config.mixture_kind == "loss"
+            renewed = settings_by_formula(self.memory["transition"], measured, self._sizes, by_corrected, losses_mixed)
+            is_known = is_measured & (self.epoch > 0) if by_corrected else torch.ones_like(is_measured)
         follows = torch.tensor([name in config.followed for name in get_args(Followed)], device=settings.device)
         known = torch.stack([is_known, is_known, is_known, torch.ones_like(is_known)])
         settings.copy_(torch.where(follows & known, renewed, settings))

@@ -4,12 +4,14 @@ Each function gives values of one block of images, (n, C, H, W), and their label
 them: given labels of noisy images, true labels of held-out ones. float64, evaluation mode, no gradient.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ebomlc_dist.methods.contract import Networks
+from ebomlc_dist.noise.reliability import lead
 from ebomlc_dist.numerics.one_hot import in_own_row, one_hot
 
 Features = Callable[[Networks, Tensor, Tensor], Tensor]
@@ -39,6 +41,17 @@ def corrector_figures(
     answers = in_own_row(labels, terms[:, 2:], num_classes).flatten(1)
     main_right = (logits.argmax(dim=1) == labels).double()
     return torch.cat([torch.ones_like(main_right)[:, None], main_right[:, None], terms[:, :2], answers], dim=1)
+
+
+def mean_figures(summed: Tensor) -> Tensor:
+    """(4,) of `corrector_figures` summed over images, (4 + K²,): the share that the main model has right, the
+    probability that the corrector puts on the right label, its confidence less its accuracy, λ of its answers."""
+    (count, accuracy, right, sure), num_classes = summed[:4], math.isqrt(len(summed) - 4)
+    answers = summed[4:].view(num_classes, num_classes)
+    shares = torch.stack([accuracy, answers.trace(), sure - right]) / count.clamp_min(1.0)
+    # A class of which no image is held out leads nowhere.
+    mean_answers = answers / answers.sum(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    return torch.cat([shares, lead(mean_answers)[None]])
 
 
 def readings_of_true_labels(

@@ -16,6 +16,9 @@ two labels of an image are two observers in the sense of Dawid and Skene (1979).
 so that each sweep also proposes A = exp(xG), accepted by Metropolis' rule. G = R − 1 mixes each row with other rows:
 evenly, or as the held-out images, or the noisy ones, are mixed up. exp(−xG) is proposed as often as exp(xG), and the
 volume changes by |A|^(K−1) for C, |A|^(−K) for M, Π π_t^(K−1) from T to M.
+
+The draws hold what is assumed of where errors go, and the sampler may not reach all that explains the counts. The
+interval that is stated therefore also spans the rates that agree with the accuracy on held-out images (`agreement`).
 """
 
 import math
@@ -28,6 +31,7 @@ from scipy.linalg import expm
 from scipy.stats import binomtest
 from torch import Tensor
 
+from ebomlc_dist.noise.agreement import rate_bounds
 from ebomlc_dist.noise.alike_rows import Counts, Matrix, draw_rows, log_density
 
 MOST_CLASSES = 100
@@ -51,23 +55,28 @@ class NoisePosterior:
     Attributes:
         transition: the mean of T, (K, K) float64 on the CPU, ``T[true, given]``, rows on the simplex.
         rate: mean share of wrong labels among the noisy images, 0…1.
-        interval: the shortest interval that holds the rate with a probability of `COVERAGE`.
+        interval: of the rate, for a probability of `COVERAGE`: the shortest one of the draws, and what `agreement`
+            bounds, together.
+        least_drawn: the lower end of the draws' interval alone. Two estimates from the same held-out images share
+            what these leave open, and are compared by it.
     """
 
     transition: Tensor
     rate: float
     interval: tuple[float, float]
+    least_drawn: float
 
     def flat(self) -> Tensor:
-        """(K² + 3,) float64, all of it, to be sent."""
-        return torch.cat([self.transition.flatten(), torch.tensor([self.rate, *self.interval], dtype=torch.float64)])
+        """(K² + 4,) float64, all of it, to be sent."""
+        figures = torch.tensor([self.rate, *self.interval, self.least_drawn], dtype=torch.float64)
+        return torch.cat([self.transition.flatten(), figures])
 
     @staticmethod
     def of(flat: Tensor) -> "NoisePosterior":
         """What `flat` was made of."""
-        rate, low, high = flat[-3:].tolist()
-        size = math.isqrt(len(flat) - 3)
-        return NoisePosterior(flat[:-3].view(size, size), rate, (low, high))
+        rate, low, high, least = flat[-4:].tolist()
+        size = math.isqrt(len(flat) - 4)
+        return NoisePosterior(flat[:-4].view(size, size), rate, (low, high), least)
 
 
 def noise_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> NoisePosterior:
@@ -90,17 +99,24 @@ def noise_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> NoisePost
     sweeps = _SWEEPS if size <= _MANY_CLASSES else _FEW_SWEEPS
     settling = round(_SETTLING * sweeps)
     total: Matrix = np.zeros((size, size))
-    rates = np.empty(sweeps)
+    rates, overlaps = np.empty(sweeps), np.empty(sweeps)
     for sweep in range(sweeps):
         by_prediction, by_given = _draw_classes(rng, joint, cells, confusion, mass)
         confusion, transition = draw_rows(rng, by_prediction + held_out), draw_rows(rng, by_given)
         mass = rng.dirichlet(by_given.sum(axis=1) + 1.0)[:, None] * transition
         confusion, mass = moves.applied(rng, confusion, mass)
-        rates[sweep] = 1 - np.trace(mass)
+        rates[sweep], overlaps[sweep] = 1 - np.trace(mass), _overlap(confusion, mass)
         if sweep >= settling:
             total += mass / mass.sum(axis=1, keepdims=True)
-    rates = rates[settling:]
-    return NoisePosterior(torch.from_numpy(total / len(rates)), float(rates.mean()), shortest_interval(rates))
+    rates, overlaps = rates[settling:], overlaps[settling:]
+    low, high = shortest_interval(rates)
+    least, largest = rate_bounds(
+        *(int(np.trace(joint)), int(joint.sum()), int(np.trace(held_out)), int(held_out.sum())),
+        (float(overlaps.min()), float(overlaps.max())),
+        COVERAGE,
+    )
+    interval = min(low, least), max(high, largest)
+    return NoisePosterior(torch.from_numpy(total / len(rates)), float(rates.mean()), interval, low)
 
 
 def transition_by_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> Tensor:
@@ -128,6 +144,13 @@ def mean_confusion(counts: NDArray[np.number]) -> Matrix:
     mean = np.full((size, size), (1 - accuracy) / (size - 1))
     np.fill_diagonal(mean, accuracy)
     return mean
+
+
+def _overlap(confusion: Matrix, mass: Matrix) -> float:
+    """How often a wrong prediction and a wrong label of one image are the same class, 0…1."""
+    both_wrong = float(((mass.sum(axis=1) - mass.diagonal()) * (1 - confusion.diagonal())).sum())
+    same = float((mass * confusion).sum() - (mass.diagonal() * confusion.diagonal()).sum())
+    return min(max(same, 0.0) / max(both_wrong, _TINY), 1.0)
 
 
 def _draw_classes(

@@ -28,10 +28,22 @@ is τ where errors are spread evenly, and less where they all go one way. The we
 given one is
 
     κ = λ_c² / (λ_c² + λ_g²)
+
+Another measure of labels is how much of what there is to know about the true class they tell, with classes alike in
+size:
+
+    r = I(y; ỹ) / log K = mean over t of KL(T[t, ·] ‖ mean of T's rows) / log K
+
+1 for labels that are never wrong, or wrong in a way that can be undone, and 0 where they say nothing.
 """
+
+import math
 
 import torch
 from torch import Tensor
+
+LITTLE = 0.05
+"""An r below which noisy images do not help: once a model fits its trusted images, any weight on others rules."""
 
 
 def information_share(reliability: Tensor, num_classes: int, num_noisy: int, num_clean: int) -> Tensor:
@@ -53,7 +65,33 @@ def corrected_share(corrected: Tensor, given: Tensor) -> Tensor:
     return torch.where(total > 0, corrected.square() / torch.where(total > 0, total, 1.0), 0.5)
 
 
+def information_told(transition: Tensor) -> Tensor:
+    """r in 0…1, 0-dim, of T (K, K), rows on the simplex."""
+    rows = transition.double()
+    information = torch.special.entr(rows.mean(dim=0)).sum() - torch.special.entr(rows).sum(dim=1).mean()
+    return (information / math.log(len(rows))).clamp(0.0, 1.0)
+
+
 def settings_for(share: Tensor, losses_mixed: bool) -> Tensor:
     """(3,) ρ, δ and ξ for ω = ``share`` (0-dim), where F mixes losses or something else."""
     root = share.sqrt()
     return torch.stack([1 - share if losses_mixed else (1 - share) / 2, root, root])
+
+
+def settings_by_formula(
+    transition: Tensor, measured: Tensor, sizes: tuple[int, int, int], by_corrected: bool, losses_mixed: bool
+) -> Tensor:
+    """(4,) ρ, δ, ξ and κ.
+
+    Args:
+        transition: T (K, K).
+        measured: (4,) of held-out images, the second the reliability of corrected labels, the last their λ; zeros where
+            none is held out. Then nothing is known of the corrector, and it is not asked.
+        sizes: K, n_n, n_c.
+        by_corrected: whether r is the reliability of corrected labels instead of T's.
+        losses_mixed: whether F mixes losses.
+    """
+    reliability = measured[1] if by_corrected else transition.diagonal().mean()
+    kappa = corrected_share(measured[3], lead(transition))
+    kappa = torch.where(measured[1] > 0, kappa, 0.0)
+    return torch.cat([settings_for(information_share(reliability, *sizes), losses_mixed), kappa[None]])

@@ -11,7 +11,7 @@ from torch import Tensor
 from ebomlc_dist.noise.alike_rows import RATES, STRENGTHS
 from ebomlc_dist.noise.matrices import flip_matrix, uniform_matrix
 from ebomlc_dist.noise.moments import transition_by_counts, transition_by_moments
-from ebomlc_dist.noise.posterior import above_chance, transition_by_posterior
+from ebomlc_dist.noise.posterior import above_chance, noise_posterior, transition_by_posterior
 
 CLASSES = 10
 NOISY, HELD_OUT = 10_000, 20
@@ -149,6 +149,28 @@ def test_two_classes_and_a_class_that_nobody_is_given() -> None:
     joint, held_out = tables(weak_confusion(), NOISE["uniform 20"])
     joint[:, 3] = 0
     assert bool(torch.isfinite(transition_by_posterior(joint, held_out)).all())
+
+
+@pytest.mark.parametrize(("name", "rate"), [("none", 0.0), ("uniform 20", 0.2), ("flips 40", 0.4)])
+@pytest.mark.parametrize("accuracy", [0.5, 0.8])
+def test_the_interval_holds_the_rate_where_a_classifier_errs_within_groups(
+    accuracy: float, name: str, rate: float
+) -> None:
+    """Such errors and wrong labels explain the counts alike: the draws alone are too sure."""
+    groups = torch.kron(torch.eye(2), torch.ones(5, 5)).double() - torch.eye(CLASSES)
+    confusion = accuracy * torch.eye(CLASSES) + (1 - accuracy) * groups / 4
+    found = noise_posterior(*tables(confusion, NOISE[name]))
+    low, high = found.interval
+    assert low <= rate <= high
+    assert low <= found.least_drawn <= found.rate <= high
+    # A few hundred held-out images do say something.
+    assert high - low < 0.4
+
+
+def test_the_draws_alone_would_be_too_sure() -> None:
+    groups = torch.kron(torch.eye(2), torch.ones(5, 5)).double() - torch.eye(CLASSES)
+    found = noise_posterior(*tables(0.8 * torch.eye(CLASSES) + 0.05 * groups, NOISE["none"]))
+    assert found.interval[0] == 0.0 < found.least_drawn
 
 
 def test_a_classifier_is_above_chance_where_luck_would_not_explain_it() -> None:

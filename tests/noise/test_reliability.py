@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ebomlc_dist.noise.matrices import flip_matrix, uniform_matrix
-from ebomlc_dist.noise.reliability import corrected_share, information_share, lead, settings_for
+from ebomlc_dist.noise.reliability import corrected_share, information_share, information_told, lead, settings_for
 
 
 def share(reliability: float, num_noisy: int = 49_000, num_clean: int = 1_000, num_classes: int = 10) -> float:
@@ -58,3 +58,14 @@ def test_a_label_weighs_by_its_lead_and_alike_where_nothing_leads() -> None:
     assert kappa(0.0, 0.6) == 0.0
     assert kappa(0.6, 0.0) == 1.0
     assert kappa(0.6, 0.3) == pytest.approx(0.8)
+
+
+def test_labels_tell_all_where_errors_can_be_undone_and_nothing_at_chance() -> None:
+    every = torch.eye(10, dtype=torch.float64)
+    assert float(information_told(every)) == float(information_told(every.roll(1, dims=1))) == pytest.approx(1.0)
+    assert float(information_told(uniform_matrix(10, 0.9))) == pytest.approx(0.0, abs=1e-12)
+    # 0.4 right, 0.6 spread over nine: log 10 + 0.4 log 0.4 + 0.6 log(0.6 / 9), in units of log 10.
+    even = 1 + (0.4 * np.log(0.4) + 0.6 * np.log(0.6 / 9)) / np.log(10)
+    assert float(information_told(uniform_matrix(10, 0.6))) == pytest.approx(even)
+    flips = 0.6 * every + 0.4 * every.roll(1, dims=1)
+    assert float(information_told(flips)) == pytest.approx(1 + (0.4 * np.log(0.4) + 0.6 * np.log(0.6)) / np.log(10))
