@@ -13,7 +13,7 @@ from torch import Tensor
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.optimizers import Unit
 from ebomlc_dist.engine.weight_average import WeightAverage
-from ebomlc_dist.models.state import check_state
+from ebomlc_dist.models.state_tensors import check_state
 from ebomlc_dist.monitoring.meters import LabelMeter, StepMeter
 from ebomlc_dist.numerics.network import Network
 
