@@ -41,7 +41,7 @@ def _defined(source: Path) -> set[str]:
     names: set[str] = set()
     body = ast.parse(source.read_text()).body
     # What is imported for type checkers alone is a lazy name of the module.
-    for node in [*body, *(inner for node in body if isinstance(node, ast.If) for inner in node.body)]:
+    for node in [*body, *(inner for block in body if isinstance(block, ast.If) for inner in block.body)]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Assign):
