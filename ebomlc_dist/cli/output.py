@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ebomlc_dist.plugins import permission
 from ebomlc_dist.reporting.purity import purity_text
 
+_PLUGGED = ("method", "model", "dataset")
 _ONLY_WHERE_KNOWN = "accuracy_at_best_validation"
 # Heading, and key in summary.json; all in per cent.
 _FIGURES = (
@@ -66,10 +68,11 @@ def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints
             print(f"  * {summary['num_clean']} trusted images chosen from the noisy ones, {purity}")
     if hints:
         run = shlex.quote(str(summaries[0]["run"]))
+        ebomlc = permission(str(summaries[0].get(key)) for key in _PLUGGED) + command_name("ebomlc")
         print("\nnext:")
-        print(f"  {command_name('ebomlc')} evaluate {run}")
-        print(f"  {command_name('ebomlc')} audit {run}")
-        print(f"  {command_name('ebomlc')} predict {run} --images DIR --output predictions.csv")
+        print(f"  {ebomlc} evaluate {run}")
+        print(f"  {ebomlc} audit {run}")
+        print(f"  {ebomlc} predict {run} --images DIR --output predictions.csv")
         print(f"  {command_name('tensorboard')} --logdir {shlex.quote(str(output))}")
 
 

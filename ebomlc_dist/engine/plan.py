@@ -17,7 +17,7 @@ from ebomlc_dist.engine.extractor import TRAINED_BY, extractor_config
 from ebomlc_dist.engine.prepare import check, load_everywhere, needs_clean
 from ebomlc_dist.engine.program import make_program
 from ebomlc_dist.files.run_folder import RunFolder
-from ebomlc_dist.methods import METHODS, method_class
+from ebomlc_dist.methods import method_class, method_info
 from ebomlc_dist.reporting.purity import purity_figures, purity_text
 
 Rows = list[tuple[str, str]]
@@ -43,7 +43,7 @@ def describe(
     stages = "" if (number := method_class(config.method.name).stages) == 1 else f"{number} × "
     shares = [-(-size // world_size) for size in (train.global_noisy_batch_size, train.global_clean_batch_size)]
     return [
-        ("method", f"{config.method.name}: {METHODS[config.method.name].summary}"),
+        ("method", f"{config.method.name}: {method_info(config.method.name).summary}"),
         (
             "data",
             f"{config.data.dataset}: {len(dataset.noisy_labels)} noisy, {trusted}, "

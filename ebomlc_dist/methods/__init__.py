@@ -1,4 +1,6 @@
-"""The registry of methods. A method is one module, one row here and one row in ``tests/methods``.
+"""The registry of methods. A method of ours is one module, one row here and one row in ``tests/methods``.
+
+Methods from outside have no row: `ebomlc_dist.plugins` says how they are named.
 
 The table itself imports no torch, so that ``ebomlc list`` answers at once.
 """
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ebomlc_dist.errors import InputError, nearest
+from ebomlc_dist import plugins
 
 if TYPE_CHECKING:
     from ebomlc_dist.methods.contract import Method, MethodConfig
@@ -20,13 +22,14 @@ class MethodInfo:
     """One line of the registry: where a method lives and what a person wants to know before choosing it.
 
     Attributes:
-        target: ``module:class`` in this package.
+        target: ``module:class`` in this package; the name itself for a method from outside.
         summary: one line.
         paper: where it comes from.
         needs_clean: whether it needs a trusted set.
         networks: what it trains.
         units: cost of a step with default settings, in forwards of one batch of the main model, a backward being two.
-            Clean and noisy batch are of one size; a clean batch that is split in halves counts as they do.
+            Clean and noisy batch are of one size; a clean batch that is split in halves counts as they do. None where
+            nobody has said it.
         precisions: of the main models' passes.
         capturable: whether a CUDA graph can hold a step, which makes no host sync and has fixed shapes.
         compilable: whether ``torch.compile`` can make the main models' passes.
@@ -37,7 +40,7 @@ class MethodInfo:
     paper: str
     needs_clean: bool
     networks: tuple[str, ...]
-    units: float
+    units: float | None
     precisions: str = "no, bf16, fp16"
     capturable: str = "yes"
     compilable: str = "yes"
@@ -181,16 +184,24 @@ METHODS = {
 
 
 def check_method(name: str) -> None:
-    """Raise `InputError` for a name that is not registered."""
-    if name not in METHODS:
-        raise InputError(f"unknown method '{name}'{nearest(name, list(METHODS))}; known: {', '.join(METHODS)}")
+    """Raise `InputError` for a name that stands for nothing. Nothing is imported."""
+    if name not in METHODS and not plugins.is_outside("methods", name):
+        raise plugins.unknown("methods", name, METHODS)
 
 
 def method_class(name: str) -> type[Method]:
-    """The class of a method by its registered name. Raises `InputError` for an unknown name."""
+    """The class of a method by its name. Raises `InputError` for an unknown name, or one that stands for no method."""
     check_method(name)
+    if name not in METHODS:
+        return import_module(f"{__name__}.outside").outside_class(name)
     module, attribute = METHODS[name].target.split(":")
     return getattr(import_module(f"{__name__}.{module}"), attribute)
+
+
+def method_info(name: str) -> MethodInfo:
+    """What a person wants to know of a method. Raises `InputError` as `method_class` does."""
+    check_method(name)
+    return METHODS[name] if name in METHODS else import_module(f"{__name__}.outside").outside_info(name)
 
 
 def config_from_mapping(values: dict[str, Any]) -> MethodConfig:

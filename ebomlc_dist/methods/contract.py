@@ -239,6 +239,8 @@ class Method(ABC):
         stages: how many times it goes through the epochs of a run, each time with the schedule from its beginning.
         ensemble: networks whose logits are added up for a prediction.
         main_optimizers: optimisers that its main models may have.
+        paper: where a method from outside comes from, for the listing.
+        units: cost of its step in forwards of one batch, likewise; see `ebomlc_dist.methods.MethodInfo`.
         memory: name → tensor on the device, the same on every rank: what a step or an epoch leaves for the next.
             Checkpoints hold it. A step returns new values in `StepResult.memory`, unused where it is skipped.
         epoch: epochs before the present one, over all stages.
@@ -252,6 +254,8 @@ class Method(ABC):
     stages: ClassVar[int] = 1
     ensemble: ClassVar[tuple[str, ...]] = ("main",)
     main_optimizers: ClassVar[tuple[str, ...]] = ("sgd",)
+    paper: ClassVar[str] = "-"
+    units: ClassVar[float | None] = None
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.docs.pages import PAGES, ROOT
 
 _NAMED = re.compile(r"(?<![\w/.-])((?:docs/)?[a-z_]+\.md)\b")
-_MODULE = re.compile(r"`(ebomlc_dist(?:\.\w+)+)`")
+_MODULE = re.compile(r"(?<!`)`(ebomlc_dist(?:\.\w+)+)`(?!`)")
 WRITTEN = {"tables.md"}
 """Pages that a command writes."""
 
