@@ -17,9 +17,14 @@ NETWORKS = ("main", "peer", "meta", "extractor")
 def outside_class(name: str) -> type[Method]:
     """The class that a name from outside stands for. Raises `InputError` where it is no method."""
     found = plugins.load("methods", name)
+    check_class(found, name)
+    return found
+
+
+def check_class(found: object, name: str) -> None:
+    """Raise `InputError` where ``found``, which is called ``name``, is no method."""
     if fault := _fault(found, name):
         raise plugins.wrong_kind("methods", name, fault)
-    return found
 
 
 def outside_info(name: str) -> MethodInfo:

@@ -24,10 +24,8 @@ from ebomlc_dist.numerics.noise import uniform_matrix
 from ebomlc_dist.numerics.transition import transition_by_counts, transition_by_moments
 from ebomlc_dist.numerics.transition_posterior import NoisePosterior, transition_by_posterior
 from ebomlc_dist.numerics.trust import corrected_share, information_share, lead
-from tests.support import problem
-from tests.support.lockstep import over_shards
-from tests.support.pool import RankPool
-from tests.support.problem import (
+from ebomlc_dist.testing.lockstep import over_shards
+from ebomlc_dist.testing.problem import (
     NUM_CLEAN,
     NUM_NOISY,
     OLD_LABELS,
@@ -36,6 +34,8 @@ from tests.support.problem import (
     make_learner,
     run_steps,
 )
+from tests.support import problem
+from tests.support.pool import RankPool
 from tests.support.runs import alone, runtime_of, tiny_config
 
 CPU = torch.device("cpu")
@@ -410,7 +410,7 @@ def test_pairs_that_are_cleaner_than_the_estimate_allows_give_way_to_it(
     """Confirmed images are no sample. Images that look worse than the estimate may be one."""
     pairs = torch.eye(4, dtype=torch.int64) * 6
     pairs[0, :2] = torch.tensor([6 - wrong, wrong])
-    monkeypatch.setattr("tests.support.problem.NUM_CLEAN", int(pairs.sum()))
+    monkeypatch.setattr("ebomlc_dist.testing.problem.NUM_CLEAN", int(pairs.sum()))
     found = NoisePosterior(uniform_matrix(4, estimate), estimate, (estimate - 0.05, estimate + 0.05))
     monkeypatch.setattr(ebomlc_s, "noise_posterior", lambda *_: found)
     learner = make_learner("ebomlc-s", Communicator(CPU), epoch=1, old_labels=pairs)
