@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ebomlc_dist.files.durable import make_folder, write_json
-from ebomlc_dist.profiling.spread import Ratio
-from ebomlc_dist.reporting.environment import environment
+from ebomlc_dist.monitoring.versions import environment
+from ebomlc_dist.profiling.quartiles import Ratio
 
 
 @dataclass(frozen=True)

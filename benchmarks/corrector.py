@@ -17,8 +17,8 @@ from typing import Any
 
 from scipy import stats
 
+from ebomlc_dist.keys import plain
 from ebomlc_dist.recipes.assemble import Request, resolve
-from ebomlc_dist.recipes.settings import plain
 
 SCORE = "accuracy_last"
 # What makes two runs a pair, or changes nothing; whatever else differs makes them variants.

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torchvision.datasets import CIFAR10
 
 from ebomlc_dist.config import OptimConfig
-from ebomlc_dist.data.held_out import held_out
+from ebomlc_dist.data.split import held_out
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.optimizers import MAKERS
 from ebomlc_dist.engine.step import TrainStep
@@ -30,9 +30,9 @@ from ebomlc_dist.methods import config_from_mapping, method_class
 from ebomlc_dist.methods.contract import Batch, Method, PairedBatch, Task
 from ebomlc_dist.models.main_model import MainModel
 from ebomlc_dist.models.meta import build_meta_model
+from ebomlc_dist.noise.matrices import apply_transition, flip_matrix, realised_rate, uniform_matrix
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.network import Network
-from ebomlc_dist.numerics.noise import apply_transition, flip_matrix, realised_rate, uniform_matrix
 
 CLASSES, WIDTH = 10, 256
 NOISY, EPOCHS, BATCH, RATE = 7_000, 15, 100, 0.02
@@ -148,7 +148,7 @@ def run(
         for batch in batches(data, method, draws):
             step(batch)
         for optimizer in optimizers.values():
-            optimizer.end_epoch()
+            optimizer.end("epoch")
     test = torch.from_numpy(rows["test"]).float()
     test_labels = torch.tensor(CIFAR10(folder, train=False).targets)[: len(test)]
     return {

@@ -24,11 +24,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ebomlc_dist.config import DataConfig, NoiseConfig, RunConfig, SeedConfig, TrainConfig
-from ebomlc_dist.data.build import load_dataset
-from ebomlc_dist.data.dataset import NoisyDataset
-from ebomlc_dist.data.ffcv_extra import has_ffcv
-from ebomlc_dist.data.image_set import digest_of
-from ebomlc_dist.data.paired import PairedLoader, build_loader
+from ebomlc_dist.data.dataset import NoisyDataset, digest_of
+from ebomlc_dist.data.loaders.ffcv_extra import has_ffcv
+from ebomlc_dist.data.loaders.paired import PairedLoader, build_loader
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.methods.contract import Streams
 
@@ -99,7 +98,7 @@ def measure(
             if not has_ffcv():
                 print("ffcv is not installed: left out", file=sys.stderr)
                 continue
-            from ebomlc_dist.data.pack_writer import write_pack
+            from ebomlc_dist.data.loaders.ffcv_writer import write_pack
 
             assert isinstance(dataset.images, Tensor)
             write_pack(folder, dataset.images, digest_of(dataset.images, None))

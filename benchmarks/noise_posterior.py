@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ebomlc_dist.numerics.transition_posterior import noise_posterior
+from ebomlc_dist.noise.posterior import noise_posterior
 
 NOISY = 10_000
 HELD_OUT = {2: 50, 10: 20, 100: 2}

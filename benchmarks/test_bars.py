@@ -17,7 +17,7 @@ import torch
 from benchmarks.conftest import BARS, Bar
 from benchmarks.released_operations import LAUNCHES, UNITS, released_steps
 from ebomlc_dist.profiling.counters import Launches, count, count_flops, peak_bytes
-from ebomlc_dist.profiling.spread import Ratio
+from ebomlc_dist.profiling.quartiles import Ratio
 from tests.methods.test_cost import make_step
 
 CPU = torch.device("cpu")

@@ -16,17 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ebomlc_dist.audit.run import Options, audit
-from ebomlc_dist.data.arrays import Values, as_array, as_images
-from ebomlc_dist.data.augment import normalise
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.audit.run_audit import Options, audit
 from ebomlc_dist.data.dataset import NoisyDataset
-from ebomlc_dist.data.grey_levels import Levels
-from ebomlc_dist.data.images import resize_square
-from ebomlc_dist.data.loose_files import read_loose
-from ebomlc_dist.data.paths import listed, shown
+from ebomlc_dist.data.inputs.arrays import Values, as_array, as_images
+from ebomlc_dist.data.inputs.grey_levels import Levels
+from ebomlc_dist.data.inputs.lazy import read_loose
+from ebomlc_dist.data.inputs.read import resize_square
+from ebomlc_dist.data.inputs.safe_paths import listed, shown
+from ebomlc_dist.data.loaders.augment import normalise
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.trained import check_stored_data, finished, stored_config
+from ebomlc_dist.engine.load_run import check_stored_data, finished, stored_config
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json

@@ -1,12 +1,17 @@
-"""A run as one typed, frozen value. JSON round trip: ``RunConfig.model_validate_json(c.model_dump_json()) == c``."""
+"""A run as one typed, frozen value. JSON round trip: ``RunConfig.model_validate_json(c.model_dump_json()) == c``.
+
+A new setting is one declaration here or in a method's settings. Give ``before``, the value that stored runs were made
+with, so that they stay the runs that they are.
+"""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
+from ebomlc_dist.fields import frame, habit, place
 from ebomlc_dist.methods import config_from_mapping
-from ebomlc_dist.methods.contract import MethodConfig
+from ebomlc_dist.methods.method_config import MethodConfig
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -15,55 +20,84 @@ Strategy = Literal["replicated", "fsdp", "zero1", "zero2", "zero3"]
 
 
 class Section(BaseModel):
+    """Settings that belong together. ``panel`` is where ``--help`` shows their flags."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
+    panel: ClassVar[str]
 
 
 class DataConfig(Section):
     """Where images and labels come from, and how the trusted set is cut out of them."""
 
-    dataset: str = "digits"
-    data_dir: Path = Path("data")
-    download: bool = Field(True, description="fetch a data set that is not in data_dir")
-    image_size: Annotated[int, Field(ge=4)] | Literal["auto"] | None = Field(
+    panel = "Data"
+    dataset: str = frame("digits", "Data set; see `ebomlc list datasets`.", "--dataset", metavar="NAME", cost=True)
+    data_dir: Path = place(Path("data"), "Folder of the data set; downloads go there.", "--data-dir", metavar="DIR")
+    download: bool = habit(True, "Download a data set that is not in data_dir.")
+    image_size: Annotated[int, Field(ge=4)] | Literal["auto"] | None = frame(
         None,
-        description="side in pixels that images of a folder are resized to; auto: their own, where it suits the model",
+        "Resize images of a folder to this side, in pixels. auto: a side that suits images and model.",
+        "--image-size",
+        metavar="PIXELS",
+        cost=True,
     )
-    noisy_csv: Path | None = Field(None, description="`path,label` of the noisy images (dataset folder)")
-    clean_csv: Path | None = Field(None, description="`path,label` of the trusted images (dataset folder)")
-    test_csv: Path | None = Field(None, description="`path,label` of the test images (dataset folder)")
-    clean_size: int = Field(1000, ge=1, description="trusted images, stratified")
-    clean_from_noisy: bool = Field(False, description="choose the trusted images from the noisy ones, by cross-fitting")
-    split: Path | None = Field(None, description="split.json of an earlier run, used instead of a new split")
-    split_kind: Literal["disjoint", "leaky"] = Field(
-        "disjoint", description="leaky: trusted images stay in the noisy set too, as in the released code"
+    noisy_csv: Path | None = frame(None, "CSV `path,label` of the noisy images of a folder.", "--noisy-csv")
+    clean_csv: Path | None = frame(
+        None, "CSV `path,label` of the trusted images of a folder.", "--clean-csv", "--trusted"
     )
-    validation_size: int = Field(
+    test_csv: Path | None = frame(None, "CSV `path,label` of the test images of a folder.", "--test-csv")
+    clean_size: int = frame(
+        1000, "Number of trusted images, drawn with equal shares of each class.", "--clean-size", ge=1
+    )
+    clean_from_noisy: bool = frame(
+        False, "Without trusted images: choose clean_size of the noisy ones by cross-fitting.", "--clean-from-noisy"
+    )
+    split: Path | None = frame(
+        None, "Use the split and the labels of an earlier run's split.json.", "--split", draw=True
+    )
+    split_kind: Literal["disjoint", "leaky"] = frame(
+        "disjoint", "leaky: trusted images stay in the noisy set too, as in the released code."
+    )
+    validation_size: int = frame(
         0,
+        "Number of trusted images that choose the best epoch and are not trained on. leaky: a draw of their own.",
+        "--validation-size",
+        before=0,
         ge=0,
-        description="trusted images, stratified, that choose an epoch and are not trained on; under leaky a draw of "
-        "their own",
     )
-    validation_augment: bool = Field(
-        False, description="augment these images as those that are trained on, as in the released code"
+    validation_augment: bool = frame(False, "Augment the validation images too, as in the released code.", before=False)
+    development_size: int = frame(
+        0,
+        "Number of noisy images whose true labels take the test set's place, to choose settings without it.",
+        before=0,
+        cost=True,
+        ge=0,
     )
-    noisy_size: int | None = Field(None, ge=1, description="use only so many noisy images, stratified")
-    augment: Literal["pad-crop-flip", "pad-crop", "resized-crop-flip", "none"] = Field(
-        "pad-crop-flip", description="random changes of training images; resized-crop-flip for large ones"
+    noisy_size: int | None = frame(
+        None, "Use this many noisy images only, with equal shares of each class.", "--noisy-size", cost=True, ge=1
     )
-    pad: int = Field(4, ge=0, description="pixels of padding before the random crop")
-    pad_mode: Literal["zero", "reflect"] = Field(
-        "zero", description="what is padded with: black, or the image mirrored"
+    augment: Literal["pad-crop-flip", "pad-crop", "resized-crop-flip", "none"] = frame(
+        "pad-crop-flip", "Augmentation of training images.", "--augment", metavar="KIND", cost=True
     )
-    pixel_mean: tuple[Share, ...] | None = Field(
-        None, description="of each channel in 0…1, to normalise by; null: that of the training images"
+    pad: int = frame(4, "Padding before the random crop, in pixels.", ge=0)
+    pad_mode: Literal["zero", "reflect"] = frame("zero", "Pad with black, or with the mirrored image.", before="zero")
+    pixel_mean: tuple[Share, ...] | None = frame(
+        None, "Mean of each channel to normalise by, in 0…1; null: that of the training images.", before=None
     )
-    pixel_std: tuple[Positive, ...] | None = Field(None, description="likewise")
-    max_side: int = Field(384, ge=4, description="longer side that images of a folder keep under resized-crop-flip")
-    loader: Literal["auto", "resident", "ffcv", "dataloader"] = "auto"
-    num_workers: int = Field(2, ge=0, description="of each process: threads of ffcv, processes of dataloader")
-    pack_dir: Path | None = Field(None, description="folder of `ebomlc pack`; by default packed-<dataset> in data_dir")
-    skip_unreadable: bool = False
-    max_pixels: int = Field(64_000_000, ge=1, description="larger images are refused before they are decoded")
+    pixel_std: tuple[Positive, ...] | None = frame(
+        None, "Standard deviation of each channel to normalise by; null: that of the training images.", before=None
+    )
+    max_side: int = frame(384, "Longer side that images of a folder keep under resized-crop-flip, in pixels.", ge=4)
+    loader: Literal["auto", "resident", "ffcv", "dataloader"] = habit(
+        "auto", "Data loader.", "--loader", metavar="NAME"
+    )
+    num_workers: int = habit(
+        2, "Workers of each process that read images: threads (ffcv) or processes (dataloader).", "--num-workers", ge=0
+    )
+    pack_dir: Path | None = place(
+        None, "Folder of `ebomlc pack`; default: packed-DATASET in data_dir.", "--pack-dir", metavar="DIR"
+    )
+    skip_unreadable: bool = frame(False, "Train without the images that cannot be read.", "--skip-unreadable")
+    max_pixels: int = frame(64_000_000, "Refuse images with more pixels, before they are decoded.", ge=1)
 
     @property
     def given_side(self) -> int | None:
@@ -74,43 +108,59 @@ class DataConfig(Section):
 class NoiseConfig(Section):
     """Label noise that is added to known labels; ``none`` for data that are noisy already."""
 
-    kind: Literal["none", "uniform", "flip", "matrix", "human"] = "none"
-    rate: Share = 0.0
-    uniform_over: Literal["other", "any"] = Field(
-        "other", description="uniform noise draws another class, or any class, the true one included"
+    panel = "Noise"
+    kind: Literal["none", "uniform", "flip", "matrix", "human"] = frame(
+        "none", "Label noise to add.", "--noise", metavar="KIND"
     )
-    flip_pairs: Literal["drawn", "released"] = Field(
+    rate: Share = frame(0.0, "Share of labels to make wrong, 0 to 1.", "--noise-rate", metavar="SHARE")
+    uniform_over: Literal["other", "any"] = frame(
+        "other", "Uniform noise draws another class, or any class, the true one included."
+    )
+    flip_pairs: Literal["drawn", "released"] = frame(
         "drawn",
-        description="which class flips to which: drawn by seeds.noise, or as the code of EBOMLC, MLC and GLC fixes it",
+        "Which class flips to which: drawn by seeds.noise, or fixed as in the code of EBOMLC, MLC and GLC.",
+        before="drawn",
     )
-    matrix: Path | None = Field(
+    matrix: Path | None = frame(
         None,
-        description="CSV of K rows of K numbers, row = true class, column = noisy class; numbered classes by value",
+        "CSV of K rows of K numbers. Row: true class; column: noisy class; numbered classes by value.",
+        "--noise-matrix",
     )
-    human_file: Path | None = Field(None, description="CIFAR-N labels: the official .npz/.csv or a CSV with a header")
-    human_column: str | None = Field(None, description="column of human_file, such as worse_label")
+    human_file: Path | None = frame(
+        None, "CIFAR-N labels: the official .npz or .csv, or a CSV with a header.", "--human-file"
+    )
+    human_column: str | None = frame(None, "Column of human_file, such as worse_label.", "--human-column")
 
 
 class ModelConfig(Section):
     """The main model. ``torchvision/<name>`` takes any classifier of torchvision."""
 
-    name: str = "resnet32"
-    norm: Literal["batch", "sync", "group"] = "batch"
-    head_start: Literal["plain", "released"] = Field(
-        "plain", description="first weights of the last layer: the model's own, or as in the released code"
+    panel = "Model"
+    name: str = frame("resnet32", "Main model; see `ebomlc list models`.", "--model", metavar="NAME", cost=True)
+    norm: Literal["batch", "sync", "group"] = frame("batch", "Normalisation layers.", "--norm", metavar="KIND")
+    widths: tuple[Annotated[int, Field(ge=1)], ...] | None = frame(
+        None, "Channels of each stage of fast-cnn, as [64, 128, 256].", before=None, cost=True
+    )
+    head_start: Literal["plain", "released"] = frame(
+        "plain",
+        "Initial weights of the last layer: the model's own, or as in the released code.",
+        before="plain",
     )
 
 
 class MetaModelConfig(Section):
     """The meta model (label corrector)."""
 
-    architecture: Literal["plain", "released"] = Field(
-        "plain", description="order of layers and first weights: ours, or as in the released code of EBOMLC and MLC"
+    panel = "Model"
+    architecture: Literal["plain", "released"] = frame(
+        "plain",
+        "Order of layers and initial weights: ours, or as in the released code of EBOMLC and MLC.",
+        before="plain",
     )
-    embedding_dim: int = Field(128, ge=1, description="width of the embedding of a noisy label")
-    hidden_dim: int = Field(128, ge=1, description="width of the hidden layers")
-    dropout: Share = Field(0.0, description="share of hidden units left out in training")
-    batch_norm: bool = Field(False, description="normalise the hidden layers over the batch")
+    embedding_dim: int = frame(128, "Width of the embedding of a noisy label.", ge=1)
+    hidden_dim: int = frame(128, "Width of the hidden layers.", ge=1)
+    dropout: Share = frame(0.0, "Share of hidden units dropped in training.")
+    batch_norm: bool = frame(False, "Normalise the hidden layers over the batch.")
 
 
 class OptimConfig(Section):
@@ -119,67 +169,129 @@ class OptimConfig(Section):
     A method may have defaults of its own (`MethodConfig.optim_defaults`) for what is not set.
     """
 
-    main_optimizer: Literal["sgd", "adam"] = Field("sgd", description="of the main model")
-    main_lr: Positive = Field(0.1, description="learning rate of the main model, η")
-    momentum: Share = Field(0.9, description="of the main model's SGD")
-    weight_decay: float = Field(5e-4, ge=0.0, description="of the main model")
-    nesterov: bool = Field(False, description="Nesterov's form of momentum")
-    late_beta1: Share | None = Field(None, description="μ₁ of a main Adam after the first milestone")
-    meta_lr: Positive = Field(3e-4, description="learning rate of the meta model's Adam")
-    meta_weight_decay: float = Field(0.0, ge=0.0, description="of the meta model")
-    meta_amsgrad: bool = Field(False, description="AMSGrad for the meta model")
-    schedule: Literal["step", "cosine", "linear"] = Field(
-        "step", description="×decay at milestones; to zero along a cosine; to zero in a line from the first milestone"
+    panel = "Training"
+    main_optimizer: Literal["sgd", "adam"] = frame("sgd", "Optimiser of the main model.", "--optimizer", metavar="NAME")
+    main_lr: Positive = frame(0.1, "Learning rate of the main model, η.", "--learning-rate", "--lr", metavar="RATE")
+    momentum: Share = frame(0.9, "Momentum of the main model's SGD.", "--momentum")
+    weight_decay: float = frame(5e-4, "Weight decay of the main model.", "--weight-decay", ge=0.0)
+    nesterov: bool = frame(False, "Nesterov's form of momentum.")
+    late_beta1: Share | None = frame(None, "μ₁ of a main Adam after the first milestone.")
+    meta_lr: Positive = frame(
+        3e-4, "Learning rate of the meta model's Adam.", "--meta-learning-rate", also=("--meta-lr",), metavar="RATE"
     )
-    milestones: tuple[Share, ...] = Field((80 / 120, 100 / 120), description="in shares of the run")
-    decay: Positive = Field(0.1, description="factor of the learning rate at a milestone")
-    look_ahead_rate: Literal["current", "get_lr"] = Field(
+    meta_weight_decay: float = frame(0.0, "Weight decay of the meta model.", ge=0.0)
+    meta_amsgrad: bool = frame(False, "AMSGrad for the meta model.")
+    schedule: Literal["step", "cosine", "linear"] = frame(
+        "step",
+        "step: times decay at each milestone; cosine: to zero; linear: to zero from the first milestone.",
+        "--lr-schedule",
+        metavar="KIND",
+    )
+    schedule_unit: Literal["epoch", "step"] = frame(
+        "epoch", "How often the schedule moves the learning rate.", before="epoch"
+    )
+    warmup: Share = frame(0.0, "Share of the run in which the learning rate grows in a line, from a fifth.", before=0.0)
+    milestones: tuple[Share, ...] = frame((80 / 120, 100 / 120), "Milestones, in shares of the run.")
+    decay: Positive = frame(0.1, "Factor of the learning rate at a milestone.")
+    look_ahead_rate: Literal["current", "get_lr"] = frame(
         "current",
-        description="η of look-aheads: the main model's rate, or what torch's get_lr() gives, which is decayed once "
-        "more in the epoch after each milestone (released code)",
+        "η of look-aheads: the main model's rate, or what torch's get_lr() gives, as in the released code. "
+        "get_lr() decays once more in the epoch after each milestone.",
+        before="current",
     )
-    meta_schedule: Literal["constant", "main"] = Field("constant", description="main: the main model's schedule")
+    meta_schedule: Literal["constant", "main"] = frame(
+        "constant", "Learning rate of the meta model: constant, or with the main model's schedule."
+    )
+
+    @model_validator(mode="after")
+    def _get_lr_speaks_of_epochs(self) -> Self:
+        if self.look_ahead_rate == "get_lr" and (self.schedule_unit, self.warmup) != ("epoch", 0.0):
+            raise ValueError("optim.look_ahead_rate=get_lr goes with optim.schedule_unit=epoch and no warm-up alone")
+        return self
 
 
 class TrainConfig(Section):
     """Length, batches, precision and the habits of the loop."""
 
-    epochs: int = Field(120, ge=1)
-    global_noisy_batch_size: int = Field(100, ge=1)
-    global_clean_batch_size: int = Field(100, ge=1)
-    precision: Precision = "no"
-    compile: bool = Field(False, description="torch.compile of the main models' forward and backward passes")
-    cuda_graph: bool = Field(False, description="one CUDA graph holds a step, from the gather to the optimisers")
-    activation_checkpointing: bool = Field(
-        False, description="the main models' blocks are computed again on the way back: less memory, more time"
+    panel = "Training"
+    epochs: int = frame(120, "Passes over the noisy images.", "--epochs", cost=True, ge=1)
+    global_noisy_batch_size: int = frame(
+        100,
+        "Noisy images in a step, all processes together.",
+        "--batch-size",
+        also=("--global-noisy-batch-size",),
+        cost=True,
+        ge=1,
     )
-    strategy: Strategy = Field(
-        "replicated", description="fsdp or zero1, zero2, zero3 (DeepSpeed): main models spread over processes"
+    global_clean_batch_size: int = frame(
+        100,
+        "Trusted images in a step, all processes together.",
+        "--clean-batch-size",
+        also=("--global-clean-batch-size",),
+        cost=True,
+        ge=1,
     )
-    deterministic: bool = Field(False, description="bitwise repeatable kernels on a GPU, slower")
-    log_interval: int = Field(50, ge=1, description="steps between metric lines")
-    checkpoint_steps: int | None = Field(None, ge=1, description="save every so many steps too, not only each epoch")
-    replica_check_steps: int = Field(
-        100, ge=0, description="steps between comparisons of the ranks' bits, made before a checkpoint too; 0 is never"
+    label_smoothing: Share = frame(
+        0.0, "Share of a given label that the target spreads evenly over the classes.", before=0.0
     )
-    epoch_scores: bool = Field(False, description="keep every epoch's label scores, for an audit that averages them")
-    trackers: tuple[str, ...] = Field(("tensorboard",), description="Accelerate's trackers, by name")
-    rendezvous_timeout_s: Positive = Field(60.0, description="for all processes to come")
-    start_timeout_s: Positive = Field(600.0, description="seconds for which ranks wait for each other's preparations")
-    step_timeout_s: Positive = Field(60.0, description="seconds after which a rank that does not go on is named")
-    max_skipped_in_a_row: int = Field(10, ge=1, description="steps without finite values that end a run")
+    weight_average: Annotated[float, Field(ge=0.0, lt=1.0)] | None = frame(
+        None, "Predict by a moving average of the weights; its decay a step.", before=None
+    )
+    evaluation_views: Literal["plain", "flip"] = frame(
+        "plain", "flip: predict by the mean logits of an image and its mirror image.", before="plain"
+    )
+    precision: Precision = frame(
+        "no", "Mixed precision.", "--precision", also=("--mixed-precision",), metavar="WORD", cost=True
+    )
+    compile: bool = frame(False, "Compile the main models' passes by torch.compile.", "--compile")
+    cuda_graph: bool = habit(False, "Run each whole step as one CUDA graph.", "--cuda-graph")
+    activation_checkpointing: bool = habit(
+        False,
+        "Compute activations again in the backward pass: less memory, more time.",
+        "--activation-checkpointing",
+    )
+    strategy: Strategy = habit(
+        "replicated",
+        "Keep the main models whole in each process, or shard them by FSDP2 or DeepSpeed's ZeRO.",
+        "--strategy",
+        metavar="WORD",
+        panel="Processes",
+    )
+    deterministic: bool = frame(False, "Force bitwise-repeatable GPU kernels, which are slower.", "--deterministic")
+    log_interval: int = habit(50, "Steps between two lines of metrics.", keyed=True, ge=1)
+    checkpoint_steps: int | None = habit(None, "Save every so many steps too, not only each epoch.", ge=1)
+    replica_check_steps: int = habit(
+        100, "Steps between comparisons of the replicas, which precede each checkpoint too; 0: never.", ge=0
+    )
+    epoch_scores: bool = frame(
+        False,
+        "Keep every epoch's label scores for the audit. ebomlc-s then holds trusted images out to the end.",
+        before=False,
+    )
+    trackers: tuple[str, ...] = habit(("tensorboard",), "Accelerate's trackers, by name.")
+    rendezvous_timeout_s: Positive = habit(60.0, "Seconds to wait for all processes to come.")
+    start_timeout_s: Positive = habit(600.0, "Seconds to wait for each other's preparations.")
+    step_timeout_s: Positive = habit(60.0, "Seconds after which a process that does not go on is named.")
+    max_skipped_in_a_row: int = habit(
+        10, "End the run after this many steps in a row without finite values.", keyed=True, ge=1
+    )
 
 
 class SeedConfig(Section):
     """One seed for all; each named stream can be set alone."""
 
-    seed: int = Field(0, ge=0)
-    split: int | None = Field(None, ge=0)
-    noise: int | None = Field(None, ge=0)
-    order: int | None = Field(None, ge=0)
-    augmentation: int | None = Field(None, ge=0)
-    initialisation: int | None = Field(None, ge=0)
-    draws: int | None = Field(None, ge=0, description="of what methods draw in a step")
+    panel = "Training"
+    seed: int = frame(0, "Seed of everything.", "--seed", draw=True, ge=0)
+    split: int | None = frame(None, "Seed of the trusted split alone.", "--split-seed", panel="Data", draw=True, ge=0)
+    noise: int | None = frame(None, "Seed of the label noise alone.", "--noise-seed", panel="Noise", draw=True, ge=0)
+    order: int | None = frame(None, "Seed of the order of images alone.", "--order-seed", panel="Data", draw=True, ge=0)
+    augmentation: int | None = frame(
+        None, "Seed of the augmentation alone.", "--augmentation-seed", panel="Data", draw=True, ge=0
+    )
+    initialisation: int | None = frame(
+        None, "Seed of the initial weights alone.", "--initialisation-seed", panel="Model", draw=True, ge=0
+    )
+    draws: int | None = frame(None, "Seed of what methods draw in a step alone.", draw=True, ge=0)
 
 
 def _method(value: Any) -> Any:
@@ -189,7 +301,7 @@ def _method(value: Any) -> Any:
 class RunConfig(Section):
     """Everything that decides a run's result."""
 
-    recipe: str = "custom"
+    recipe: str = habit("custom", "Name of the recipe that the settings come from.", keyed=True)
     method: Annotated[SerializeAsAny[MethodConfig], BeforeValidator(_method)]
     data: DataConfig = DataConfig()
     noise: NoiseConfig = NoiseConfig()

@@ -19,26 +19,26 @@ from torch import Tensor
 from ebomlc_dist.api import TrainedRun
 from ebomlc_dist.audit.trusted import FOLDER, trusted_from_noisy
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.array_source import array_source, check_trusted
-from ebomlc_dist.data.arrays import Values, as_array
-from ebomlc_dist.data.build import from_source
 from ebomlc_dist.data.dataset import NoisyDataset, Source
-from ebomlc_dist.data.image_side import side_for
-from ebomlc_dist.data.images import resize_square
+from ebomlc_dist.data.inputs.array_source import array_source, check_trusted
+from ebomlc_dist.data.inputs.arrays import Values, as_array
+from ebomlc_dist.data.inputs.image_side import side_for
+from ebomlc_dist.data.inputs.read import resize_square
+from ebomlc_dist.data.run_data import from_source
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.outcome import Stopped
-from ebomlc_dist.engine.plan import device_name
-from ebomlc_dist.engine.prepare import check_model, needs_clean
+from ebomlc_dist.engine.dry_run import device_name
+from ebomlc_dist.engine.load_run import ARRAYS
+from ebomlc_dist.engine.preflight import check_model, needs_clean
 from ebomlc_dist.engine.run import train
-from ebomlc_dist.engine.trained import ARRAYS
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.errors import InputError, TrainingFault
+from ebomlc_dist.files.holder import untouched_where_refused
 from ebomlc_dist.files.run_folder import RunFolder
-from ebomlc_dist.files.untouched import untouched_where_refused
+from ebomlc_dist.monitoring.progress import spoken_to
 from ebomlc_dist.recipes.assemble import Request, Resolved, resolve
 from ebomlc_dist.recipes.python_words import in_python
 from ebomlc_dist.recipes.settings import Setting
 from ebomlc_dist.recipes.suited import suited
-from ebomlc_dist.reporting.progress import spoken_to
 
 _ARGUMENTS = {
     "model": ("model.name",),

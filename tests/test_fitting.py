@@ -17,14 +17,14 @@ from sklearn.datasets import load_digits
 
 import ebomlc_dist
 from ebomlc_dist.api import TrainedRun
-from ebomlc_dist.engine.outcome import Stopped
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.models.card import CLASSIFIER_USE
 from ebomlc_dist.models.hub import load_model
+from ebomlc_dist.monitoring.progress import ProgressReport
+from ebomlc_dist.monitoring.record import RunRecord
 from ebomlc_dist.recipes.python_words import in_python
 from ebomlc_dist.recipes.suited import suited
-from ebomlc_dist.reporting.progress import ProgressReport
-from ebomlc_dist.reporting.record import RunRecord
 
 FOUND = load_digits()
 IMAGES = (FOUND.images * 255 / 16).astype(np.uint8)[:200]
@@ -254,7 +254,7 @@ def test_a_notebook_has_one_line_that_is_written_over(
 ) -> None:
     kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=object()))
     monkeypatch.setitem(sys.modules, "IPython", kernel)
-    monkeypatch.setattr("ebomlc_dist.reporting.progress.time", SimpleNamespace(monotonic=iter(range(100)).__next__))
+    monkeypatch.setattr("ebomlc_dist.monitoring.progress.time", SimpleNamespace(monotonic=iter(range(100)).__next__))
     report = ProgressReport("ce", 4, 2)
     for done in (1, 2, 4):
         report.step(done)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ebomlc_dist.audit.truth import ranking_figures
+from ebomlc_dist.audit.summary import ranking_figures
 from ebomlc_dist.errors import InputError
 
 COLUMNS = ("auroc", "average_precision", "num_flagged", "precision", "recall")

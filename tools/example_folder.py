@@ -41,7 +41,7 @@ def example_folder(
 ) -> int:
     """Write part of CIFAR-10 with wrong labels as a folder of PNG files."""
     from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
-    from ebomlc_dist.data.build import load_dataset
+    from ebomlc_dist.data.run_data import load_dataset
 
     if Path(folder).exists():
         raise InputError(f"{folder} is there already; give a folder that is not, or remove it")

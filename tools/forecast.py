@@ -33,7 +33,7 @@ def forecast(
     """Print the forecast."""
     from ebomlc_dist.models import build_main_model
     from ebomlc_dist.models.meta import build_meta_model
-    from ebomlc_dist.models.outline import outline
+    from ebomlc_dist.models.meta_device import on_meta_device
     from ebomlc_dist.profiling.forecast import all_reduce_ms, efficiency, message_bytes
     from ebomlc_dist.profiling.scaling import Link
 
@@ -47,7 +47,7 @@ def forecast(
     outer = Link(latency_ms=latency_us / 1e3, bytes_per_ms=network_gbit / 8 * 1e6)
     rows = []
     for (name, num_classes), time in zip(MODELS.items(), times, strict=True):
-        model = outline(
+        model = on_meta_device(
             lambda name=name, k=num_classes: build_main_model(name, num_classes=k, in_channels=3, norm="batch")
         )
         size = sum(parameter.numel() for parameter in model.parameters())

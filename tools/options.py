@@ -4,19 +4,27 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from ebomlc_dist.cli.flags import FLAGS, Flag
 from ebomlc_dist.config import RunConfig, Section
+from ebomlc_dist.fields import role
 from ebomlc_dist.files.durable import write_bytes
+from ebomlc_dist.keys import keys_of
 from ebomlc_dist.methods import METHODS, method_class
 from ebomlc_dist.recipes.described import default_of, in_words, values_of
-from ebomlc_dist.recipes.settings import keys_of
+from ebomlc_dist.recipes.flags import FLAGS, Flag
 
 PAGE = Path(__file__).parents[1] / "docs" / "options.md"
 HEAD = """# Every option
 
 Keys of a run, as `ebomlc show-config` prints them. Each is set by `--set KEY=VALUE`, in a file for `--config`, or by
-its flag where it has one; a recipe sets some of them. This page is made by `python -m tools.options` from the
-configuration itself.
+its flag where it has one; a recipe sets some of them. The role says what a key does to a run:
+
+| role | meaning | may change on a resume |
+|---|---|---|
+| frame | decides the result | no |
+| place | where something lies | yes |
+| habit | how the run is carried out | yes |
+
+This page is made by `python -m tools.options` from the configuration itself.
 """
 
 
@@ -41,7 +49,7 @@ def page() -> str:
 def _section(title: str, text: str, rows: dict[str, FieldInfo], flags: dict[str, Flag]) -> str:
     lines = [f"## {title}", "", text, ""]
     if rows:
-        lines += ["| key | values | default | flag | |", "|---|---|---|---|---|"]
+        lines += ["| key | values | default | flag | role | |", "|---|---|---|---|---|---|"]
         lines += [_row(key, field, flags.get(key)) for key, field in rows.items()]
         lines.append("")
     return "\n".join(lines)
@@ -49,8 +57,8 @@ def _section(title: str, text: str, rows: dict[str, FieldInfo], flags: dict[str,
 
 def _row(key: str, field: FieldInfo, flag: Flag | None) -> str:
     names = "" if flag is None else ", ".join(f"`{name}`" for name in flag.names)
-    meaning = field.description or ("" if flag is None else flag.help)
-    cells = (f"`{key}`", values_of(field.annotation, "`"), default_of(field), names, meaning.replace("<", "&lt;"))
+    meaning = (field.description or "").replace("<", "&lt;")
+    cells = (f"`{key}`", values_of(field.annotation, "`"), default_of(field), names, role(field).value, meaning)
     return f"| {' | '.join(cells)} |".replace("  ", " ")
 
 

@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ebomlc_dist.audit.judge import Evidence
-from ebomlc_dist.audit.precision import Cases
 from ebomlc_dist.audit.table import ScoreTable
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.engine.build import Training
@@ -21,6 +20,7 @@ from ebomlc_dist.engine.scores import ScoredBlock, score, suspicion, trusted_tri
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.reading import read_bytes
 from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.noise.precision import Cases
 
 _HEADER_BYTES = 64 * 1024
 

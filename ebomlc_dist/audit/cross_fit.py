@@ -14,16 +14,16 @@ from torch import Tensor
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
-from ebomlc_dist.data.paths import listed, shown
+from ebomlc_dist.data.inputs.safe_paths import listed, shown
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import Training
-from ebomlc_dist.engine.prepare import needs_clean
+from ebomlc_dist.engine.load_run import load_trained
+from ebomlc_dist.engine.preflight import needs_clean
 from ebomlc_dist.engine.run import train
-from ebomlc_dist.engine.trained import load_trained
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.inside import refuse_links
 from ebomlc_dist.files.run_folder import RunFolder
-from ebomlc_dist.numerics.noise import realised_rate
+from ebomlc_dist.noise.matrices import realised_rate
 
 _SEED = 17
 

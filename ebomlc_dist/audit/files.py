@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ebomlc_dist.audit.findings import Findings
 from ebomlc_dist.audit.table import ScoreTable
-from ebomlc_dist.data.class_names import Classes
+from ebomlc_dist.data.inputs.class_names import Classes
 from ebomlc_dist.files.stream import stream_file
 
 # What a spreadsheet takes for the beginning of a formula, or drops before looking for one.

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ebomlc_dist.config import DataConfig
 from ebomlc_dist.data.dataset import NoisyDataset
-from ebomlc_dist.data.image_file import read_thumbnail
-from ebomlc_dist.data.paths import RefusedPathError, open_regular, resolve_under
+from ebomlc_dist.data.inputs.decode import read_thumbnail
+from ebomlc_dist.data.inputs.safe_paths import RefusedPathError, open_regular, resolve_under
 
 SIDE = 160
 _LOSSLESS_SIDE = 64

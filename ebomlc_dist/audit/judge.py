@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ebomlc_dist.audit.findings import Findings, Kind, Relabel, Subject
-from ebomlc_dist.audit.noise import NoiseEstimate, confusion, estimate_noise
-from ebomlc_dist.audit.posterior import Calibration, calibrate, enough
-from ebomlc_dist.audit.precision import Cases, accuracy, auroc
 from ebomlc_dist.audit.table import ScoreTable
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.noise.calibration import Calibration, calibrate, enough
+from ebomlc_dist.noise.precision import Cases, accuracy, auroc
+from ebomlc_dist.noise.rates import NoiseEstimate, confusion, estimate_noise
 
 
 @dataclass(frozen=True)

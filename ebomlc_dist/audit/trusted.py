@@ -4,7 +4,7 @@ Two rounds of cross-fitting, each over folds of its own, train cross entropy for
 two models that saw neither an image nor its label say what it is. Of each given class the images are taken on whose
 label both agree, those with the smallest mean loss first, as many as the split of ``data.clean_size`` asks for; where
 too few agree, the smallest losses of the others fill up. They leave the noisy set and keep their given labels, of which
-some may be wrong: the estimated purity (`three_views`) goes wherever a result goes.
+some may be wrong: the estimated purity (`dawid_skene`) goes wherever a result goes.
 """
 
 import hashlib
@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ebomlc_dist.audit.cross_fit import cross_fit
-from ebomlc_dist.audit.three_views import purity
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.split_file import read_document, split_document
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.scores import score
 from ebomlc_dist.files.durable import write_json
 from ebomlc_dist.files.inside import refuse_links
 from ebomlc_dist.methods import config_from_mapping
-from ebomlc_dist.numerics.noise import realised_rate
+from ebomlc_dist.noise.dawid_skene import purity
+from ebomlc_dist.noise.matrices import realised_rate
 
 FOLDER = "trusted"
 ROUNDS, FOLDS = 2, 3

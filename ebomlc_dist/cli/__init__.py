@@ -16,8 +16,8 @@ import typer
 from ebomlc_dist.cli import (
     audit,
     doctor,
-    drawing,
-    listing,
+    figures,
+    list_known,
     logs,
     packing,
     show,
@@ -28,33 +28,38 @@ from ebomlc_dist.cli import (
     training,
     use,
 )
-from ebomlc_dist.distributed.requests import REQUESTS
+from ebomlc_dist.cli.flags import usual_name
+from ebomlc_dist.cli.panels import GroupedCommand
 from ebomlc_dist.errors import InputError, LoneError, TrainingFault
+from ebomlc_dist.launch.signals import REQUESTS
 
 
-def make_app() -> typer.Typer:
-    """An application with the habits of ``ebomlc``: -h, underscores in flags, plain help."""
+def make_app(*, completion: bool = False) -> typer.Typer:
+    """Return an application with the habits of ``ebomlc``: -h, underscores in flags, plain help.
+
+    ``completion``: whether it has ``--install-completion`` and ``--show-completion``.
+    """
     return typer.Typer(
-        add_completion=False,
+        add_completion=completion,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={
             "help_option_names": ["-h", "--help"],
-            "token_normalize_func": lambda text: text.replace("_", "-"),
+            "token_normalize_func": usual_name,
         },
     )
 
 
-app = make_app()
-app.command()(training.train)
-app.command()(packing.pack)
-app.command()(show.show_config)
-app.command("list")(listing.list_known)
+app = make_app(completion=True)
+app.command(cls=GroupedCommand)(training.train)
+app.command(cls=GroupedCommand)(packing.pack)
+app.command(cls=GroupedCommand)(show.show_config)
+app.command("list")(list_known.list_known)
 app.command()(use.evaluate)
 app.command()(use.predict)
 app.command()(audit.audit)
-app.command()(drawing.figures)
-app.command()(drawing.report)
+app.command()(figures.figures)
+app.command()(figures.report)
 sweeps = make_app()
 sweeps.command("run")(sweep.run)
 sweeps.command("status")(sweep_status.status)
@@ -146,7 +151,7 @@ def _warnings_shown() -> Iterator[None]:
 
 def _say(line: str, *, alone: bool = False) -> None:
     """One line on stderr, from the first rank, or from one that is ``alone`` in knowing it."""
-    from ebomlc_dist.distributed.launcher import launched_rank
+    from ebomlc_dist.launch.environment import launched_rank
 
     if alone or launched_rank() == 0:
         print(f"ebomlc: {_one_line(line)}", file=sys.stderr)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ebomlc_dist.cli.output import command_name, print_json, print_table
-from ebomlc_dist.reporting.purity import purity_text
+from ebomlc_dist.monitoring.purity import purity_text
 
 if TYPE_CHECKING:
-    from ebomlc_dist.audit.run import Options
-    from ebomlc_dist.engine.outcome import Stopped
+    from ebomlc_dist.audit.run_audit import Options
+    from ebomlc_dist.engine.run_status import Stopped
 
 _RUN = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.", show_default=False)]
 
@@ -58,11 +58,11 @@ def audit(
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
 ) -> int:
     """Say which labels of a run's data look wrong: tables, estimates and a page to decide on, in RUN/audit."""
-    from ebomlc_dist.distributed.launcher import die_with_launcher, under_launcher
+    from ebomlc_dist.launch.environment import die_with_launcher, under_launcher
 
     die_with_launcher()
-    from ebomlc_dist.audit.run import Options
-    from ebomlc_dist.engine.trained import finished, stored_config
+    from ebomlc_dist.audit.run_audit import Options
+    from ebomlc_dist.engine.load_run import finished, stored_config
 
     exports = tuple(dict.fromkeys(name.strip() for text in export or () for name in text.split(",")))
     options = Options(
@@ -76,8 +76,8 @@ def audit(
     options.check()
     config = stored_config(finished(run))
     if num_processes is not None and not under_launcher():
-        from ebomlc_dist.cli.processes import Processes, launch
         from ebomlc_dist.files.run_folder import RunFolder
+        from ebomlc_dist.launch.processes import Processes, launch
 
         processes = Processes(num_processes)
         processes.check(device)
@@ -87,9 +87,9 @@ def audit(
 
 
 def _audit_here(run: Path, options: "Options", train: Any, device: str, *, quiet: bool, as_json: bool) -> int:
-    from ebomlc_dist.audit.run import audit as audit_one
+    from ebomlc_dist.audit.run_audit import audit as audit_one
     from ebomlc_dist.distributed.runtime import Runtime
-    from ebomlc_dist.engine.outcome import Stopped
+    from ebomlc_dist.engine.run_status import Stopped
 
     runtime = Runtime.start(train, device)
     try:

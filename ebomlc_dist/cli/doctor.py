@@ -69,10 +69,10 @@ def _nccl(name: str) -> Finding:
 
 def _reduced(name: str, device: str) -> Finding:
     """Two processes by the launcher that runs use."""
-    from ebomlc_dist.cli.processes import Processes
+    from ebomlc_dist.launch.processes import Processes
 
     environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if device == "cpu" else {})
-    command = Processes(2).command([], module="ebomlc_dist.distributed.two_ranks")
+    command = Processes(2).command([], module="ebomlc_dist.launch.allreduce_check")
     try:
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_RANKS_S, check=False)
     except subprocess.TimeoutExpired:
@@ -110,7 +110,7 @@ def _threads(name: str) -> Finding:
 
 
 def _ffcv(name: str) -> Finding:
-    from ebomlc_dist.data.ffcv_extra import has_ffcv
+    from ebomlc_dist.data.loaders.ffcv_extra import has_ffcv
 
     if has_ffcv():
         return Finding(name, "ok", "installed")

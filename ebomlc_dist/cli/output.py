@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ebomlc_dist.monitoring.purity import purity_text
 from ebomlc_dist.plugins import permission
-from ebomlc_dist.reporting.purity import purity_text
 
 _PLUGGED = ("method", "model", "dataset")
 _ONLY_WHERE_KNOWN = "accuracy_at_best_validation"

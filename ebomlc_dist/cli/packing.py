@@ -9,7 +9,7 @@ from ebomlc_dist.cli.flags import describes_a_run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ebomlc_dist.data.image_files import ImageFiles
+    from ebomlc_dist.data.inputs.lazy import ImageFiles
     from ebomlc_dist.recipes.assemble import Request
 
 
@@ -19,14 +19,14 @@ def pack(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> int:
     """Pack the training images of a run for --loader ffcv; give the words that `ebomlc train` will get."""
+    from ebomlc_dist.data.dataset import digest_of
     from ebomlc_dist.data.datasets import load_source
-    from ebomlc_dist.data.ffcv_extra import require_ffcv
-    from ebomlc_dist.data.image_set import digest_of
-    from ebomlc_dist.data.pack import checked_file, pack_folder, read_pack
-    from ebomlc_dist.data.pack_writer import write_pack
+    from ebomlc_dist.data.loaders.ffcv_extra import require_ffcv
+    from ebomlc_dist.data.loaders.ffcv_pack import checked_file, pack_folder, read_pack
+    from ebomlc_dist.data.loaders.ffcv_writer import write_pack
     from ebomlc_dist.errors import InputError
+    from ebomlc_dist.monitoring.progress import counting
     from ebomlc_dist.recipes.assemble import resolve
-    from ebomlc_dist.reporting.progress import counting
 
     require_ffcv()
     config = resolve(request)[0].config

@@ -26,8 +26,8 @@ def show_config(
     sources: Annotated[bool, typer.Option("--sources", help="Each value with where it comes from.")] = False,
 ) -> int:
     """Print the complete configuration as JSON, which --config takes back; one for each run where a recipe has many."""
+    from ebomlc_dist.keys import plain
     from ebomlc_dist.recipes.assemble import resolve
-    from ebomlc_dist.recipes.settings import plain
 
     runs = resolve(request)
     methods = [run.config.method.name for run in runs]
@@ -106,7 +106,7 @@ def status(
 ) -> int:
     """Say what a run is doing, or how it ended."""
     from ebomlc_dist.files.run_folder import RunFolder, read_status
-    from ebomlc_dist.reporting.goodput import goodput_text
+    from ebomlc_dist.monitoring.goodput import goodput_text
 
     folders = [run]
     if run.is_dir() and not RunFolder(run).status.exists():
@@ -130,7 +130,7 @@ def status(
 
 def _account(attempts: Path) -> dict[str, Any] | None:
     """The goodput of one run; a damaged file costs this figure alone, and a line on stderr."""
-    from ebomlc_dist.reporting.goodput import read_goodput
+    from ebomlc_dist.monitoring.goodput import read_goodput
 
     try:
         return read_goodput(attempts)

@@ -92,9 +92,9 @@ def _plain(name: str) -> str:
 
 def record_refusal(output_dir: Path | None, line: str) -> None:
     """Under a launcher, which loses the exit code, leave it in ``status.json``, where no run lies there already."""
-    from ebomlc_dist.distributed.launcher import launched_rank, under_launcher
     from ebomlc_dist.files.durable import make_folder
     from ebomlc_dist.files.run_folder import RunFolder, write_status
+    from ebomlc_dist.launch.environment import launched_rank, under_launcher
 
     if output_dir is None or not under_launcher() or launched_rank() != 0:
         return

@@ -52,15 +52,9 @@ class Job:
     def script(self) -> str:
         """The batch script. Raises `InputError` for what it cannot ask for."""
         self._check()
-        from jinja2 import Environment, PackageLoader, StrictUndefined
+        from ebomlc_dist.pages.templating import templates_of
 
-        environment = Environment(
-            loader=PackageLoader("ebomlc_dist.cli"),
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            undefined=StrictUndefined,
-        )
+        environment = templates_of("ebomlc_dist.cli", keep_trailing_newline=True)
         arguments, output = _without_output(self.arguments)
         default = "sweeps/$SLURM_JOB_NAME" if self.verb == "sweep" else "runs/$SLURM_JOB_NAME-$SLURM_JOB_ID"
         values = vars(self) | {

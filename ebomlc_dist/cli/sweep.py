@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ebomlc_dist.cli.completion import among, grids, keys, methods
 from ebomlc_dist.cli.output import command_name, print_json, print_table
 from ebomlc_dist.errors import InputError
 
@@ -24,7 +25,7 @@ _GRID = "A named grid (`ebomlc list grids`), or a file: GRID.yaml, GRID.json, GR
 
 
 def run(
-    grid: Annotated[str, typer.Argument(metavar="GRID", help=_GRID, show_default=False)],
+    grid: Annotated[str, typer.Argument(metavar="GRID", help=_GRID, show_default=False, autocompletion=among(grids))],
     context: typer.Context,
     output_dir: Annotated[
         Path | None,
@@ -50,7 +51,13 @@ def run(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", metavar="NAME[,NAME…]", help="Only these of the grid's methods.", show_default=False),
+        typer.Option(
+            "--method",
+            metavar="NAME[,NAME…]",
+            help="Only these of the grid's methods.",
+            show_default=False,
+            autocompletion=methods,
+        ),
     ] = None,
     seeds: Annotated[
         str | None,
@@ -58,7 +65,13 @@ def run(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="In every cell, over the grid's own.", show_default=False),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="In every cell, over the grid's own.",
+            show_default=False,
+            autocompletion=keys,
+        ),
     ] = None,
     data_dir: Annotated[
         str | None,
@@ -88,9 +101,9 @@ def run(
     from ebomlc_dist.recipes.assemble import assignments
     from ebomlc_dist.recipes.settings import Setting
     from ebomlc_dist.sweeps.cells import cells_of
-    from ebomlc_dist.sweeps.crew import told_neighbours
     from ebomlc_dist.sweeps.grid_file import load_grid
     from ebomlc_dist.sweeps.grids import default_store
+    from ebomlc_dist.sweeps.local_workers import told_neighbours
     from ebomlc_dist.sweeps.store import Store
     from ebomlc_dist.sweeps.worker import Options
 
@@ -168,7 +181,7 @@ def _describe(store: "Store", cells: "list[Cell]") -> int:
 
 
 def _alone(store: "Store", cells: "list[Cell]", how: "Options", device: str, *, quiet: bool) -> "Ended":
-    from ebomlc_dist.sweeps.progress import SweepProgress
+    from ebomlc_dist.sweeps.live_status import SweepProgress
     from ebomlc_dist.sweeps.run_cell import one_by_one, run_cell, side_by_side
     from ebomlc_dist.sweeps.worker import Worker
 
@@ -183,8 +196,8 @@ def _crew(
     store: "Store", cells: "list[Cell]", how: "Options", workers: int, device: str, arguments: list[str], *, quiet: bool
 ) -> "Ended":
     """Workers as children: this command again for each, and the progress of all told here."""
-    from ebomlc_dist.sweeps.crew import gather, visible_gpus
-    from ebomlc_dist.sweeps.progress import SweepProgress
+    from ebomlc_dist.sweeps.live_status import SweepProgress
+    from ebomlc_dist.sweeps.local_workers import gather, visible_gpus
     from ebomlc_dist.sweeps.worker import Ended
 
     words = [sys.executable, "-m", "ebomlc_dist.cli"]

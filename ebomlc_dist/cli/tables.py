@@ -38,10 +38,10 @@ def tables(
 ) -> int:
     """Make tables of a store: the paper's Tables I and II, or methods by settings of any grid."""
     from ebomlc_dist.files.durable import make_folder, write_bytes
+    from ebomlc_dist.reports.paper_tables.render import ENDINGS, render
+    from ebomlc_dist.reports.paper_tables.values import build_tables
     from ebomlc_dist.sweeps.grids import find_store
     from ebomlc_dist.sweeps.store import Store
-    from ebomlc_dist.tables.build import build_tables
-    from ebomlc_dist.tables.render import ENDINGS, render
 
     made = build_tables(Store(find_store(store)), score)
     if output_dir is not None:

@@ -17,17 +17,24 @@ from ebomlc_dist.cli.start import Start, record_refusal
 from ebomlc_dist.errors import InputError, TrainingFault
 
 if TYPE_CHECKING:
-    from ebomlc_dist.cli.processes import Processes
     from ebomlc_dist.distributed.runtime import Runtime
     from ebomlc_dist.engine.packed import Begin, Ended
     from ebomlc_dist.engine.run import Data, RunOptions
+    from ebomlc_dist.launch.processes import Processes
     from ebomlc_dist.recipes.assemble import Request, Resolved
 
 _OUTPUT = "Where the run goes; of several runs, each has a folder in it. Default: runs/<time>-<recipe>-seed<N>."
 _PACKED = "Train all runs at once in this process, a step of each in turn."
+_PANELS = {
+    "Output": ("output_dir", "resume", "audit", "quiet", "json", "dry_run", "time_steps"),
+    "Processes": (
+        *("device", "num_processes", "num_machines", "machine_rank", "main_process_ip", "main_process_port"),
+        *("restart", "packed"),
+    ),
+}
 
 
-@describes_runs
+@describes_runs(_PANELS)
 def train(
     request: "Request",
     context: typer.Context,
@@ -69,9 +76,9 @@ def train(
 
     Several recipes, methods or seeds are as many runs; with --packed they are trained side by side.
     """
-    from ebomlc_dist.cli.processes import Processes
-    from ebomlc_dist.distributed.launcher import die_with_launcher, under_launcher
-    from ebomlc_dist.files.untouched import untouched_where_refused
+    from ebomlc_dist.files.holder import untouched_where_refused
+    from ebomlc_dist.launch.environment import die_with_launcher, under_launcher
+    from ebomlc_dist.launch.processes import Processes
 
     die_with_launcher()
     from ebomlc_dist.recipes.assemble import resolve
@@ -106,7 +113,7 @@ def train(
 
 
 def _check_processes(processes: "Processes", asked: int | None, device: str, output_dir: Path | None) -> None:
-    from ebomlc_dist.distributed.launcher import under_launcher
+    from ebomlc_dist.launch.environment import under_launcher
 
     if under_launcher():
         world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -124,12 +131,11 @@ def _train_in_several(
     start: Start, processes: "Processes", arguments: list[str], *, restart: bool, dry_run: bool
 ) -> int:
     """Validate here, where one line and exit code 2 still reach the person; then start the launcher."""
-    from ebomlc_dist.cli.forwarding import Requests
-    from ebomlc_dist.cli.processes import launch
-    from ebomlc_dist.cli.restarts import start_until_it_ends
     from ebomlc_dist.cli.validation import validate
     from ebomlc_dist.files.holder import sole_command
     from ebomlc_dist.files.run_folder import RunFolder
+    from ebomlc_dist.launch.processes import Requests, launch
+    from ebomlc_dist.launch.restarts import start_until_it_ends
 
     output = start.output_dir or start.default_output()
     start = replace(start, output_dir=output)
@@ -160,13 +166,12 @@ def _train_here(start: Start, *, quiet: bool, as_json: bool) -> int:
     """Train in this process, which may be one of several that a launcher started."""
     from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
     from ebomlc_dist.audit.trusted import chooser
-    from ebomlc_dist.distributed.last_word import say_last
     from ebomlc_dist.distributed.runtime import Runtime
-    from ebomlc_dist.engine.outcome import Stopped
-    from ebomlc_dist.engine.prepare import check_further_data
+    from ebomlc_dist.engine.preflight import check_further_data
     from ebomlc_dist.engine.run import train as train_one
-    from ebomlc_dist.engine.signals import Signals
-    from ebomlc_dist.files.untouched import untouched_where_refused
+    from ebomlc_dist.engine.run_status import Stopped
+    from ebomlc_dist.files.holder import untouched_where_refused
+    from ebomlc_dist.launch.signals import Signals, say_last
 
     # Until all ranks are there, a signal ends each of them at once and costs nothing.
     runtime = Runtime.start(start.runs[0].config.train, start.device)
@@ -210,16 +215,16 @@ def _train_side_by_side(start: Start, output: Path, runtime: "Runtime", *, quiet
     """Train all runs at once. Returns the exit code of the first that did not end well."""
     from ebomlc_dist.audit.trusted import FOLDER as TRUSTED
     from ebomlc_dist.audit.trusted import chooser
-    from ebomlc_dist.engine.outcome import Stopped
     from ebomlc_dist.engine.packed import train_packed
     from ebomlc_dist.engine.run import steps_of
+    from ebomlc_dist.engine.run_status import Stopped
 
     def begun(run: "Resolved", folder: Path) -> "Begin":
         choose = chooser(run.config, output / TRUSTED, runtime, quiet=quiet)
         # Of several runs before the first one begins: a choice is trained by itself. A single one's folder is its own.
         data = choose() if choose is not None and len(start.runs) > 1 else choose
         options = _options(start, run, data, quiet=quiet)
-        return lambda place, signals: steps_of(run.config, folder, runtime=place, beside=signals, **options)
+        return lambda place, signals: steps_of(run.config, folder, runtime=place, signals=signals, **options)
 
     def tell(ended: "Ended") -> None:
         error = ended.error
@@ -254,7 +259,7 @@ def _options(start: Start, run: "Resolved", data: "Data | None", *, quiet: bool)
 def _describe(start: Start, *, time_steps: bool) -> int:
     """Say what would happen, run by run, and write nothing. What training would refuse is refused."""
     from ebomlc_dist.distributed.runtime import Runtime
-    from ebomlc_dist.engine.plan import preview
+    from ebomlc_dist.engine.dry_run import preview
 
     runtime = Runtime.start(start.runs[0].config.train, start.device)
     try:
@@ -270,8 +275,8 @@ def _describe(start: Start, *, time_steps: bool) -> int:
 
 def _audit_all(folders: list[Path], runtime: "Runtime", *, quiet: bool) -> list[dict[str, Any]]:
     """An audit of every run, with the scores that its epochs left."""
-    from ebomlc_dist.audit.run import Options
-    from ebomlc_dist.audit.run import audit as audit_one
+    from ebomlc_dist.audit.run_audit import Options
+    from ebomlc_dist.audit.run_audit import audit as audit_one
 
     return [audit_one(folder, Options(), runtime, quiet=quiet) for folder in folders]
 

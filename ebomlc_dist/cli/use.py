@@ -54,7 +54,7 @@ def predict(
     Images that cannot be read are listed and left out.
     """
     from ebomlc_dist.api import load
-    from ebomlc_dist.data.paths import listed, shown
+    from ebomlc_dist.data.inputs.safe_paths import listed, shown
     from ebomlc_dist.files.named import check_named, is_replaced, write_named
 
     names = _image_names(images)
@@ -126,8 +126,8 @@ def _image_names(folder: Path) -> list[str]:
     Raises:
         InputError: no folder, one that cannot be read, or no images.
     """
-    from ebomlc_dist.data.image_file import COMMON_FORMATS
-    from ebomlc_dist.data.tree import find_images, is_folder
+    from ebomlc_dist.data.inputs.decode import COMMON_FORMATS
+    from ebomlc_dist.data.inputs.tree import find_images, is_folder
 
     if not is_folder(folder):
         raise InputError(f"--images {folder} is not a folder")
@@ -141,7 +141,7 @@ def _image_names(folder: Path) -> list[str]:
 
 def _check_links(folder: Path, names: list[str]) -> None:
     """Raise `InputError` listing links that leave ``folder``. One within it is the image that it points to."""
-    from ebomlc_dist.data.paths import LeavingPathError, RefusedPathError, listed, resolve_under, shown
+    from ebomlc_dist.data.inputs.safe_paths import LeavingPathError, RefusedPathError, listed, resolve_under, shown
 
     root, leaving = folder.resolve(), []
     for name in names:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.trackers import check_trackers
 from ebomlc_dist.engine.batch_sizes import check_batch_sizes
 from ebomlc_dist.engine.build import make_method
-from ebomlc_dist.engine.prepare import check_model, needs_clean
+from ebomlc_dist.engine.preflight import check_model, needs_clean
 from ebomlc_dist.engine.resume import check_same_run
 from ebomlc_dist.files.run_folder import RunFolder
 

@@ -1,0 +1,1 @@
+"""The data of a run: inputs, data sets, noise and split, and the loaders."""

@@ -1,13 +1,39 @@
 """The data of one run, on the host: plain arrays that every loader, method and report starts from."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ebomlc_dist.data.grey_levels import FULL, Levels
-from ebomlc_dist.data.image_set import ImageSet
+from ebomlc_dist.data.inputs.grey_levels import FULL, Levels
+
+
+class ImageSet(Protocol):
+    """What the program asks of a set of images: a (N, C, H, W) uint8 tensor meets it, and so does `ImageFiles`."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """(N, C, H, W)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        """(n, C, H, W) uint8 for (n,) int64 rows, as they are evaluated: without augmentation."""
+        ...
+
+
+def digest_of(images: ImageSet, file_digest: str | None) -> str:
+    """sha256 (hex) of a set of images: ``file_digest`` where they come from files, else of shape and pixels."""
+    if file_digest is not None or not isinstance(images, Tensor):
+        return file_digest or ""
+    digest = hashlib.sha256(repr(tuple(images.shape)).encode())
+    digest.update(images.contiguous().numpy().data)
+    return digest.hexdigest()
+
 
 FROM_NOISY = "from_noisy"
 SAMPLED = 65_536
@@ -82,6 +108,7 @@ class NoisyDataset:
         clean_true_labels: (Nc,) int64 of such a set, for figures only; None where the truth is unknown.
         validation_index: (Nv,) int64 into ``images``, trusted ones that choose an epoch; ``validation_labels`` (Nv,)
             int64 runs beside it. Often none.
+        development_index: (Nd,) int64 into ``images``: those that are the test images, where settings are chosen.
         levels: what became of more than 8 bits.
     """
 
@@ -107,6 +134,7 @@ class NoisyDataset:
     clean_true_labels: Tensor | None = None
     validation_index: Tensor = field(default_factory=no_rows)
     validation_labels: Tensor = field(default_factory=no_rows)
+    development_index: Tensor = field(default_factory=no_rows)
     levels: Levels = FULL
 
     @property

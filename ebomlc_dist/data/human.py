@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ebomlc_dist.config import NoiseConfig
-from ebomlc_dist.data.class_names import Classes, composed
 from ebomlc_dist.data.dataset import Source
-from ebomlc_dist.data.paths import shown
-from ebomlc_dist.data.tables import MAX_BYTES, Table, read_table, stop_on
+from ebomlc_dist.data.inputs.class_names import Classes, composed
+from ebomlc_dist.data.inputs.csv_table import MAX_BYTES, Table, stop_on
+from ebomlc_dist.data.inputs.label_files import read_table
+from ebomlc_dist.data.inputs.safe_paths import shown
 from ebomlc_dist.errors import InputError, nearest
 from ebomlc_dist.files.reading import read_bytes
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.config import NoiseConfig
-from ebomlc_dist.data.class_names import Classes
 from ebomlc_dist.data.dataset import Source
 from ebomlc_dist.data.human import human_labels
+from ebomlc_dist.data.inputs.class_names import Classes
+from ebomlc_dist.data.inputs.csv_table import read_matrix
 from ebomlc_dist.data.seeds import child
-from ebomlc_dist.data.tables import read_matrix
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.numerics.noise import (
+from ebomlc_dist.noise.matrices import (
     apply_transition,
     flip_matrix,
     nominal_rate,

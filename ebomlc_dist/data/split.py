@@ -10,6 +10,8 @@
 Validation images choose an epoch. They are taken out of the trusted set, and are then in neither set that is trained
 on. Under ``leaky`` they are a third independent draw from all images with their true labels, as in the released code:
 98 % of them are in the noisy set too.
+
+Development images take the test set's place while settings are chosen. They are taken out of the noisy set.
 """
 
 import logging
@@ -23,12 +25,12 @@ from torch import Tensor
 
 from ebomlc_dist.config import DataConfig
 from ebomlc_dist.data.dataset import Source, no_rows
-from ebomlc_dist.data.paths import listed, shown
+from ebomlc_dist.data.inputs.safe_paths import listed, shown
 from ebomlc_dist.data.seeds import child
 from ebomlc_dist.errors import InputError
 
 log = logging.getLogger(__name__)
-_CLEAN, _HELD_OUT, _NOISY, _REMAINDER, _VALIDATION = range(5)
+_CLEAN, _HELD_OUT, _NOISY, _REMAINDER, _VALIDATION, _DEVELOPMENT = range(6)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Split:
         clean_index: (Nc,) int64, ascending. Empty where no trusted set is needed and none can be drawn.
         noise_rate_nominal, provenance: see `NoisyDataset`.
         clean_labels: (Nc,) int64 beside ``clean_index``, where they are not the source's own; else None.
-        clean_old_labels, purity, validation_index: see `NoisyDataset`.
+        clean_old_labels, purity, validation_index, development_index: see `NoisyDataset`.
     """
 
     noisy_index: Tensor
@@ -53,6 +55,7 @@ class Split:
     clean_old_labels: Tensor | None = None
     purity: Mapping[str, float | None] | None = None
     validation_index: Tensor = field(default_factory=no_rows)
+    development_index: Tensor = field(default_factory=no_rows)
 
 
 def draw_validation(source: Source, data: DataConfig, seed: np.random.SeedSequence, clean_index: Tensor) -> Tensor:
@@ -124,6 +127,23 @@ def draw_indices(
     return torch.from_numpy(noisy), torch.from_numpy(np.sort(clean))
 
 
+def draw_development(
+    source: Source, data: DataConfig, seed: np.random.SeedSequence, noisy_index: Tensor, *, labels_known: bool
+) -> Tensor:
+    """Ascending indices (Nd,) of `DataConfig.development_size` of the noisy images, stratified by true label.
+
+    Raises:
+        InputError: true labels that are unknown, or more images than there are.
+    """
+    if not labels_known:
+        raise InputError(
+            "data.development_size needs the noisy images' true labels, and those of these data are unknown; leave it "
+            "away, or add noise to known labels (--noise)"
+        )
+    labels, noisy, size = source.labels.numpy(), noisy_index.numpy(), data.development_size
+    return torch.from_numpy(_subset(labels, noisy, size, child(seed, _DEVELOPMENT), "data.development_size"))
+
+
 def check_classes(source: Source, noisy_index: Tensor, clean_labels: Tensor, *, needs_clean: bool) -> None:
     """Raise `InputError` for a class without a noisy image, or without a trusted one where the method needs them.
 
@@ -171,11 +191,15 @@ def _stratified(source: Source, size: int, seed: np.random.SeedSequence, *, fewe
 
 
 def _subset(
-    labels: NDArray[np.int64], index: NDArray[np.int64], size: int, seed: np.random.SeedSequence
+    labels: NDArray[np.int64],
+    index: NDArray[np.int64],
+    size: int,
+    seed: np.random.SeedSequence,
+    key: str = "data.noisy_size",
 ) -> NDArray[np.int64]:
     """``size`` of the images ``index``, each class in proportion (largest remainder), ascending."""
     if size > len(index):
-        raise InputError(f"{size} noisy images are asked for, {len(index)} are there; lower data.noisy_size")
+        raise InputError(f"{size} noisy images are asked for, {len(index)} are there; lower {key}")
     counts = np.bincount(labels[index])
     shares = counts * size / len(index)
     quotas = np.floor(shares).astype(np.int64)
@@ -194,3 +218,18 @@ def _first_of_each(
 def _shuffled(values: NDArray[np.int64], seed: np.random.SeedSequence) -> NDArray[np.int64]:
     """``values`` in an order that depends on ``seed`` alone, the same with every numpy."""
     return values[np.argsort(np.random.PCG64(seed).random_raw(len(values)), kind="stable")]
+
+
+def held_out(labels: Tensor, share: float) -> Tensor:
+    """(n,) bool: of each class the last images in order, ``share`` of them rounded, one at most short of all.
+
+    Args:
+        labels: (n,) int64 trusted labels.
+        share: 0…1.
+    """
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        number = min(round(share * len(members)), len(members) - 1)
+        chosen[members[len(members) - number :]] = True
+    return chosen

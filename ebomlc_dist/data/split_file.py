@@ -33,13 +33,13 @@ class Purity(BaseModel):
 class SplitDocument(BaseModel):
     """The content of split.json. True labels are not stored: they come with the data, which the fingerprint pins.
 
-    Schema 1 had no ``clean_labels``, ``clean_old_labels`` and ``clean_purity``, and 2 no ``validation_index``; both are
-    read too.
+    Schema 1 had no ``clean_labels``, ``clean_old_labels`` and ``clean_purity``, 2 no ``validation_index``, 3 no
+    ``development_index``; all are read.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    split_schema: Literal[1, 2, 3] = 3
+    split_schema: Literal[1, 2, 3, 4] = 4
     fingerprint: str
     num_images: _Index
     num_classes: _Index
@@ -53,6 +53,7 @@ class SplitDocument(BaseModel):
     clean_old_labels: list[_Label] | None = None
     clean_purity: Purity | None = None
     validation_index: list[_Index] = []
+    development_index: list[_Index] = []
 
 
 def split_document(dataset: NoisyDataset) -> dict[str, Any]:
@@ -71,6 +72,7 @@ def split_document(dataset: NoisyDataset) -> dict[str, Any]:
         clean_old_labels=None if dataset.clean_old_labels is None else dataset.clean_old_labels.tolist(),
         clean_purity=None if dataset.purity is None else Purity(**dataset.purity),
         validation_index=dataset.validation_index.tolist(),
+        development_index=dataset.development_index.tolist(),
     ).model_dump()
 
 
@@ -110,15 +112,21 @@ def read_split(path: Path, source: Source, fingerprint: str, noise: NoiseConfig)
             "--split away"
         )
     _check_noise(path, document, noise)
-    noisy, clean, labels, validation = (
+    noisy, clean, labels, validation, development = (
         torch.tensor(values, dtype=torch.int64)
-        for values in (document.noisy_index, document.clean_index, document.noisy_labels, document.validation_index)
+        for values in (
+            document.noisy_index,
+            document.clean_index,
+            document.noisy_labels,
+            document.validation_index,
+            document.development_index,
+        )
     )
     clean_labels, old_labels = (
         None if values is None else torch.tensor(values, dtype=torch.int64)
         for values in (document.clean_labels, document.clean_old_labels)
     )
-    if not all(_fits(index, num_images) for index in (noisy, clean, validation)):
+    if not all(_fits(index, num_images) for index in (noisy, clean, validation, development)):
         raise InputError(f"{path} is damaged: indices are out of range or doubled")
     for found, index in ((labels, noisy), (clean_labels, clean), (old_labels, clean)):
         if found is not None and len(found) != len(index):
@@ -135,6 +143,7 @@ def read_split(path: Path, source: Source, fingerprint: str, noise: NoiseConfig)
         clean_old_labels=old_labels,
         purity=None if document.clean_purity is None else document.clean_purity.model_dump(),
         validation_index=validation,
+        development_index=development,
     )
 
 

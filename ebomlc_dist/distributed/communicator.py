@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ebomlc_dist.distributed.pulse import Pulse
+from ebomlc_dist.launch.watchdog import WaitCounter
 from ebomlc_dist.methods.contract import Batch
 from ebomlc_dist.numerics.network import Gradient, Summed
 
@@ -32,7 +32,7 @@ class Communicator:
         rank: int = 0,
         world_size: int = 1,
         group: dist.ProcessGroup | None = None,
-        pulse: Pulse | None = None,
+        wait_counter: WaitCounter | None = None,
         limit_s: float = math.inf,
     ):
         self.device = device
@@ -41,14 +41,14 @@ class Communicator:
         self.group = group
         self.num_collectives = 0
         self.num_bytes = 0
-        self._pulse = pulse or Pulse()
+        self._wait_counter = wait_counter or WaitCounter()
         self._limit_s = limit_s
         self._stop = torch.zeros((), device=device)
         self._stop_sum = torch.zeros((), device=device)
 
     def waiting(self) -> AbstractContextManager[None]:
         """A block in which this rank may wait for the others: the time limit of this group holds in it."""
-        return self._pulse.waiting(self._limit_s)
+        return self._wait_counter.waiting(self._limit_s)
 
     def mean_of_sums(self, sums: Sequence[Gradient], count: int) -> "PendingMeans":
         """Start the reduction; see `ebomlc_dist.methods.contract.Reducer`."""

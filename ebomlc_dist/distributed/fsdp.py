@@ -15,14 +15,14 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.distributed.spread import SpreadNetwork
+from ebomlc_dist.distributed.sharded_network import ShardedNetwork
 from ebomlc_dist.models.blocks import blocks
 from ebomlc_dist.numerics.flat import flatten
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Summed
 
 
-class ShardedModule(SpreadNetwork):
+class ShardedModule(ShardedNetwork):
     """A network of which every rank holds a shard of each parameter, cut along its first dimension."""
 
     def __init__(

@@ -4,6 +4,7 @@ Models are not wrapped: the engine reduces sums itself (see `communicator`), bec
 too late for a rule that is not linear in it.
 """
 
+import ctypes
 import hashlib
 import json
 import os
@@ -19,9 +20,9 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 
 from ebomlc_dist.config import TrainConfig
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.distributed.determinism import make_deterministic
-from ebomlc_dist.distributed.freed_memory import keep_freed_memory
-from ebomlc_dist.distributed.launcher import (
+from ebomlc_dist.errors import InputError, LoneError
+from ebomlc_dist.launch.accelerate_settings import check_strategy_of_launcher, set_wrappers_aside
+from ebomlc_dist.launch.environment import (
     check_place,
     die_with_launcher,
     launched_local_rank,
@@ -30,16 +31,17 @@ from ebomlc_dist.distributed.launcher import (
     local_world_size,
     under_launcher,
 )
-from ebomlc_dist.distributed.launcher_settings import check_strategy_of_launcher, set_wrappers_aside
-from ebomlc_dist.distributed.pulse import Pulse
-from ebomlc_dist.distributed.roll_call import Card, open_store, roll_call
-from ebomlc_dist.distributed.versions import code_versions
-from ebomlc_dist.distributed.watch import Watch
-from ebomlc_dist.errors import InputError, LoneError
+from ebomlc_dist.launch.rendezvous import RankInfo, code_versions, meet_ranks, open_store
+from ebomlc_dist.launch.watchdog import WaitCounter, Watchdog
 
 T = TypeVar("T")
 MESSAGE_BYTES = 2048
 WATCHED_S = 5.0
+# Numbers of <malloc.h>. Blocks of at most so many bytes come from the heap; so much of it may lie free at its end.
+_MMAP_THRESHOLD, _MOST_FROM_HEAP = -3, 2**30
+_TRIM_THRESHOLD, _MOST_FREE = -1, 2**31 - 1
+ALLOCATOR_VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
+"""Variables of glibc by which a user has chosen otherwise."""
 
 
 @dataclass
@@ -53,8 +55,8 @@ class Runtime:
         device: where this rank's tensors live.
         under_launcher: whether a launcher owns the exit code.
         store: where the ranks met; None with one process.
-        pulse: how far this rank has come.
-        watch: names the rank that holds up the others; None with one process.
+        wait_counter: how far this rank has come.
+        watchdog: names the rank that holds up the others; None with one process.
     """
 
     communicator: Communicator
@@ -65,8 +67,8 @@ class Runtime:
     local_rank: int
     under_launcher: bool
     store: dist.Store | None = None
-    pulse: Pulse = field(default_factory=Pulse)
-    watch: Watch | None = None
+    wait_counter: WaitCounter = field(default_factory=WaitCounter)
+    watchdog: Watchdog | None = None
 
     @classmethod
     def start(cls, config: TrainConfig, device: str = "auto") -> "Runtime":
@@ -79,35 +81,39 @@ class Runtime:
             make_deterministic()
         die_with_launcher()
         # Kept, as rank 0 serves it where no launcher does.
-        store, cards = _meet("" if cpu else _gpu(), config.rendezvous_timeout_s)
+        store, infos = _meet("" if cpu else _gpu(), config.rendezvous_timeout_s)
         limit = InitProcessGroupKwargs(timeout=timedelta(seconds=config.start_timeout_s + WATCHED_S))
         # FlatModule enters autocast, on plain modules; Accelerate's own precision acts on prepared ones only.
         accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[limit])
         world_size = accelerator.num_processes
         group: dist.ProcessGroup | None = None
         if world_size > 1:
-            # The watch names who is late; the library's own limit only ends a wait that the watch itself has missed.
+            # The watchdog names who is late; the library's own limit only ends a wait that the watchdog has missed.
             limit_s = config.step_timeout_s + WATCHED_S
             group = cast(dist.ProcessGroup, dist.new_group(timeout=timedelta(seconds=limit_s)))
         _set_threads()
         if cpu:
             keep_freed_memory()
-        rank, pulse = accelerator.process_index, Pulse()
+        rank, wait_counter = accelerator.process_index, WaitCounter()
         place = {"rank": rank, "world_size": world_size}
-        watch = None if store is None else Watch(open_store(rank, WATCHED_S, joined=True), cards, rank, pulse)
+        watchdog = (
+            None if store is None else Watchdog(open_store(rank, WATCHED_S, joined=True), infos, rank, wait_counter)
+        )
         return cls(
             communicator=Communicator(
-                accelerator.device, **place, group=group, pulse=pulse, limit_s=config.step_timeout_s
+                accelerator.device, **place, group=group, wait_counter=wait_counter, limit_s=config.step_timeout_s
             ),
-            patient=Communicator(accelerator.device, **place, pulse=pulse, limit_s=config.start_timeout_s),
+            patient=Communicator(
+                accelerator.device, **place, wait_counter=wait_counter, limit_s=config.start_timeout_s
+            ),
             device=accelerator.device,
             rank=rank,
             world_size=world_size,
             local_rank=accelerator.local_process_index,
             under_launcher=under_launcher(),
             store=store,
-            pulse=pulse,
-            watch=watch,
+            wait_counter=wait_counter,
+            watchdog=watchdog,
         )
 
     def apart(self) -> "Runtime":
@@ -183,8 +189,8 @@ class Runtime:
 
     def close(self) -> None:
         """Leave the job."""
-        if self.watch is not None:
-            self.watch.close()
+        if self.watchdog is not None:
+            self.watchdog.close()
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -195,13 +201,13 @@ def wait_for_device(device: torch.device) -> None:
         torch.cuda.current_stream(device).synchronize()
 
 
-def _meet(gpu: str, limit_s: float) -> tuple[dist.Store | None, Sequence[Card]]:
+def _meet(gpu: str, limit_s: float) -> tuple[dist.Store | None, Sequence[RankInfo]]:
     """Wait for all processes of the job, before the first collective needs them."""
     rank, world_size = launched_rank(), launched_world_size()
     if world_size == 1:
         return None, ()
     store = open_store(rank, limit_s)
-    return store, roll_call(store, Card.own(rank, gpu, code_versions()), world_size, limit_s)
+    return store, meet_ranks(store, RankInfo.own(rank, gpu, code_versions()), world_size, limit_s)
 
 
 def _gpu() -> str:
@@ -235,3 +241,27 @@ def _set_threads() -> None:
     elif omp is None or (omp == "1" and under_launcher()):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(1, cores // local_world_size()))
+
+
+def make_deterministic() -> None:
+    """Choose repeatable kernels on CPU and GPU, cuBLAS and NCCL included. Call it before the first CUDA call."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("NCCL_NVLS_ENABLE", "0")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep freed blocks below 1 GiB. Nothing where the user has chosen, or there is no glibc.
+
+    glibc maps each large block anew and gives it back when it is freed, so that a step spends a fifth of its time or
+    more on having the same pages zeroed by the system again.
+    """
+    if any(name in os.environ for name in ALLOCATOR_VARIABLES):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(_MMAP_THRESHOLD, _MOST_FROM_HEAP)
+    mallopt(_TRIM_THRESHOLD, _MOST_FREE)

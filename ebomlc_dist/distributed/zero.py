@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.distributed.spread import SpreadNetwork
+from ebomlc_dist.distributed.sharded_network import ShardedNetwork
 from ebomlc_dist.numerics.flat import flatten
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Summed
@@ -50,7 +50,7 @@ def settings_of(stage: int) -> dict[str, Any]:
     }
 
 
-class ZeroModule(SpreadNetwork):
+class ZeroModule(ShardedNetwork):
     """A network whose float32 parameters a DeepSpeed engine partitions, at ``stage`` 1, 2 or 3."""
 
     def __init__(

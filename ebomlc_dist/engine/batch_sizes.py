@@ -8,7 +8,7 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import method_class
 from ebomlc_dist.methods.contract import MAIN_MODELS, Method
 from ebomlc_dist.models import build_main_model
-from ebomlc_dist.models.outline import outline, trains_on_one
+from ebomlc_dist.models.meta_device import on_meta_device, trains_on_one
 
 
 def check_batch_sizes(config: RunConfig, dataset: NoisyDataset, world_size: int) -> None:
@@ -47,12 +47,13 @@ def _smallest(config: RunConfig, method: Method) -> tuple[str, int, int]:
 
 
 def _main_model(config: RunConfig, dataset: NoisyDataset) -> nn.Module:
-    return outline(
+    return on_meta_device(
         lambda: build_main_model(
             config.model.name,
             num_classes=dataset.num_classes,
             in_channels=dataset.images.shape[1],
             # The shapes are those of `batch`, and any device computes it.
             norm="batch" if config.model.norm == "sync" else config.model.norm,
+            widths=config.model.widths,
         )
     )

@@ -8,17 +8,19 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
-from ebomlc_dist.data.paired import PairedLoader, build_loader
+from ebomlc_dist.data.loaders.augment import normalise
+from ebomlc_dist.data.loaders.paired import PairedLoader, build_loader, steps_per_epoch
 from ebomlc_dist.data.seeds import seed_sequence
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.batch_sizes import check_batch_sizes
 from ebomlc_dist.engine.optimizers import MAKERS, FlatOptimizer
 from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.engine.strategies import agree, hold
+from ebomlc_dist.engine.weight_average import WeightAverage
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import method_class
 from ebomlc_dist.methods.contract import MAIN_MODELS, Method, Task
@@ -30,6 +32,8 @@ from ebomlc_dist.models.norm import check_norm
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Network
 
+FITTED_TO = 2000
+"""Training images that a model may take its first filters from."""
 AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -43,6 +47,7 @@ class Training:
     method: Method
     networks: dict[str, Network]
     optimizers: dict[str, FlatOptimizer]
+    averages: dict[str, WeightAverage]
     loss_scale: LossScale | None
     loader: PairedLoader
     step: TrainStep
@@ -59,6 +64,11 @@ def make_method(config: RunConfig) -> Method:
         raise InputError(
             f"optim.main_optimizer {config.optim.main_optimizer} does not go with {config.method.name}, whose step "
             f"needs {' or '.join(method.main_optimizers)}; choose that (--set optim.main_optimizer=…)"
+        )
+    if config.train.label_smoothing and not method.smooths:
+        raise InputError(
+            f"train.label_smoothing does not go with {config.method.name}, whose main model learns no given label as "
+            "it is; leave it away"
         )
     if config.train.compile and method.backward_twice:
         raise InputError(
@@ -92,10 +102,11 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime, extractor:
         networks[name] = hold(name, module, config, runtime, autocast=autocast, loss_scale=loss_scale)
     # Dropout draws differ by rank, everything else that is random is a function of seed and step.
     torch.manual_seed(int(_initial_seeds(config, method)[-1]) + runtime.rank)
+    length = config.train.epochs
+    if config.optim.schedule_unit == "step":
+        length *= steps_per_epoch(dataset, config.train)
     optimizers = {
-        name: MAKERS[name](networks[name], config.optim, config.train.epochs)
-        for name in method.networks
-        if name in MAKERS
+        name: MAKERS[name](networks[name], config.optim, length) for name in method.networks if name in MAKERS
     }
     old_labels = dataset.old_label_counts()
     sizes = dataset.num_classes, len(dataset.noisy_labels), len(dataset.clean_labels)
@@ -111,8 +122,14 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime, extractor:
         world_size=runtime.world_size,
         device=runtime.device,
     )
-    step = TrainStep(method, networks, optimizers, runtime.communicator, loss_scale)
-    return Training(config, runtime, dataset, method, networks, optimizers, loss_scale, loader, step)
+    decay = config.train.weight_average
+    averages = {
+        name: WeightAverage(networks[name], decay)
+        for name in method.networks
+        if name in MAIN_MODELS and decay is not None
+    }
+    step = TrainStep(method, networks, optimizers, runtime.communicator, loss_scale, averages)
+    return Training(config, runtime, dataset, method, networks, optimizers, averages, loss_scale, loader, step)
 
 
 def initialise(training: Training, name: str) -> None:
@@ -151,7 +168,9 @@ def _make_module(
             num_classes=dataset.num_classes,
             in_channels=dataset.images.shape[1],
             norm=config.model.norm,
+            widths=config.model.widths,
         )
+        model.fit_to(lambda: _first_images(dataset))
         if config.model.head_start == "released":
             start_head_as_released(model)
         return model
@@ -162,6 +181,11 @@ def _make_module(
     return build_meta_model(
         method.meta_model, num_classes=dataset.num_classes, feature_dim=feature_dim, **config.meta_model.model_dump()
     )
+
+
+def _first_images(dataset: NoisyDataset) -> Tensor:
+    """(n, C, H, W) normalised images, not augmented, on the CPU: the same ones on every rank."""
+    return normalise(dataset.images[dataset.noisy_index[:FITTED_TO]], dataset.mean, dataset.std)
 
 
 def _load_extractor(folder: Path, dataset: NoisyDataset) -> nn.Module:

@@ -5,10 +5,10 @@ from typing import Any
 
 from ebomlc_dist.config import NoiseConfig, RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
-from ebomlc_dist.data.grey_levels import FULL, Levels
+from ebomlc_dist.data.inputs.grey_levels import FULL, Levels
 from ebomlc_dist.methods import method_info
 from ebomlc_dist.models.card import OTHER_USE, model_card
-from ebomlc_dist.reporting.purity import purity_text
+from ebomlc_dist.monitoring.purity import purity_text
 
 _META = {
     "label-corrector": "A label corrector: from the features of an image and its noisy label it gives the probability "

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from ebomlc_dist.data.held_out import held_out
+from ebomlc_dist.data.split import held_out
 from ebomlc_dist.engine.build import Training, initialise
 from ebomlc_dist.engine.evaluate import evaluating, images_of, share_of
 
@@ -82,6 +82,8 @@ class EngineInterlude:
         initialise(training, name)
         if name in training.optimizers:
             training.optimizers[name].restart()
+        if name in training.averages:
+            training.averages[name].restart()
 
     def _blocks(self, index: Tensor, labels: Tensor, values: Values) -> Iterator[tuple[Tensor, Tensor]]:
         """Places within ``index`` and the values there, over this rank's share."""

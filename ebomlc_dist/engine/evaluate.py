@@ -1,18 +1,19 @@
 """Evaluation outside the clock: spread over the ranks, every image counted once."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor
 
-from ebomlc_dist.data.augment import normalise
-from ebomlc_dist.data.paired import VALIDATION, augmentation
+from ebomlc_dist.data.loaders.augment import normalise
+from ebomlc_dist.data.loaders.paired import VALIDATION, augmentation
 from ebomlc_dist.data.seeds import child, seed_sequence
 from ebomlc_dist.engine.build import Training
+from ebomlc_dist.engine.weight_average import WeightAverage
+from ebomlc_dist.monitoring.meters import LabelMeter, label_figures
 from ebomlc_dist.numerics.losses import cross_entropy
 from ebomlc_dist.numerics.network import Network
-from ebomlc_dist.reporting.meters import LabelMeter, label_figures
 
 BATCH = 512
 
@@ -31,14 +32,25 @@ def evaluating(networks: Mapping[str, Network]) -> Iterator[None]:
             network.module.train(modes[name])
 
 
+@contextmanager
+def predicting(training: Training) -> Iterator[None]:
+    """`evaluating`, with the weights by which the run predicts: their moving average, where one is kept."""
+    with ExitStack() as stack:
+        for average in training.averages.values():
+            stack.enter_context(average.in_place())
+        stack.enter_context(evaluating(training.networks))
+        yield
+
+
 def share_statistics(training: Training) -> None:
     """Give every rank the mean of all ranks' running statistics, so that they evaluate and save the same model."""
     communicator = training.runtime.communicator
     if communicator.world_size == 1:
         return
-    for network in training.networks.values():
-        if network.statistics.numel():
-            communicator.sum(network.statistics).div_(communicator.world_size)
+    holders: tuple[Network | WeightAverage, ...] = (*training.networks.values(), *training.averages.values())
+    for holder in holders:
+        if holder.statistics.numel():
+            communicator.sum(holder.statistics).div_(communicator.world_size)
 
 
 def evaluate_test_set(training: Training) -> dict[str, float]:
@@ -80,7 +92,7 @@ def _evaluate(training: Training, every_label: Tensor, images: Callable[[Tensor]
     """``images``: positions (n,) → normalised images, on the device."""
     runtime = training.runtime
     totals = torch.zeros(3, dtype=torch.float64, device=runtime.device)
-    with evaluating(training.networks):
+    with predicting(training):
         for index in share_of(len(every_label), runtime.rank, runtime.world_size):
             labels = every_label[index].to(runtime.device)
             logits, _ = outputs(training, images(index))
@@ -103,7 +115,7 @@ def evaluate_noisy_set(training: Training) -> dict[str, dict]:
         return {}
     meters = {name: LabelMeter(runtime.device, dataset.num_classes) for name in ("corrector", "given", "prediction")}
     has_corrector = False
-    with evaluating(training.networks):
+    with predicting(training):
         for index in share_of(len(dataset.noisy_labels), runtime.rank, runtime.world_size):
             images = images_of(training, dataset.images[dataset.noisy_index[index]])
             given = dataset.noisy_labels[index].to(runtime.device)
@@ -131,7 +143,17 @@ def predict(training: Training, images: Tensor, given: Tensor) -> tuple[Tensor, 
 
 
 def outputs(training: Training, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum of the logits (n, K) of the method's ensemble, and the main model's features (n, D)."""
+    """The sum of the logits (n, K) of the method's ensemble, and the main model's features (n, D).
+
+    With ``train.evaluation_views`` ``flip`` the logits are the mean over an image and its mirror image.
+    """
+    logits, features = _ensemble(training, images)
+    if training.config.train.evaluation_views == "flip":
+        logits = (logits + _ensemble(training, images.flip(-1))[0]) / 2
+    return logits, features
+
+
+def _ensemble(training: Training, images: Tensor) -> tuple[Tensor, Tensor]:
     logits, features = training.networks["main"](images)
     for name in training.method.ensemble[1:]:
         logits = logits + training.networks[name](images)[0]

@@ -4,13 +4,14 @@ from typing import Any
 
 from torch import nn
 
-from ebomlc_dist.data.image_files import keeps_own_size
+from ebomlc_dist.data.inputs.lazy import keeps_own_size
 from ebomlc_dist.engine.build import Training, fresh_module
 from ebomlc_dist.engine.cards import classifier_card, meta_card
+from ebomlc_dist.engine.evaluate import predicting
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.models.hub import save_model
 from ebomlc_dist.models.meta import CORRECTORS
-from ebomlc_dist.models.state import load_state
+from ebomlc_dist.models.state_tensors import load_state
 
 
 def export_models(training: Training, paths: RunFolder, summary: dict[str, Any]) -> None:
@@ -18,6 +19,11 @@ def export_models(training: Training, paths: RunFolder, summary: dict[str, Any])
 
     Collective; the first rank writes.
     """
+    with predicting(training):
+        _export(training, paths, summary)
+
+
+def _export(training: Training, paths: RunFolder, summary: dict[str, Any]) -> None:
     modules = {name: _whole_module(training, name) for name in training.networks}
     if not training.runtime.is_main:
         return
@@ -37,6 +43,7 @@ def export_models(training: Training, paths: RunFolder, summary: dict[str, Any])
         "num_classes": dataset.num_classes,
         "in_channels": dataset.images.shape[1],
         "norm": config.model.norm,
+        "widths": config.model.widths,
         "preprocessing": preprocessing,
         "class_names": dataset.class_names,
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.outcome import Stopped
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.methods import config_from_mapping

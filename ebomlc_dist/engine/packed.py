@@ -16,7 +16,7 @@ import torch
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.rank_log import logged_in_files
 from ebomlc_dist.engine.run import Steps
-from ebomlc_dist.engine.signals import Signals
+from ebomlc_dist.launch.signals import Signals
 
 T = TypeVar("T")
 Begin = Callable[[Runtime, Signals], Steps]
@@ -33,14 +33,14 @@ class Ended:
 
 
 def train_packed(
-    runs: Sequence[tuple[Path, Begin]], runtime: Runtime, told: Callable[[Ended], None] = lambda ended: None
+    runs: Sequence[tuple[Path, Begin]], runtime: Runtime, on_end: Callable[[Ended], None] = lambda ended: None
 ) -> list[Ended]:
     """Train all runs to their ends, in the order given. One that fails, or is stopped, leaves the others alone.
 
     Args:
         runs: folders, with what begins the run there.
         runtime: of a process that is alone.
-        told: called as soon as a run ends.
+        on_end: called as soon as a run ends.
     """
     found: dict[Path, Ended] = {}
     with Signals() as signals, logged_in_files():
@@ -57,7 +57,7 @@ def train_packed(
                 if ended is not None:
                     lanes.remove(lane)
                     found[lane.folder] = ended
-                    told(ended)
+                    on_end(ended)
     return [found[folder] for folder, _ in runs]
 
 

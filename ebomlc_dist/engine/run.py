@@ -11,27 +11,25 @@ from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import open_trackers
 from ebomlc_dist.engine.build import Training, build
+from ebomlc_dist.engine.dry_run import describe
 from ebomlc_dist.engine.export import export_models
 from ebomlc_dist.engine.extractor import extractor_config, extractor_figures, train_extractor
-from ebomlc_dist.engine.outcome import Stopped, truth_in_status
-from ebomlc_dist.engine.plan import describe
-from ebomlc_dist.engine.prepare import check, check_shared, load_everywhere
+from ebomlc_dist.engine.preflight import check, check_shared, load_everywhere
 from ebomlc_dist.engine.rank_log import rank_log
 from ebomlc_dist.engine.resume import check_same_run, load_checkpoint
-from ebomlc_dist.engine.signals import Signals
+from ebomlc_dist.engine.run_status import Stopped, truth_in_status
+from ebomlc_dist.engine.run_summary import summarise
 from ebomlc_dist.engine.stop import StopRequests
-from ebomlc_dist.engine.summary import summarise
 from ebomlc_dist.engine.trainer import Trainer
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.checkpoint import Checkpoint
 from ebomlc_dist.files.durable import write_bytes, write_json
 from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, write_status
-from ebomlc_dist.reporting.environment import environment
-from ebomlc_dist.reporting.goodput import AttemptLog
-from ebomlc_dist.reporting.panel import show_panel
-from ebomlc_dist.reporting.progress import ProgressReport
-from ebomlc_dist.reporting.record import RunRecord, SilentRecord
-from ebomlc_dist.reporting.stopwatch import Stopwatch
+from ebomlc_dist.launch.signals import Signals
+from ebomlc_dist.monitoring.goodput import AttemptLog, Stopwatch
+from ebomlc_dist.monitoring.progress import ProgressReport, show_panel
+from ebomlc_dist.monitoring.record import RunRecord, SilentRecord
+from ebomlc_dist.monitoring.versions import environment
 
 Data = NoisyDataset | Callable[[], NoisyDataset]
 """Data of a run, or what prepares them."""
@@ -74,7 +72,7 @@ def train(config: RunConfig, folder: Path, *, runtime: Runtime, **options: Unpac
 
 
 def steps_of(
-    config: RunConfig, folder: Path, *, runtime: Runtime, beside: Signals | None = None, **options: Unpack[RunOptions]
+    config: RunConfig, folder: Path, *, runtime: Runtime, signals: Signals | None = None, **options: Unpack[RunOptions]
 ) -> Steps:
     """`train`, with a pause after every step.
 
@@ -82,7 +80,7 @@ def steps_of(
         config: the run.
         folder: its run folder; one that holds another run is refused.
         runtime: the processes.
-        beside: the signals of the process, where other runs go on in it.
+        signals: the signals of the process, where other runs go on in it.
         options: as of `RunOptions`.
 
     Raises:
@@ -108,12 +106,12 @@ def steps_of(
 
                 def begin(config: RunConfig, folder: Path) -> Steps:
                     return steps_of(
-                        config, folder, runtime=runtime, beside=beside, resume=True, quiet=quiet, dataset=dataset
+                        config, folder, runtime=runtime, signals=signals, resume=True, quiet=quiet, dataset=dataset
                     )
 
                 extractor = yield from train_extractor(own, paths, runtime, begin)
                 training = build(config, dataset, runtime, extractor)
-            return (yield from _train(training, paths, checkpoint, options.get("overrides", []), quiet, beside, watch))
+            return (yield from _train(training, paths, checkpoint, options.get("overrides", []), quiet, signals, watch))
     finally:
         for held in claimed:
             held.release()
@@ -145,7 +143,7 @@ def _train(
     checkpoint: Checkpoint | None,
     overrides: list[str],
     quiet: bool,
-    beside: Signals | None,
+    signals: Signals | None,
     watch: Stopwatch,
 ) -> Steps:
     runtime, attempts = training.runtime, AttemptLog(paths.attempts, watch)
@@ -153,9 +151,10 @@ def _train(
         # It was meant for the start that it stopped.
         paths.stop.unlink(missing_ok=True)
     with ExitStack() as stack:
-        signals = stack.enter_context(Signals()) if beside is None else beside
+        alone = signals is None
+        signals = stack.enter_context(Signals()) if signals is None else signals
         requests = StopRequests(signals, paths.stop if runtime.is_main else None)
-        record = _open_record(training, paths, checkpoint, overrides, quiet, attempts, alone=beside is None)
+        record = _open_record(training, paths, checkpoint, overrides, quiet, attempts, alone=alone)
         try:
             trainer = Trainer(training, record, watch)
             if checkpoint is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.engine.build import Training
-from ebomlc_dist.engine.evaluate import BATCH, evaluating, images_of, predict
+from ebomlc_dist.engine.evaluate import BATCH, images_of, predict, predicting
 
 TRIALS = 5_000
 _SEED = 7
@@ -83,7 +83,7 @@ def score(training: Training, rows: Tensor, given: Tensor) -> Iterator[ScoredBlo
         share = min(BATCH, -(-rest // runtime.world_size))
         # The last share is filled up, so that every rank has one of the same size.
         index = (begin + runtime.rank * share + torch.arange(share)).clamp_max(len(rows) - 1)
-        with evaluating(training.networks):
+        with predicting(training):
             labels = given[index].to(runtime.device)
             logits, corrected = predict(training, images_of(training, dataset.images[rows[index]]), labels)
             main = logits.float().softmax(dim=1)

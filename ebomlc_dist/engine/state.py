@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.engine.build import Training
+from ebomlc_dist.engine.optimizers import Unit
+from ebomlc_dist.engine.weight_average import WeightAverage
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.monitoring.meters import LabelMeter, StepMeter
 from ebomlc_dist.numerics.network import Network
-from ebomlc_dist.reporting.meters import LabelMeter, StepMeter
 
 Groups = dict[str, dict[str, Tensor]]
 
@@ -25,6 +27,9 @@ def capture(training: Training, step_meter: StepMeter | None, label_meter: Label
     for name, network in training.networks.items():
         groups[name] = network.state()
         groups[f"ranks-{name}"] = {"statistics": gather(network.statistics)}
+    for name, average in training.averages.items():
+        groups[f"average-{name}"] = _averaged(training.networks[name], average)
+        groups[f"ranks-{name}"]["averaged_statistics"] = gather(average.statistics)
     for name, optimizer in training.optimizers.items():
         groups[f"optimizer-{name}"] = _named(training.networks[name], optimizer.state())
     if training.method.memory:
@@ -46,17 +51,29 @@ def capture(training: Training, step_meter: StepMeter | None, label_meter: Label
 
 
 def restore(
-    training: Training, groups: Mapping[str, Mapping[str, Tensor]], epochs_done: int, label_meter: LabelMeter | None
+    training: Training,
+    groups: Mapping[str, Mapping[str, Tensor]],
+    done: Mapping[Unit, int],
+    label_meter: LabelMeter | None,
 ) -> None:
-    """Put captured state back. Raises `InputError` where it does not fit, before anything is touched."""
+    """Put captured state back; ``done`` is how far its stage went.
+
+    Raises:
+        InputError: what was captured does not fit. Nothing is touched then.
+    """
     _check(training, groups)
     runtime = training.runtime
     for name, network in training.networks.items():
         network.load(groups[name])
         if network.statistics.numel():
             network.statistics.copy_(_own(groups[f"ranks-{name}"]["statistics"], training, torch.mean))
+    for name, average in training.averages.items():
+        stored = groups[f"average-{name}"]
+        average.vector.copy_(training.networks[name].flattened(stored))
+        average.steps.copy_(stored["steps"])
+        average.statistics.copy_(_own(groups[f"ranks-{name}"]["averaged_statistics"], training, torch.mean))
     for name, optimizer in training.optimizers.items():
-        optimizer.load(_flattened(training.networks[name], groups[f"optimizer-{name}"]), epochs_done)
+        optimizer.load(_flattened(training.networks[name], groups[f"optimizer-{name}"]), done[optimizer.unit])
     for name, tensor in training.method.memory.items():
         tensor.copy_(groups["method"][name])
     ranks = groups["ranks"]
@@ -86,6 +103,10 @@ def _named(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
+def _averaged(network: Network, average: WeightAverage) -> dict[str, Tensor]:
+    return {**network.named(average.vector), "steps": average.steps}
+
+
 def _flattened(network: Network, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     keys = dict.fromkeys(name.split("/", 1)[0] for name in state)
     flat = {}
@@ -107,6 +128,8 @@ def _check(training: Training, groups: Mapping[str, Mapping[str, Tensor]]) -> No
     expected: dict[str, dict[str, Tensor]] = {n: network.state() for n, network in training.networks.items()}
     for name, optimizer in training.optimizers.items():
         expected[f"optimizer-{name}"] = _named(training.networks[name], optimizer.state())
+    for name, average in training.averages.items():
+        expected[f"average-{name}"] = _averaged(training.networks[name], average)
     if training.method.memory:
         expected["method"] = training.method.memory
     for group, tensors in expected.items():

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from ebomlc_dist.engine.optimizers import FlatOptimizer
+from ebomlc_dist.engine.weight_average import WeightAverage
 from ebomlc_dist.methods.contract import Method, PairedBatch, Reducer
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Network
@@ -43,12 +45,14 @@ class TrainStep:
         optimizers: Mapping[str, FlatOptimizer],
         reducer: Reducer,
         loss_scale: LossScale | None,
+        averages: Mapping[str, WeightAverage] = MappingProxyType({}),
     ) -> None:
         self.method = method
         self.networks = networks
         self.optimizers = optimizers
         self.reducer = reducer
         self.loss_scale = loss_scale
+        self.averages = averages
 
     def __call__(self, batch: PairedBatch) -> StepOutcome:
         before = {name: network.statistics.clone() for name, network in self.networks.items()}
@@ -68,6 +72,8 @@ class TrainStep:
             for name, value in result.memory.items():
                 old = self.method.memory[name]
                 old.copy_(torch.where(skipped, old, value))
+            for average in self.averages.values():
+                average.update(skipped)
         if self.loss_scale is not None:
             self.loss_scale.update(skipped)
         return StepOutcome(result.metrics, result.maxima, result.corrected, skipped)

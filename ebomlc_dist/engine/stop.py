@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ebomlc_dist.engine.signals import Signals
+from ebomlc_dist.launch.signals import Signals
 
 STOP_FILE = "STOP file"
 

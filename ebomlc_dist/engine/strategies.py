@@ -9,7 +9,7 @@ from ebomlc_dist.distributed.fsdp import ShardedModule
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import MAIN_MODELS
-from ebomlc_dist.models.recompute import recompute_blocks
+from ebomlc_dist.models.activation_checkpointing import recompute_blocks
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Network
@@ -88,4 +88,7 @@ def agree(network: Network, runtime: Runtime) -> None:
     """Rank 0's first bits on every rank; a spread network's are a function of the configuration."""
     if network.whole:
         runtime.communicator.broadcast(network.vector.detach())
+        for parameter in network.module.parameters():
+            if not parameter.requires_grad:
+                runtime.communicator.broadcast(parameter)
     runtime.communicator.broadcast(network.statistics)

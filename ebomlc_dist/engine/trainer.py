@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ebomlc_dist.engine.build import Training
+from ebomlc_dist.engine.cuda_graph import make_program
 from ebomlc_dist.engine.epochs import begin_epoch, resume_epoch
 from ebomlc_dist.engine.evaluate import (
     evaluate_clean_set,
@@ -15,7 +16,6 @@ from ebomlc_dist.engine.evaluate import (
     evaluate_validation_set,
     share_statistics,
 )
-from ebomlc_dist.engine.program import make_program
 from ebomlc_dist.engine.replicas import check_replicas
 from ebomlc_dist.engine.scores import epoch_scores
 from ebomlc_dist.engine.state import capture, restore
@@ -24,9 +24,9 @@ from ebomlc_dist.engine.stop import AgreedFlag, StopRequests
 from ebomlc_dist.errors import TrainingFault
 from ebomlc_dist.files.checkpoints import Checkpoint
 from ebomlc_dist.methods.contract import Batch
-from ebomlc_dist.reporting.meters import LabelMeter, StepMeter, label_figures
-from ebomlc_dist.reporting.record import RunRecord, SilentRecord
-from ebomlc_dist.reporting.stopwatch import Stopwatch
+from ebomlc_dist.monitoring.goodput import Stopwatch
+from ebomlc_dist.monitoring.meters import LabelMeter, StepMeter, label_figures
+from ebomlc_dist.monitoring.record import RunRecord, SilentRecord
 
 
 @dataclass
@@ -71,9 +71,10 @@ class Trainer:
         """Continue from a verified checkpoint, from the middle of an epoch too."""
         progress = Progress(**checkpoint.document("progress"))
         groups = {name: checkpoint.tensors(name) for name in checkpoint.groups}
-        epochs_done = progress.step // self.training.loader.steps_per_epoch
+        steps_per_epoch, epochs = self.training.loader.steps_per_epoch, self.training.config.train.epochs
         # The schedule begins anew with every stage.
-        restore(self.training, groups, epochs_done % self.training.config.train.epochs, self.label_meter)
+        steps = progress.step % (steps_per_epoch * epochs)
+        restore(self.training, groups, {"epoch": steps // steps_per_epoch, "step": steps}, self.label_meter)
         self._stored_meter = groups.get("engine")
         self.progress = progress
         self._earlier_seconds = progress.train_seconds
@@ -97,7 +98,9 @@ class Trainer:
                 communicator.ask_to_stop()
             self._step(progress.step)
             progress.step += 1
-            training.runtime.pulse.step = progress.step
+            for optimizer in training.optimizers.values():
+                optimizer.end("step")
+            training.runtime.wait_counter.step = progress.step
             with communicator.waiting():
                 stop = agreed.read(communicator.stop_asked)
             epoch_ends = progress.step % steps_per_epoch == 0
@@ -169,7 +172,7 @@ class Trainer:
         """Evaluate; whether the epoch is the best so far of its stage, on validation images or else on the test set."""
         training, progress = self.training, self.progress
         for optimizer in training.optimizers.values():
-            optimizer.end_epoch()
+            optimizer.end("epoch")
         share_statistics(training)
         figures: dict[str, Any] = {f"eval/{name}": value for name, value in evaluate_test_set(training).items()}
         figures |= {f"eval/clean_{name}": value for name, value in evaluate_clean_set(training).items()}

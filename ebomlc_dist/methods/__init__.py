@@ -27,9 +27,9 @@ class MethodInfo:
         paper: where it comes from.
         needs_clean: whether it needs a trusted set.
         networks: what it trains.
-        units: cost of a step with default settings, in forwards of one batch of the main model, a backward being two.
-            Clean and noisy batch are of one size; a clean batch that is split in halves counts as they do. None where
-            nobody has said it.
+        noisy_units: cost of a step with default settings, in forwards of the noisy batch through the main model, a
+            backward being two; without `clean_units`. None where nobody has said it.
+        clean_units: the same, in forwards of the clean batch, which may be smaller.
         precisions: of the main models' passes.
         capturable: whether a CUDA graph can hold a step, which makes no host sync and has fixed shapes.
         compilable: whether ``torch.compile`` can make the main models' passes.
@@ -40,10 +40,22 @@ class MethodInfo:
     paper: str
     needs_clean: bool
     networks: tuple[str, ...]
-    units: float | None
+    noisy_units: float | None
+    clean_units: float = 0.0
     precisions: str = "no, bf16, fp16"
     capturable: str = "yes"
     compilable: str = "yes"
+
+    @property
+    def units(self) -> str:
+        """What a step costs, for noisy batches of B images and clean ones of C: ``4 + 3·C/B``."""
+        if self.noisy_units is None:
+            return "-"
+        return f"{self.noisy_units:g}" + (f" + {self.clean_units:g}·C/B" if self.clean_units else "")
+
+    def units_at(self, ratio: float) -> float | None:
+        """`units` at C/B = ``ratio``."""
+        return None if self.noisy_units is None else self.noisy_units + self.clean_units * ratio
 
 
 _HYPERGRADIENT = {
@@ -59,7 +71,8 @@ METHODS = {
         "Efficient Bilevel Optimization for Meta Label Correction, Algorithm 2",
         True,
         ("main", "meta"),
-        7,
+        4,
+        3,
     ),
     "ebomlc-s": MethodInfo(
         "ebomlc_s:EbomlcS",
@@ -67,7 +80,8 @@ METHODS = {
         "this project",
         True,
         ("main", "meta"),
-        7,
+        4,
+        3,
     ),
     "ebomlc-released": MethodInfo(
         "ebomlc_released:EbomlcReleased",
@@ -75,7 +89,8 @@ METHODS = {
         "released code of EBOMLC",
         True,
         ("main", "meta"),
-        10.5,
+        6,
+        4.5,
     ),
     "mlc": MethodInfo(
         "mlc:Mlc",
@@ -83,7 +98,8 @@ METHODS = {
         "Zheng et al. 2021, Meta Label Correction for Noisy Label Learning",
         True,
         ("main", "meta"),
-        9,
+        6,
+        3,
         **_HYPERGRADIENT,
     ),
     "mlc-d": MethodInfo(
@@ -92,7 +108,8 @@ METHODS = {
         "Efficient Bilevel Optimization for Meta Label Correction, Algorithm 1",
         True,
         ("main", "meta"),
-        19,
+        16,
+        3,
     ),
     "glc": MethodInfo(
         "glc:Glc",
@@ -108,7 +125,8 @@ METHODS = {
         "Ren et al. 2018, Learning to Reweight Examples for Robust Deep Learning",
         True,
         ("main",),
-        9,
+        6,
+        3,
         **_HYPERGRADIENT,
     ),
     "mw-net": MethodInfo(
@@ -117,7 +135,8 @@ METHODS = {
         "Shu et al. 2019, Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting",
         True,
         ("main", "meta"),
-        11,
+        8,
+        3,
         **_HYPERGRADIENT,
     ),
     "pmw-net": MethodInfo(
@@ -126,7 +145,8 @@ METHODS = {
         "Zhao et al. 2021, A Probabilistic Formulation for Meta-Weight-Net",
         True,
         ("main", "meta"),
-        11,
+        8,
+        3,
         **_HYPERGRADIENT,
     ),
     "dividemix": MethodInfo(
@@ -162,7 +182,8 @@ METHODS = {
         "-",
         True,
         ("main",),
-        6,
+        3,
+        3,
     ),
     "ce-finetune": MethodInfo(
         "fine_tuning:FineTuning",
@@ -193,7 +214,7 @@ def method_class(name: str) -> type[Method]:
     """The class of a method by its name. Raises `InputError` for an unknown name, or one that stands for no method."""
     check_method(name)
     if name not in METHODS:
-        return import_module(f"{__name__}.outside").outside_class(name)
+        return import_module(f"{__name__}.outside_method").outside_class(name)
     module, attribute = METHODS[name].target.split(":")
     return getattr(import_module(f"{__name__}.{module}"), attribute)
 
@@ -201,7 +222,7 @@ def method_class(name: str) -> type[Method]:
 def method_info(name: str) -> MethodInfo:
     """What a person wants to know of a method. Raises `InputError` as `method_class` does."""
     check_method(name)
-    return METHODS[name] if name in METHODS else import_module(f"{__name__}.outside").outside_info(name)
+    return METHODS[name] if name in METHODS else import_module(f"{__name__}.outside_method").outside_info(name)
 
 
 def config_from_mapping(values: dict[str, Any]) -> MethodConfig:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from ebomlc_dist.fields import shared
+from ebomlc_dist.methods.method_config import MethodConfig
 from ebomlc_dist.numerics.adam import AdamRule
 from ebomlc_dist.numerics.network import Gradient, Network
 from ebomlc_dist.numerics.sgd import SgdRule
@@ -21,20 +22,6 @@ Rules = Mapping[str, SgdRule | AdamRule]
 
 MAIN_MODELS = ("main", "peer")
 """The networks that learn to classify; the others are small, and steer."""
-
-
-class MethodConfig(BaseModel):
-    """Settings of one method, with its paper's defaults; ``name`` is the method's name in the registry.
-
-    Attributes:
-        optim_defaults: field of `OptimConfig` → this method's default where it is not the common one.
-        own_frame: dotted key → value with which the method's own paper trained CIFAR-10, for recipes of that kind.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    optim_defaults: ClassVar[Mapping[str, Any]] = {}
-    own_frame: ClassVar[Mapping[str, Any]] = {}
-    name: str
 
 
 @dataclass(frozen=True)
@@ -52,6 +39,7 @@ class Batch:
         trusted: (n,) bool, which labels are trusted ones, in a stream that mixes them with noisy ones; else None.
         old_labels: (n,) int64 on clean batches, the noisy label each image had before it was trusted, −1 where that is
             unknown; None where it is unknown of all.
+        smoothing: share of each label that a main model's target spreads over the classes (`Method.smooths`).
     """
 
     images: Tensor
@@ -62,6 +50,7 @@ class Batch:
     positions: Tensor | None = None
     trusted: Tensor | None = None
     old_labels: Tensor | None = None
+    smoothing: float = 0.0
 
     @property
     def global_size(self) -> int:
@@ -119,7 +108,7 @@ class Streams:
 
 CleanImages = Annotated[
     Literal["unused", "labelled"],
-    Field(description="labelled: trusted images, where there are any, join the noisy set as ordinary labelled data"),
+    shared("labelled: trusted images, where there are any, join the noisy set as ordinary labelled data."),
 ]
 """The setting of methods that need no trusted set."""
 
@@ -239,8 +228,9 @@ class Method(ABC):
         stages: how many times it goes through the epochs of a run, each time with the schedule from its beginning.
         ensemble: networks whose logits are added up for a prediction.
         main_optimizers: optimisers that its main models may have.
+        smooths: whether a main model learns given labels as they are, so that they can be smoothed.
         paper: where a method from outside comes from, for the listing.
-        units: cost of its step in forwards of one batch, likewise; see `ebomlc_dist.methods.MethodInfo`.
+        noisy_units, clean_units: cost of its step, likewise; see `ebomlc_dist.methods.MethodInfo`.
         memory: name → tensor on the device, the same on every rank: what a step or an epoch leaves for the next.
             Checkpoints hold it. A step returns new values in `StepResult.memory`, unused where it is skipped.
         epoch: epochs before the present one, over all stages.
@@ -254,8 +244,10 @@ class Method(ABC):
     stages: ClassVar[int] = 1
     ensemble: ClassVar[tuple[str, ...]] = ("main",)
     main_optimizers: ClassVar[tuple[str, ...]] = ("sgd",)
+    smooths: ClassVar[bool] = False
     paper: ClassVar[str] = "-"
-    units: ClassVar[float | None] = None
+    noisy_units: ClassVar[float | None] = None
+    clean_units: ClassVar[float] = 0.0
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -19,6 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import (
     MAIN_MODELS,
     CleanImages,
@@ -49,9 +50,9 @@ class CoteachingPlusConfig(MethodConfig):
         "optim.late_beta1": 0.1,
     }
     name: Literal["coteaching-plus"] = "coteaching-plus"
-    forget_rate: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.2, description="τ, share to forget; the noise rate")
-    forget_epochs: int = Field(10, ge=1, description="E_k, epochs over which the share rises from 0 to τ")
-    init_epochs: int = Field(20, ge=0, description="epochs before disagreement counts (5 on CIFAR-100)")
+    forget_rate: Annotated[float, Field(ge=0.0, lt=1.0)] = frame(0.2, "τ, share of samples to forget: the noise rate.")
+    forget_epochs: int = frame(10, "E_k, epochs over which the share rises from 0 to τ.", ge=1)
+    init_epochs: int = frame(20, "Epochs before disagreement counts (5 on CIFAR-100).", ge=0)
     clean_images: CleanImages = "unused"
 
 

@@ -1,6 +1,6 @@
 """Plain cross entropy: the floor, and two references that bound every table.
 
-    L(w) = mean CE(f_w(x), y),   d_w = ∇_wL
+    L(w) = mean CE(f_w(x), y),   d_w = ∇_wL         y smoothed by ``train.label_smoothing``
 
 with y the noisy label (`ce`), the trusted label on the trusted images alone (`ce-clean`), or the true label
 (`ce-oracle`). Where `ce`'s ``clean_images`` is ``labelled``, the trusted images join the noisy ones with their labels.
@@ -49,6 +49,7 @@ class CrossEntropy(Method):
 
     Config: ClassVar[type[MethodConfig]] = CrossEntropyConfig
     main_optimizers = ("sgd", "adam")
+    smooths = True
 
     def __init__(self, config: MethodConfig) -> None:
         super().__init__(config)
@@ -60,7 +61,7 @@ class CrossEntropy(Method):
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         main, noisy = networks["main"], batch.noisy
         logits, _ = main(noisy.images)
-        loss_sum = noisy.sum(cross_entropy(logits, noisy.labels))
+        loss_sum = noisy.sum(cross_entropy(logits, noisy.labels, noisy.smoothing))
         sums = [*gradients(loss_sum, [main]), loss_sum.detach()]
         direction, loss = reducer.mean_of_sums(sums, noisy.count).wait()
         return StepResult(

@@ -26,6 +26,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import (
     MAIN_MODELS,
     Batch,
@@ -40,11 +41,11 @@ from ebomlc_dist.methods.contract import (
     Task,
 )
 from ebomlc_dist.methods.two_networks import TwoNetworks, both_directions
+from ebomlc_dist.noise.gaussian_mixture import small_loss_probability, unit_range
 from ebomlc_dist.numerics.draws import beta, permutation
 from ebomlc_dist.numerics.losses import cross_entropy, soft_cross_entropy
 from ebomlc_dist.numerics.network import Network
 from ebomlc_dist.numerics.one_hot import one_hot
-from ebomlc_dist.numerics.two_groups import small_loss_probability, unit_range
 
 
 class DivideMixConfig(MethodConfig):
@@ -57,16 +58,20 @@ class DivideMixConfig(MethodConfig):
         "optim.milestones": (0.5,),
     }
     name: Literal["dividemix"] = "dividemix"
-    warm_up_epochs: int = Field(10, ge=1, description="epochs of CE (30 on CIFAR-100)")
-    warm_up_penalty: Literal["none", "negative_entropy"] = Field(
-        "none", description="negative_entropy: against sure predictions in the warm-up, for class-dependent noise"
+    warm_up_epochs: int = frame(10, "Epochs of cross entropy at the start (30 on CIFAR-100).", ge=1)
+    warm_up_penalty: Literal["none", "negative_entropy"] = frame(
+        "none", "negative_entropy: penalise confident predictions in the warm-up, for class-dependent noise."
     )
-    threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.5, description="of w, above which a label is kept")
-    unlabelled_weight: float = Field(25.0, ge=0.0, description="λ_u: 0, 25, 50 or 150, by data set and noise")
-    ramp_epochs: int = Field(16, ge=1, description="epochs over which λ_u is reached")
-    temperature: float = Field(0.5, gt=0.0, description="T")
-    mixup_shape: float = Field(4.0, gt=0.0, description="a")
-    loss_epochs: int = Field(1, ge=1, description="epochs whose losses are averaged before the split (5 at 90 %)")
+    threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = frame(
+        0.5, "Keep a label whose w, its probability of being right, is above this."
+    )
+    unlabelled_weight: float = frame(
+        25.0, "λ_u, weight of the unlabelled loss: 0, 25, 50 or 150, by data set and noise.", ge=0.0
+    )
+    ramp_epochs: int = frame(16, "Epochs over which λ_u is reached.", ge=1)
+    temperature: float = frame(0.5, "T, temperature by which guessed labels are sharpened.", gt=0.0)
+    mixup_shape: float = frame(4.0, "a, both parameters of MixUp's Beta distribution.", gt=0.0)
+    loss_epochs: int = frame(1, "Epochs whose losses are averaged before the split (5 at 90 % noise).", ge=1)
     clean_images: CleanImages = "unused"
 
 

@@ -24,9 +24,9 @@ from functools import partial
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult
 from ebomlc_dist.methods.label_correction import Forward
 from ebomlc_dist.methods.mixture import MixtureConfig, MixtureCorrection
@@ -41,13 +41,15 @@ class EbomlcReleasedConfig(MixtureConfig):
     recipe."""
 
     name: Literal["ebomlc-released"] = "ebomlc-released"
-    lower_objective: Literal["noisy", "with_clean"] = Field(
-        "with_clean", description="G on noisy samples, or on these and half of the clean batch"
+    lower_objective: Literal["noisy", "with_clean"] = frame(
+        "with_clean", "G on noisy samples, or on these and half of the clean batch."
     )
-    mixture_kind: MixtureKind = Field("released", description="what ρ mixes")
-    gap_as_step: bool = Field(False, description="line 5; the released code does it except on CIFAR-10")
-    look_ahead_statistics: Literal["kept", "moved"] = Field(
-        "kept", description="whether the passes at w' move BatchNorm's running statistics, as in the released code"
+    mixture_kind: MixtureKind = frame("released", "What ρ mixes.")
+    gap_as_step: bool = frame(False, "Line 5; the released code does it except on CIFAR-10.")
+    look_ahead_statistics: Literal["kept", "moved"] = frame(
+        "kept",
+        "moved: the passes at w' move BatchNorm's running statistics, as in the released code.",
+        before="kept",
     )
 
 

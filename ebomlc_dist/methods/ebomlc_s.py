@@ -24,14 +24,14 @@ Everything else is `ebomlc`'s step. Where y' comes from:
 - ``auto``: ``counted`` where the old label of every trusted image is known, else ``estimated``.
 
 A choice by ``auto`` for ``counted`` is taken back where the pairs are cleaner than the model's estimate beyond chance:
-trusted images that were kept because their label was right are no sample of the noise (`ebomlc_dist.numerics.pairs`).
+trusted images that were kept because their label was right are no sample of the noise (`ebomlc_dist.noise.pairs`).
 
 Draws depend on seed, step and place in the global batch. With ``settings`` ``measured``, the default, κ_c and κ_p are
 those under which the three readings together give the true labels of the held-out images the highest likelihood
 (`ebomlc_dist.numerics.stacking`), measured before each epoch in which images are held out; until something is measured
 both are 0. Trusted and noisy batches weigh alike, ρ = δ = 1/2, or, where no image is held out, each image does,
 ρ = 1 − δ = n_c / (n_c + n_n); ξ = 1. ``given`` and ``corrected`` are rules of thumb
-without a held-out measurement of what they gain (`ebomlc_dist.numerics.trust`); ``fixed`` takes δ = ξ = κ_c = 1,
+without a held-out measurement of what they gain (`ebomlc_dist.noise.reliability`); ``fixed`` takes δ = ξ = κ_c = 1,
 ρ = 0.2, or what is set. Cost: 7 forward units, as `ebomlc`.
 """
 
@@ -46,23 +46,24 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Interlude, Networks, PairedBatch, Task
 from ebomlc_dist.methods.ebomlc import Ebomlc, EbomlcConfig, StepSettings
 from ebomlc_dist.methods.readings import corrector_figures, prediction_counts, readings_of_true_labels
-from ebomlc_dist.numerics.draws import keys_of, uniform
-from ebomlc_dist.numerics.losses import MixtureKind
-from ebomlc_dist.numerics.one_hot import one_hot
-from ebomlc_dist.numerics.pairs import too_clean
-from ebomlc_dist.numerics.stacking import stacking_weights
-from ebomlc_dist.numerics.transition import (
+from ebomlc_dist.noise.moments import (
     blind_transition,
     draw_labels,
     transition_by_counts,
     transition_by_mean_softmax,
     transition_by_moments,
 )
-from ebomlc_dist.numerics.transition_posterior import MOST_CLASSES, NoisePosterior, above_chance, noise_posterior
-from ebomlc_dist.numerics.trust import corrected_share, information_share, lead, settings_for
+from ebomlc_dist.noise.pairs import too_clean
+from ebomlc_dist.noise.posterior import MOST_CLASSES, NoisePosterior, above_chance, noise_posterior
+from ebomlc_dist.noise.reliability import corrected_share, information_share, lead, settings_for
+from ebomlc_dist.numerics.draws import keys_of, uniform
+from ebomlc_dist.numerics.losses import MixtureKind
+from ebomlc_dist.numerics.one_hot import one_hot
+from ebomlc_dist.numerics.stacking import stacking_weights
 
 Followed = Literal["mixture", "barrier_strength", "noisy_scale", "corrected_share"]
 LEAST_PROBABILITY = 1e-6
@@ -74,35 +75,29 @@ class EbomlcSConfig(EbomlcConfig):
     """EBOMLC-S's settings."""
 
     name: Literal["ebomlc-s"] = "ebomlc-s"  # type: ignore[assignment]
-    mixture_kind: MixtureKind = Field(
-        "loss", description="what ρ mixes: losses, probabilities, logits, or as the released code does"
+    mixture_kind: MixtureKind = frame("loss", "What ρ mixes: probabilities, logits, losses, or as the released code.")
+    barrier_strength: float = frame(1.0, "δ, strength of the barrier.", ge=0.0)
+    noisy_scale: float = frame(1.0, "ξ, factor of β in the step.", gt=0.0, le=1.0)
+    corrected_share: float = frame(1.0, "κ, weight of the corrected label against the given one in G.", ge=0.0, le=1.0)
+    noise_process: Literal["auto", "observed", "counted", "estimated", "known"] = frame(
+        "auto", "Where the noisy labels that the corrector is shown on trusted images come from."
     )
-    barrier_strength: float = Field(1.0, ge=0.0, description="δ")
-    noisy_scale: float = Field(1.0, gt=0.0, le=1.0, description="ξ")
-    corrected_share: float = Field(
-        1.0, ge=0.0, le=1.0, description="κ, weight of the corrected label beside the given one in G"
+    estimate: Literal["posterior", "moments", "mean_softmax"] = frame(
+        "posterior", "How T is estimated. Above 100 classes posterior is moments; mean_softmax is GLC's."
     )
-    noise_process: Literal["auto", "observed", "counted", "estimated", "known"] = Field(
-        "auto", description="where the labels shown on trusted images come from"
+    transition: tuple[tuple[float, ...], ...] | None = frame(
+        None, "T as rows, [[0.8, 0.2], [0.1, 0.9]], for noise_process known."
     )
-    estimate: Literal["posterior", "moments", "mean_softmax"] = Field(
-        "posterior", description="how T is estimated; moments also above 100 classes; the last is GLC's"
+    held_out: float = frame(0.2, "Share of the trusted images held out to measure the corrector.", gt=0.0, lt=1.0)
+    held_out_until: Annotated[float, Field(gt=0.0, le=1.0)] | None = frame(
+        None, "Share of the epochs after which held-out images are trained on too. null: 0.5, with --audit 1."
     )
-    transition: tuple[tuple[float, ...], ...] | None = Field(
-        None, description="T as rows, [[0.8, 0.2], [0.1, 0.9]], for noise_process known"
-    )
-    held_out: float = Field(0.2, gt=0.0, lt=1.0, description="share of the trusted images kept for measuring")
-    held_out_until: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
-        None, description="share of the epochs after which they are trained on too; unset: 0.5, with --audit 1"
-    )
-    settings: Literal["measured", "fixed", "corrected", "given"] = Field(
+    settings: Literal["measured", "fixed", "corrected", "given"] = frame(
         "measured",
-        description="measured: targets by held-out likelihood, trusted and noisy images alike; given, corrected: by "
-        "how many of these labels are right",
+        "How step weights are set. measured: by held-out likelihood; given, corrected: by how many of these labels "
+        "are right.",
     )
-    followed: tuple[Followed, ...] = Field(
-        get_args(Followed), description="which settings follow from that; the others are fixed"
-    )
+    followed: tuple[Followed, ...] = frame(get_args(Followed), "Which step weights are set so; the others are fixed.")
 
     @model_validator(mode="after")
     def _matrix_is_given_where_needed(self) -> Self:

@@ -12,9 +12,8 @@ Cost: 3 forward units. Reductions: 1.
 
 from typing import Literal
 
-from pydantic import Field
-
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Interlude, MethodConfig, Networks, Streams
 from ebomlc_dist.methods.cross_entropy import CrossEntropy
 
@@ -23,8 +22,8 @@ class FineTuningConfig(MethodConfig):
     """Settings of `ce-finetune`."""
 
     name: Literal["ce-finetune"] = "ce-finetune"
-    finetune_share: float = Field(
-        1 / 3, gt=0.0, lt=1.0, description="s, share of the epochs, the last ones, on the trusted images alone"
+    finetune_share: float = frame(
+        1 / 3, "s, share of the epochs, the last ones, on the trusted images alone.", gt=0.0, lt=1.0
     )
 
 

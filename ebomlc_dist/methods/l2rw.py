@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import (
     Method,
     MethodConfig,
@@ -39,7 +39,7 @@ class L2rwConfig(MethodConfig):
 
     own_frame: ClassVar[Mapping[str, Any]] = {"optim.weight_decay": 2e-4}
     name: Literal["l2rw"] = "l2rw"
-    hypergradient: HypergradientMode = Field("forward_mode", description="how it is computed; see the profile")
+    hypergradient: HypergradientMode = frame("forward_mode", "How the hypergradient is computed.")
 
 
 class L2rw(Method):

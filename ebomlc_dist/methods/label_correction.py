@@ -13,27 +13,27 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
+from ebomlc_dist.fields import frame, shared
 from ebomlc_dist.methods.contract import Batch, Method, MethodConfig, Networks, PairedBatch, Streams
 from ebomlc_dist.numerics.losses import cross_entropy, soft_cross_entropy
 
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 LowerObjective = Annotated[
     Literal["noisy", "with_clean"],
-    Field(description="with_clean: half of each clean batch joins the lower objective as cross entropy"),
+    shared("with_clean: half of each clean batch joins the lower objective as cross entropy."),
 ]
 
 
 class CorrectorConfig(MethodConfig):
     """What every method with a label corrector chooses."""
 
-    features: Literal["main", "frozen"] = Field("main", description="h(x): the main model's, or a frozen extractor's")
-    extractor: Path | None = Field(None, description="model folder of the frozen extractor, such as RUN/model")
-    extractor_images: Literal["clean", "noisy"] | None = Field(
-        None,
-        description="train the frozen extractor first, by cross entropy on these images, where none is given",
+    features: Literal["main", "frozen"] = frame("main", "Features h(x): the main model's, or a frozen extractor's.")
+    extractor: Path | None = frame(None, "Model folder of the frozen extractor, such as RUN/model.")
+    extractor_images: Literal["clean", "noisy"] | None = frame(
+        None, "Train the frozen extractor first, by cross entropy on these images.", before=None
     )
     lower_objective: LowerObjective = "noisy"
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from ebomlc_dist.fields import frame, shared
 from ebomlc_dist.methods.contract import Batch, MethodConfig, Networks, PairedBatch, Reducer
 from ebomlc_dist.numerics.adam import AdamRule
 from ebomlc_dist.numerics.hypergradient import Hypergradient, HypergradientMode, Terms
@@ -24,13 +24,13 @@ from ebomlc_dist.numerics.losses import cross_entropy
 from ebomlc_dist.numerics.network import Network, gradients
 from ebomlc_dist.numerics.sgd import SgdRule
 
-LookAheadRule = Annotated[Literal["plain", "sgd"], Field(description="w': a plain gradient step, or SGD's own rule")]
+LookAheadRule = Annotated[Literal["plain", "sgd"], shared("w': a plain gradient step, or SGD's own rule.")]
 
 
 class LookAheadConfig(MethodConfig):
     """What every method with a hypergradient chooses; the default is the fastest exact one."""
 
-    hypergradient: HypergradientMode = Field("forward_mode", description="how it is computed; see the profile")
+    hypergradient: HypergradientMode = frame("forward_mode", "How the hypergradient is computed.")
     look_ahead: LookAheadRule = "plain"
 
 

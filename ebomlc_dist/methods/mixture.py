@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Batch, Networks
 from ebomlc_dist.methods.label_correction import CorrectorConfig, LabelCorrection
 from ebomlc_dist.numerics.losses import MixtureKind, mixture_cross_entropy
@@ -16,12 +17,12 @@ from ebomlc_dist.numerics.losses import MixtureKind, mixture_cross_entropy
 class MixtureConfig(CorrectorConfig):
     """What Algorithm 2 and the released step have in common."""
 
-    mixture: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.2, description="ρ, weight of the main prediction in F")
-    mixture_kind: MixtureKind = Field(
-        "probability", description="what ρ mixes: probabilities, logits, losses, or as the released code does"
+    mixture: Annotated[float, Field(ge=0.0, le=1.0)] = frame(0.2, "ρ, weight of the main prediction in F.")
+    mixture_kind: MixtureKind = frame(
+        "probability", "What ρ mixes: probabilities, logits, losses, or as the released code."
     )
-    barrier_strength: Annotated[float, Field(ge=0.0)] = Field(0.25, description="δ")
-    noisy_scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.5, description="ξ")
+    barrier_strength: Annotated[float, Field(ge=0.0)] = frame(0.25, "δ, strength of the barrier.")
+    noisy_scale: Annotated[float, Field(gt=0.0, le=1.0)] = frame(0.5, "ξ, factor of β in the step.")
 
 
 class MixtureCorrection(LabelCorrection):

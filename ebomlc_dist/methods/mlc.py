@@ -36,9 +36,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult, Task
 from ebomlc_dist.methods.label_correction import CorrectorConfig, LabelCorrection, LowerObjective
 from ebomlc_dist.methods.look_ahead import (
@@ -58,7 +58,7 @@ class MlcConfig(CorrectorConfig, LookAheadConfig):
     name: Literal["mlc"] = "mlc"
     lower_objective: LowerObjective = "with_clean"
     look_ahead: LookAheadRule = "sgd"
-    look_ahead_steps: int = Field(1, ge=1, description="K, steps of w for one of α")
+    look_ahead_steps: int = frame(1, "K, steps of w for one of α.", ge=1)
 
 
 class Mlc(LabelCorrection):

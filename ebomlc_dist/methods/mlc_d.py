@@ -16,8 +16,8 @@ Cost at T = 5: 19 forward units (upper 3, inner steps 15, the pass at w_T 1), 21
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
 
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult
 from ebomlc_dist.methods.label_correction import LabelCorrection
 from ebomlc_dist.methods.value_gap import ValueGapConfig, barrier_metrics, value_gap
@@ -30,8 +30,8 @@ class MlcDConfig(ValueGapConfig):
     """MLC-D's settings; the defaults are the paper's."""
 
     name: Literal["mlc-d"] = "mlc-d"
-    inner_steps: int = Field(5, ge=1, description="T, gradient steps from w to w'")
-    barrier_strength: float = Field(0.5, ge=0.0, description="δ")
+    inner_steps: int = frame(5, "T, gradient steps from w to w'.", ge=1)
+    barrier_strength: float = frame(0.5, "δ, strength of the barrier.", ge=0.0)
 
 
 class MlcD(LabelCorrection):

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Interlude, Networks, PairedBatch, Task
 from ebomlc_dist.methods.sample_weights import Net, SampleWeights, SampleWeightsConfig
 from ebomlc_dist.numerics.draws import beta, keys_of
@@ -30,7 +30,7 @@ class PmwNetConfig(SampleWeightsConfig):
     optim_defaults: ClassVar[Mapping[str, Any]] = {"meta_lr": 1e-3, "meta_weight_decay": 1e-4}
     own_frame: ClassVar[Mapping[str, Any]] = {"train.epochs": 60, "optim.milestones": (40 / 60, 50 / 60)}
     name: Literal["pmw-net"] = "pmw-net"
-    prior_weight: float = Field(0.001, ge=0.0, description="ς, weight of the divergence from the prior")
+    prior_weight: float = frame(0.001, "ς, weight of the divergence from the prior.", ge=0.0)
 
 
 class PmwNet(SampleWeights):

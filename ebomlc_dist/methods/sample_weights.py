@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Method, Networks, PairedBatch, Reducer, Rules, StepResult, Streams
 from ebomlc_dist.methods.look_ahead import LookAheadConfig, look_ahead, look_ahead_metrics
 from ebomlc_dist.numerics.hypergradient import in_layout
@@ -32,8 +32,8 @@ Net = Callable[[Tensor], Any]
 class SampleWeightsConfig(LookAheadConfig):
     """What every method with a weight net chooses."""
 
-    weights: Literal["updated", "current"] = Field(
-        "updated", description="weights of the main model's step: after the weight net's own step, or before it"
+    weights: Literal["updated", "current"] = frame(
+        "updated", "Weights of the main model's step: after the weight net's own step, or before it."
     )
 
 

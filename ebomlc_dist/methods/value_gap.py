@@ -15,9 +15,9 @@ from functools import partial
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer
 from ebomlc_dist.methods.label_correction import CorrectorConfig, LabelCorrection
 from ebomlc_dist.numerics.barrier import Gram
@@ -27,11 +27,11 @@ from ebomlc_dist.numerics.network import gradients
 class ValueGapConfig(CorrectorConfig):
     """How the value gap and its gradient are read."""
 
-    value_gradient: Literal["stop_gradient", "difference"] = Field(
-        "stop_gradient", description="∇_wQ: ∇_wG(w) as in BOME, or ∇_wG(w) − ∇_wG(w') as in the released code"
+    value_gradient: Literal["stop_gradient", "difference"] = frame(
+        "stop_gradient", "∇_wQ: ∇_wG(w) as in BOME, or ∇_wG(w) − ∇_wG(w') as in the released code."
     )
-    inner_steps: int = Field(1, ge=1, description="T, gradient steps from w to w'")
-    barrier_cap: float | None = Field(None, gt=0.0, description="upper limit of β")
+    inner_steps: int = frame(1, "T, gradient steps from w to w'.", ge=1)
+    barrier_cap: float | None = frame(None, "Upper limit of β.", gt=0.0)
 
 
 @dataclass(frozen=True)

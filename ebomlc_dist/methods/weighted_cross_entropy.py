@@ -10,9 +10,9 @@ Cost: 6 forward units. Reductions: 2.
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
 from torch import Tensor
 
+from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import (
     Batch,
     Method,
@@ -33,7 +33,9 @@ class WeightedCrossEntropyConfig(MethodConfig):
     """Settings of `ce-weighted`."""
 
     name: Literal["ce-weighted"] = "ce-weighted"
-    clean_weight: float = Field(0.5, ge=0.0, le=1.0, description="λ, of the trusted labels; 1 − λ of the noisy ones")
+    clean_weight: float = frame(
+        0.5, "λ, weight of the trusted labels; that of the noisy ones is 1 − λ.", ge=0.0, le=1.0
+    )
 
 
 class WeightedCrossEntropy(Method):
@@ -43,6 +45,7 @@ class WeightedCrossEntropy(Method):
     config: WeightedCrossEntropyConfig
     streams = Streams(clean=True)
     main_optimizers = ("sgd", "adam")
+    smooths = True
 
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         main, weight = networks["main"], self.config.clean_weight
@@ -70,4 +73,4 @@ class WeightedCrossEntropy(Method):
 
 
 def _loss_sum(main: Network, batch: Batch) -> Tensor:
-    return batch.sum(cross_entropy(main(batch.images)[0], batch.labels))
+    return batch.sum(cross_entropy(main(batch.images)[0], batch.labels, batch.smoothing))

@@ -19,8 +19,8 @@ from ebomlc_dist.files.reading import read_bytes
 from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.meta import build_meta_model
-from ebomlc_dist.models.outline import outline
-from ebomlc_dist.models.state import check_state, load_state, state_tensors
+from ebomlc_dist.models.meta_device import on_meta_device
+from ebomlc_dist.models.state_tensors import check_state, load_state, state_tensors
 from ebomlc_dist.models.weight_nets import BetaWeightNet, WeightNet
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -67,6 +67,7 @@ class MainModelConfig(StoredConfig):
     num_classes: Count
     in_channels: Count
     norm: str
+    widths: tuple[Count, ...] | None = None
     preprocessing: Preprocessing
     class_names: list[str]
 
@@ -80,7 +81,13 @@ class MainModelConfig(StoredConfig):
 
     def build(self) -> nn.Module:
         """The network, freshly initialised, in float32."""
-        return build_main_model(self.name, num_classes=self.num_classes, in_channels=self.in_channels, norm=self.norm)
+        return build_main_model(
+            self.name,
+            num_classes=self.num_classes,
+            in_channels=self.in_channels,
+            norm=self.norm,
+            widths=self.widths,
+        )
 
 
 class LabelCorrectorConfig(StoredConfig):
@@ -178,7 +185,7 @@ def _validated(config: Any, source: str) -> AnyConfig:
 
 
 def _outline(config: AnyConfig) -> nn.Module:
-    return outline(config.build).to(getattr(torch, config.dtype))
+    return on_meta_device(config.build).to(getattr(torch, config.dtype))
 
 
 def _read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

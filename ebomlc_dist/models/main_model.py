@@ -1,5 +1,7 @@
 """What every main model is: a body that gives features, and one linear layer on top of them."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 
@@ -25,6 +27,13 @@ class MainModel(nn.Module):
         """(n, C, H, W) float images → logits (n, K) and features (n, D), the very input of the head."""
         features = self.body(images)
         return self.head(features), features
+
+    def fit_to(self, images: Callable[[], Tensor]) -> None:
+        """Set what the network takes from training images before it is trained; most networks take nothing.
+
+        Args:
+            images: gives (n, C, H, W) images, normalised and not augmented.
+        """
 
 
 def start_head_as_released(model: MainModel) -> None:

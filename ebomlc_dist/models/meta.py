@@ -4,8 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from ebomlc_dist.models.label_corrector import LabelCorrector
-from ebomlc_dist.models.released_corrector import ReleasedCorrector
+from ebomlc_dist.models.label_corrector import LabelCorrector, ReleasedCorrector
 from ebomlc_dist.models.weight_nets import BetaWeightNet, WeightNet
 
 META_MODELS = ("label-corrector", "weight-net", "beta-weight-net")

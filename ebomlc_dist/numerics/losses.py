@@ -10,9 +10,12 @@ from torch.nn import functional
 MixtureKind = Literal["probability", "logit", "released", "loss"]
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """−log softmax(logits)[label], (n,). ``labels``: (n,) int64."""
-    return functional.cross_entropy(logits, labels, reduction="none")
+def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """−(1−s)·log p[label] − s·mean_k log p[k], (n,), with p = softmax(logits) and s = ``smoothing``.
+
+    ``labels``: (n,) int64. Label smoothing: Szegedy et al. 2016, section 7.
+    """
+    return functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
 
 def soft_cross_entropy(log_probabilities: Tensor, soft_labels: Tensor) -> Tensor:

@@ -14,17 +14,34 @@ from markupsafe import Markup
 
 def render(package: str, template: str, **values: Any) -> str:
     """The page of ``template`` in the folder ``templates`` of ``package``, which may extend ``page.html.j2``."""
-    shared = PackageLoader("ebomlc_dist.pages", "templates")
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader(package, "templates"), shared]),
-        autoescape=True,
+    environment = templates_of(package, "ebomlc_dist.pages", autoescape=True)
+    environment.filters["shown"] = visible
+    style = source_of(environment, "page.css")
+    return environment.get_template(template).render(style=style, style_hash=source_hash(style), **values)
+
+
+def templates_of(*packages: str, **options: Any) -> Environment:
+    """The files in the folders ``templates`` of ``packages``; the first that has a name serves it.
+
+    A value that a template asks for and is not given raises jinja2's ``UndefinedError``.
+
+    Args:
+        packages: dotted names.
+        options: further ones of jinja2's ``Environment``, of which ``autoescape`` is off without it.
+    """
+    return Environment(
+        loader=ChoiceLoader([PackageLoader(package, "templates") for package in packages]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        **options,
     )
-    environment.filters["shown"] = visible
-    style = Markup(shared.get_source(environment, "page.css")[0].strip())
-    return environment.get_template(template).render(style=style, style_hash=source_hash(style), **values)
+
+
+def source_of(environment: Environment, name: str) -> Markup:
+    """A style or a script among the templates, as it stands in its file."""
+    assert environment.loader is not None
+    return Markup(environment.loader.get_source(environment, name)[0].strip())
 
 
 def visible(text: str) -> str:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from ebomlc_dist.profiling.ceiling import Ceiling
 from ebomlc_dist.profiling.counters import Counts
 from ebomlc_dist.profiling.phases import PHASES
+from ebomlc_dist.profiling.quartiles import Quartiles, Ratio
 from ebomlc_dist.profiling.rounds import WATCHED_EVERY, Timings
 from ebomlc_dist.profiling.scaling import Link, Scaling
-from ebomlc_dist.profiling.spread import Ratio, Spread
 
 MIB = 2**20
 
@@ -62,16 +62,16 @@ class Row(_Value):
     name: str
     method: str
     settings: dict[str, Any]
-    step_ms: Spread
+    step_ms: Quartiles
     rounds_ms: tuple[float, ...]
-    images_per_second: Spread
-    phases: dict[str, Spread]
+    images_per_second: Quartiles
+    phases: dict[str, Quartiles]
     phases_over_step: Ratio
     watched_over_unwatched: Ratio
-    exposed_ms: Spread
+    exposed_ms: Quartiles
     units: float
     flops: int
-    ceiling_share: Spread
+    ceiling_share: Quartiles
     peak_mib: float
     launches: int
     waits: int
@@ -91,7 +91,7 @@ class Report(_Value):
     """A profile.
 
     Attributes:
-        environment: versions, processor, threads; see `ebomlc_dist.reporting.environment`.
+        environment: versions, processor, threads; see `ebomlc_dist.monitoring.versions`.
         rounds: how many turns each row had.
         ceiling: kind of work → the best rate seen on this device, operations a second, on one rank.
     """
@@ -128,16 +128,16 @@ def make_row(profiled: Profiled, images: int, forward_flops: int, ceiling: Ceili
         name=profiled.name,
         method=profiled.method,
         settings=dict(profiled.settings),
-        step_ms=Spread.of(timings.step_ms),
+        step_ms=Quartiles.of(timings.step_ms),
         rounds_ms=tuple(timings.step_ms),
-        images_per_second=Spread.of([1000.0 * images / ms for ms in timings.step_ms]),
-        phases={name: Spread.of([phases[name] for phases in timings.phases]) for name in PHASES},
+        images_per_second=Quartiles.of([1000.0 * images / ms for ms in timings.step_ms]),
+        phases={name: Quartiles.of([phases[name] for phases in timings.phases]) for name in PHASES},
         phases_over_step=Ratio.of(sums, timings.watched_ms),
         watched_over_unwatched=Ratio.of(timings.watched_ms, timings.step_ms[::WATCHED_EVERY]),
-        exposed_ms=Spread.of(timings.exposed_ms) if profiled.collectives else Spread(median=0, low=0, high=0),
+        exposed_ms=Quartiles.of(timings.exposed_ms) if profiled.collectives else Quartiles(median=0, low=0, high=0),
         units=counts.flops / forward_flops,
         flops=counts.flops,
-        ceiling_share=Spread.of([1000.0 * counts.flops / ms / ceiling.rate for ms in timings.step_ms]),
+        ceiling_share=Quartiles.of([1000.0 * counts.flops / ms / ceiling.rate for ms in timings.step_ms]),
         peak_mib=counts.peak_bytes / MIB,
         launches=counts.launches,
         waits=counts.waits,

@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ebomlc_dist.profiling.spread import Spread
+from ebomlc_dist.profiling.quartiles import Quartiles
 
 Mode = Literal["strong", "weak"]
 MODES: tuple[Mode, ...] = ("strong", "weak")
@@ -91,7 +91,7 @@ class Point(_Value):
     global_batch_size: int
     model_ms: float
     efficiency: float
-    measured_ms: Spread | None = None
+    measured_ms: Quartiles | None = None
     measured_efficiency: float | None = None
 
 
@@ -121,7 +121,7 @@ class Scaling(_Value):
         return point.measured_ms is not None and self.cores is not None and point.world_size > self.cores
 
 
-Measured = Mapping[tuple[Mode, int], Spread]
+Measured = Mapping[tuple[Mode, int], Quartiles]
 
 
 def scale(name: str, batch_size: int, model: Model, measured: Measured, world_sizes: Sequence[int]) -> RowScaling:

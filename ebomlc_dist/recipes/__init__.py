@@ -25,6 +25,22 @@ PAPER_SETTINGS = tuple(
     for kind, percents in (("uniform", (0, 20, 40, 60, 80)), ("flip", (20, 40)))
     for percent in percents
 )
+# Beside them the label noise of people, and of a model: files that the user brings.
+FAST_SETTINGS = (
+    *(
+        (dataset, f"{kind}{percent}", f"{percent} % {kind} noise", {"kind": kind, "rate": percent / 100})
+        for dataset, kind, percent in PAPER_SETTINGS
+    ),
+    *(
+        (dataset, name, f"labels from a file, {words}", {"kind": "human", "human_column": column})
+        for dataset, name, words, column in (
+            ("cifar10", "worst", "CIFAR-10N's worst", "worse_label"),
+            ("cifar10", "aggregate", "CIFAR-10N's aggregate", "aggre_label"),
+            ("cifar10", "instance40", "noise that depends on the image, 40 %", "label_noisy"),
+            ("cifar100", "noisy", "CIFAR-100N's", "noisy_label"),
+        )
+    ),
+)
 TINY = ":tiny"
 
 
@@ -97,6 +113,15 @@ RECIPES: dict[str, RecipeInfo] = {
             arguments={"dataset": dataset, "kind": kind, "percent": percent},
         )
         for dataset, kind, percent in PAPER_SETTINGS
+    },
+    **{
+        f"{dataset}-fast-{name}": RecipeInfo(
+            "cifar:fast",
+            f"all of {dataset.upper().replace('CIFAR', 'CIFAR-')} with {words}, in an hour of two CPU cores",
+            ("ebomlc-s",),
+            arguments={"dataset": dataset, "noise": noise},
+        )
+        for dataset, name, words, noise in FAST_SETTINGS
     },
     **{
         f"{dataset}-printed-{kind}{percent}": RecipeInfo(

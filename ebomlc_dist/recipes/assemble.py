@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.datasets import DATASETS, num_classes_of
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.keys import flatten, keys_of, nest, plain
 from ebomlc_dist.methods import config_from_mapping, method_class
 from ebomlc_dist.models import MODELS, outside_model
 from ebomlc_dist.plugins import is_outside, named_by_a_person
@@ -23,7 +24,7 @@ from ebomlc_dist.recipes import TINY, Recipe, recipe
 from ebomlc_dist.recipes.config_file import read_config_file
 from ebomlc_dist.recipes.method_settings import own_frame, settings_of
 from ebomlc_dist.recipes.paper_figures import Variant
-from ebomlc_dist.recipes.settings import Setting, check_known, explain, flatten, keys_of, nest, plain, typed
+from ebomlc_dist.recipes.settings import Setting, check_known, explain, typed
 
 DEFAULT_RECIPE = "digits"
 

@@ -1,71 +1,68 @@
-"""The flags that stand for a key of the configuration: one row each, nothing else to keep in step."""
+"""The flags that stand for a key of the configuration, as the fields declare them."""
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from ebomlc_dist.fields import About, about
+from ebomlc_dist.keys import sections
 
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag: its key, what stands for its value in ``--help``, its help, and its names, the usual one first.
+    """One flag.
 
-    Without a metavar it takes no value and sets its key to true.
+    Attributes:
+        key: dotted.
+        metavar: stands for its value in ``--help``; a flag without takes no value and sets its key to true.
+        help: of its field, with the words that it takes.
+        names: all that are accepted, the usual one first.
+        shown: those in ``--help``.
+        panel: of ``--help``.
+        words: the values it takes, where they are few.
     """
 
     key: str
     metavar: str
     help: str
     names: tuple[str, ...]
+    shown: tuple[str, ...]
+    panel: str
+    words: tuple[str, ...] = ()
 
 
-FLAGS = (
-    Flag("data.dataset", "NAME", "Data set; see `ebomlc list datasets`.", ("--dataset",)),
-    Flag("data.data_dir", "DIR", "Where the data set lies, or is downloaded to.", ("--data-dir",)),
-    Flag(
-        "data.image_size",
-        "PIXELS",
-        "Side that images of a folder are resized to; auto follows images and model.",
-        ("--image-size",),
-    ),
-    Flag("data.noisy_csv", "FILE", "path,label of the noisy images (data set folder).", ("--noisy-csv",)),
-    Flag("data.clean_csv", "FILE", "path,label of the trusted images (data set folder).", ("--clean-csv", "--trusted")),
-    Flag("data.test_csv", "FILE", "path,label of the test images (data set folder).", ("--test-csv",)),
-    Flag("data.clean_size", "N", "Trusted images, stratified.", ("--clean-size",)),
-    Flag("data.split", "FILE", "split.json of an earlier run, used again.", ("--split",)),
-    Flag("data.loader", "NAME", "auto, resident, ffcv or dataloader.", ("--loader",)),
-    Flag("data.num_workers", "N", "Threads (ffcv) or processes (dataloader) that read.", ("--num-workers",)),
-    Flag("data.pack_dir", "DIR", "Where `ebomlc pack` writes and ffcv reads.", ("--pack-dir",)),
-    Flag("noise.kind", "KIND", "none, uniform, flip, matrix or human.", ("--noise",)),
-    Flag("noise.rate", "SHARE", "Share of noisy labels, 0 to 1.", ("--noise-rate",)),
-    Flag("model.name", "NAME", "Main model; see `ebomlc list models`.", ("--model",)),
-    Flag("model.norm", "KIND", "batch, sync or group.", ("--norm",)),
-    Flag("train.epochs", "N", "Passes over the noisy images.", ("--epochs",)),
-    Flag(
-        "train.global_noisy_batch_size",
-        "N",
-        "Noisy images a step, all processes together.",
-        ("--global-noisy-batch-size",),
-    ),
-    Flag("train.global_clean_batch_size", "N", "Trusted images a step, likewise.", ("--global-clean-batch-size",)),
-    Flag("train.precision", "WORD", "no, bf16 or fp16.", ("--precision", "--mixed-precision")),
-    Flag("seeds.seed", "N", "Seed of everything.", ("--seed",)),
-    Flag("seeds.split", "N", "Seed of the trusted split alone.", ("--split-seed",)),
-    Flag("seeds.noise", "N", "Seed of the noise alone.", ("--noise-seed",)),
-    Flag("seeds.order", "N", "Seed of the order alone.", ("--order-seed",)),
-    Flag("seeds.augmentation", "N", "Seed of the augmentation alone.", ("--augmentation-seed",)),
-    Flag("seeds.initialisation", "N", "Seed of the initial weights alone.", ("--initialisation-seed",)),
-    Flag("train.compile", "", "Compile the main models' passes.", ("--compile",)),
-    Flag("train.cuda_graph", "", "Hold a whole step in one CUDA graph.", ("--cuda-graph",)),
-    Flag(
-        "train.activation_checkpointing",
-        "",
-        "Compute the main models' blocks again on the way back: less memory.",
-        ("--activation-checkpointing",),
-    ),
-    Flag("train.strategy", "WORD", "replicated, or fsdp, zero1, zero2, zero3: main models spread.", ("--strategy",)),
-    Flag("data.skip_unreadable", "", "Train without the images that cannot be read.", ("--skip-unreadable",)),
-    Flag(
-        "data.clean_from_noisy",
-        "",
-        "No trusted images: choose --clean-size of the noisy ones.",
-        ("--clean-from-noisy",),
-    ),
-)
+def _flags() -> tuple[Flag, ...]:
+    return tuple(
+        _flag(f"{section}.{name}", field, found, found.panel or kind.panel)
+        for section, kind in sections()
+        for name, field in kind.model_fields.items()
+        if (found := about(field)) is not None and found.flags
+    )
+
+
+def _flag(key: str, field: FieldInfo, found: About, panel: str) -> Flag:
+    words, help = _words(field.annotation), field.description or ""
+    if not all(re.search(rf"\b{word}\b", help) for word in words):
+        help = f"{help.removesuffix('.')}: {', '.join(words[:-1])} or {words[-1]}."
+    return Flag(
+        key, found.metavar or _metavar(field.annotation), help, (*found.flags, *found.also), found.flags, panel, words
+    )
+
+
+def _words(kind: Any) -> tuple[str, ...]:
+    return tuple(map(str, get_args(kind))) if get_origin(kind) is Literal else ()
+
+
+def _metavar(kind: Any) -> str:
+    """What stands for a value of this type; none for a switch."""
+    if get_origin(kind) in (Union, UnionType):
+        kind = next(part for part in get_args(kind) if part is not NoneType)
+    names = {bool: "", int: "N", float: "NUMBER", Path: "FILE", str: "NAME"}
+    return names.get(kind, "WORD")
+
+
+FLAGS = _flags()

@@ -1,21 +1,19 @@
-"""The keys of a run configuration: which there are, what each may hold, and a text turned into its value.
+"""What somebody asked for: a key that there is, and a text turned into its value.
 
-A key is dotted, ``noise.rate``; a method's own settings are ``method.<key>``. Types and limits come from the pydantic
+Types and limits come from the pydantic
 models alone, so that a command line, a file and Python are held to the same rules and told of them in the same words.
 """
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ebomlc_dist.config import RunConfig, Section
 from ebomlc_dist.errors import InputError, nearest
-from ebomlc_dist.methods import method_class
+from ebomlc_dist.keys import keys_of
 
 _BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
 
@@ -33,20 +31,6 @@ class Setting:
     key: str
     value: Any
     source: str
-
-
-def keys_of(method: str) -> dict[str, FieldInfo]:
-    """Every key of a run with this method, with its field. ``method.name`` is not one: a method is chosen, not set."""
-    found = {}
-    for name, field in RunConfig.model_fields.items():
-        if name == "method":
-            inner = method_class(method).Config.model_fields
-            found.update({f"method.{key}": value for key, value in inner.items() if key != "name"})
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            found.update({f"{name}.{key}": value for key, value in field.annotation.model_fields.items()})
-        else:
-            found[name] = field
-    return found
 
 
 _SHORT = {"learning_rate": "lr", "bs": "batch_size", "wd": "weight_decay", "num_epochs": "epochs"}
@@ -107,33 +91,6 @@ def typed(setting: Setting, field: FieldInfo) -> Any:
         return value
     assert first is not None
     raise InputError(f"{_shown(setting)}: {_complaint(first)}{_allowed(setting, field)}")
-
-
-def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested sections as dotted keys."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found.update(
-            {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
-        )
-    return found
-
-
-def nest(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        section, dot, name = key.partition(".")
-        if dot:
-            found.setdefault(section, {})[name] = value
-        else:
-            found[key] = value
-    return found
-
-
-def plain(model: BaseModel) -> dict[str, Any]:
-    """A configuration as dotted keys and plain JSON values."""
-    return flatten(model.model_dump(mode="json"))
 
 
 def explain(error: ValidationError) -> str:

@@ -6,15 +6,15 @@
 | up to 48 pixels | ``resnet8`` | ``resnet32`` |
 | larger | ``resnet8`` | ``torchvision/resnet18`` |
 
-The model sees images at their own size, within what is usual for it (`ebomlc_dist.data.image_side`): for larger ones
-that is 64 pixels on a CPU, and up to 224 on a GPU.
+The model sees images at their own size, within what is usual for it (`ebomlc_dist.data.inputs.image_side`): for larger
+ones that is 64 pixels on a CPU, and up to 224 on a GPU.
 A run sees 100,000 images on a CPU and 2,000,000 on a GPU, over 8 to 120 epochs: minutes rather than hours. Batches are
 a tenth of a small set, 100 at most. Grey images are not mirrored, as most of them are digits, letters or scans.
 """
 
 from typing import Any
 
-from ebomlc_dist.data.image_side import side_for
+from ebomlc_dist.data.inputs.image_side import side_for
 
 _SMALL, _MEDIUM = 16, 48
 _SEEN = {False: 100_000, True: 2_000_000}

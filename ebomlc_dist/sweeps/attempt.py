@@ -2,21 +2,21 @@
 
 import logging
 import time
-from typing import Any
+from typing import Any, Literal
 
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.sweeps.cells import Cell
-from ebomlc_dist.sweeps.store import Failure, Result, Store
-from ebomlc_dist.sweeps.tidy import Keep, tidy
+from ebomlc_dist.sweeps.store import Failure, Result, Store, Workplace
 
 log = logging.getLogger(__name__)
 Outcome = tuple[dict[str, Any], dict[str, Any]] | Exception
 """Summary and environment of a cell, or what it raised."""
 # A hundred classes' matrices would be most of a store.
 _PUBLISHED_CLASSES = 20
+Keep = Literal["none", "small", "all"]
 
 
 class Attempts:
@@ -91,3 +91,26 @@ def _newest(run: RunFolder) -> str | None:
     """The name of the newest checkpoint."""
     latest = run.checkpoints / "latest"
     return latest.read_text().strip() if latest.exists() else None
+
+
+def tidy(place: Workplace, keep: Keep) -> None:
+    """Remove what is not kept, for the holder of the cell's lease. May be done again after a death in its midst.
+
+    Args:
+        place: the workplace of a cell whose result is published.
+        keep: ``all``; ``small``: configuration, environment, metrics, summary and status; ``none``.
+    """
+    run = place.run
+    if run.root.is_dir() and keep == "none":
+        durable.remove_tree(run.root)
+    elif run.root.is_dir() and keep == "small":
+        kept = {run.config, run.environment, run.metrics, run.summary, run.status, run.lock}
+        for path in sorted(run.root.iterdir()):
+            if path in kept:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                durable.remove_tree(path)
+            else:
+                path.unlink()
+    durable.remove_litter(place.root)
+    place.started.unlink(missing_ok=True)

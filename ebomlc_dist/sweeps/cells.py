@@ -7,10 +7,9 @@ from typing import Any
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.engine.build import make_method
-from ebomlc_dist.engine.resume import FREE_KEYS
-from ebomlc_dist.files.younger_keys import without_younger
+from ebomlc_dist.keys import deciding
 from ebomlc_dist.recipes.assemble import Request, Resolved, resolve
-from ebomlc_dist.recipes.settings import Setting, plain
+from ebomlc_dist.recipes.settings import Setting
 from ebomlc_dist.sweeps.grid import Grid, Part
 from ebomlc_dist.sweeps.store import Listed
 
@@ -66,18 +65,10 @@ def cells_of(grid: Grid, overrides: tuple[Setting, ...] = ()) -> list[Cell]:
     return [cell for _, cell in sorted(found.values(), key=lambda item: item[0])]
 
 
-def key_of(deciding: dict[str, Any]) -> str:
-    """The first 20 hexadecimal digits of the SHA-256 of a configuration (`deciding`) as canonical JSON."""
-    text = json.dumps(deciding, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+def key_of(flat: dict[str, Any]) -> str:
+    """Return the first 20 hexadecimal digits of the SHA-256 of `ebomlc_dist.keys.deciding`, as canonical JSON."""
+    text = json.dumps(flat, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def deciding(config: RunConfig) -> dict[str, Any]:
-    """Every key of a configuration but `FREE_KEYS`: a result is the same whatever folder the data lay in.
-
-    Keys that are younger than stored cells are left out where they say what such a cell was made with.
-    """
-    return without_younger({key: value for key, value in plain(config).items() if key not in FREE_KEYS})
 
 
 def _request(grid: Grid, part: Part, recipe: str, settings: dict[str, Any], overrides: tuple[Setting, ...]) -> Request:

@@ -4,14 +4,9 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ebomlc_dist.keys import cost_keys
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.sweeps.store import Result
-
-# What a run's time depends on, besides its method.
-_SIZE_KEYS = (
-    *("data.dataset", "data.noisy_size", "data.image_size", "data.augment", "model.name"),
-    *("train.epochs", "train.global_noisy_batch_size", "train.global_clean_batch_size", "train.precision"),
-)
 
 
 class Estimates:
@@ -24,7 +19,7 @@ class Estimates:
             seconds = max(result.seconds, result.summary.get("train_seconds") or 0.0)
             method, size = _method(result.config), _size(result.config)
             self._like.setdefault((method, *size), []).append(seconds)
-            if units := _units(method):
+            if units := _units(result.config):
                 self._unit.setdefault(size, []).append(seconds / units)
 
     def seconds(self, config: Mapping[str, Any]) -> float | None:
@@ -32,7 +27,7 @@ class Estimates:
         method, size = _method(config), _size(config)
         if like := self._like.get((method, *size)):
             return statistics.median(like)
-        units, unit = _units(method), self._unit.get(size)
+        units, unit = _units(config), self._unit.get(size)
         return statistics.median(unit) * units if units and unit else None
 
     def total(self, configs: Iterable[Mapping[str, Any]]) -> float | None:
@@ -46,11 +41,14 @@ def _method(config: Mapping[str, Any]) -> str:
 
 
 def _size(config: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(config.get(key) for key in _SIZE_KEYS)
+    """What a run's time depends on, besides its method."""
+    return tuple(config.get(key) for key in cost_keys())
 
 
-def _units(method: str) -> float | None:
-    return METHODS[method].units if method in METHODS else None
+def _units(config: Mapping[str, Any]) -> float | None:
+    info = METHODS.get(_method(config))
+    clean, noisy = (config.get(f"train.global_{kind}_batch_size") for kind in ("clean", "noisy"))
+    return info.units_at(clean / noisy) if info and clean and noisy else None
 
 
 def duration(text: str) -> float:

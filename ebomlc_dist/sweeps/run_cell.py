@@ -32,7 +32,7 @@ def run_cell(cell: Cell, folder: Path, device: str) -> tuple[dict[str, Any], dic
         return summary, _environment(folder)
 
 
-def one_by_one(run: RunCell, cells: Sequence[tuple[Cell, Path]], told: Callable[[Cell, Outcome], None]) -> None:
+def one_by_one(run: RunCell, cells: Sequence[tuple[Cell, Path]], on_end: Callable[[Cell, Outcome], None]) -> None:
     """Train cells in their folders one after another with ``run``, and tell how each has ended."""
     for cell, folder in cells:
         outcome: Outcome
@@ -40,10 +40,10 @@ def one_by_one(run: RunCell, cells: Sequence[tuple[Cell, Path]], told: Callable[
             outcome = run(cell, folder)
         except Exception as error:
             outcome = error
-        told(cell, outcome)
+        on_end(cell, outcome)
 
 
-def side_by_side(cells: Sequence[tuple[Cell, Path]], told: Callable[[Cell, Outcome], None], device: str) -> None:
+def side_by_side(cells: Sequence[tuple[Cell, Path]], on_end: Callable[[Cell, Outcome], None], device: str) -> None:
     """Train cells in their folders a step of each in turn, and tell how each has ended as soon as it has."""
     if not cells:
         return
@@ -51,14 +51,14 @@ def side_by_side(cells: Sequence[tuple[Cell, Path]], told: Callable[[Cell, Outco
 
     def begun(cell: Cell, folder: Path) -> Begin:
         return lambda place, signals: steps_of(
-            cell.config, folder, resume=True, quiet=True, runtime=place, beside=signals
+            cell.config, folder, resume=True, quiet=True, runtime=place, signals=signals
         )
 
     def ended(found: Ended) -> None:
         if found.summary is not None:
-            told(by_folder[found.folder], (found.summary, _environment(found.folder)))
+            on_end(by_folder[found.folder], (found.summary, _environment(found.folder)))
         elif found.error is not None:
-            told(by_folder[found.folder], found.error)
+            on_end(by_folder[found.folder], found.error)
 
     with _runtime(cells[0][0], device) as runtime:
         train_packed([(folder, begun(cell, folder)) for cell, folder in cells], runtime, ended)

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ebomlc_dist.engine.outcome import INTERRUPTED_CODE, STOPPED_CODE, Stopped
-from ebomlc_dist.engine.signals import Signals
+from ebomlc_dist.engine.run_status import INTERRUPTED_CODE, STOPPED_CODE, Stopped
 from ebomlc_dist.engine.stop import STOP_FILE
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.run_folder import RunFolder
-from ebomlc_dist.sweeps.attempt import Attempts, Outcome
+from ebomlc_dist.launch.signals import Signals
+from ebomlc_dist.sweeps.attempt import Attempts, Keep, Outcome, tidy
 from ebomlc_dist.sweeps.cells import Cell
 from ebomlc_dist.sweeps.estimate import Estimates
 from ebomlc_dist.sweeps.lease import Lease
 from ebomlc_dist.sweeps.store import Failure, Store
-from ebomlc_dist.sweeps.tidy import Keep, tidy
 
 RunCells = Callable[[Sequence[tuple[Cell, Path]], Callable[[Cell, Outcome], None]], None]
 _SECOND_LOOK_S = 0.3
@@ -150,7 +149,7 @@ class Worker:
         cells = [cell for cell in taken if not self._is_given_up(failed.get(cell.key, []))]
         endings: list[Ended] = []
 
-        def told(cell: Cell, outcome: Outcome) -> None:
+        def on_end(cell: Cell, outcome: Outcome) -> None:
             if isinstance(outcome, Stopped):
                 self._attempts.stop(cell)
                 out_of_time = outcome.reason == STOP_FILE and self._is_out_of_time()
@@ -164,7 +163,7 @@ class Worker:
             self._report(cell)
         runs = [self._store.workplace(cell.key).run for cell in cells]
         with self._ending_in_time(runs):
-            self._run_cells([(cell, run.root) for cell, run in zip(cells, runs, strict=True)], told)
+            self._run_cells([(cell, run.root) for cell, run in zip(cells, runs, strict=True)], on_end)
         return endings[0] if endings else None
 
     def _tidy_after_the_dead(self) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ebomlc_dist.config import OptimConfig
-from ebomlc_dist.data.index_stream import shard
+from ebomlc_dist.data.loaders.index_stream import shard
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.optimizers import MAKERS, FlatOptimizer
 from ebomlc_dist.engine.step import StepOutcome, TrainStep

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ebomlc_dist.audit.findings import Findings, Subject
 from ebomlc_dist.audit.judge import Evidence, judge
-from ebomlc_dist.audit.precision import Cases
 from ebomlc_dist.audit.table import score_table
+from ebomlc_dist.noise.precision import Cases
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

@@ -19,14 +19,14 @@ from sklearn.datasets import load_digits
 import ebomlc_dist
 from ebomlc_dist.audit import cross_fit
 from ebomlc_dist.audit.cross_fit import check_folds, fold_of_images
-from ebomlc_dist.audit.page import _trusted
-from ebomlc_dist.audit.run import Options, audit
+from ebomlc_dist.audit.html_report import _trusted
+from ebomlc_dist.audit.run_audit import Options, audit
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.engine.outcome import Stopped
+from ebomlc_dist.engine.load_run import stored_config
 from ebomlc_dist.engine.run import train
-from ebomlc_dist.engine.trained import stored_config
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder, read_status
 from ebomlc_dist.recipes import recipe
@@ -274,7 +274,7 @@ def test_an_image_that_no_text_can_name_is_left_out_of_corrected_csv(tmp_path: P
 
 
 def test_decisions_become_a_larger_trusted_set(own_images: Path) -> None:
-    """The form that the page downloads, see test_page."""
+    """The form that the page downloads, see test_html_report."""
     config = stored_config(RunFolder(own_images / "run"))
     before = load_dataset(config.data, config.noise, config.seeds)
     decisions = own_images / "decisions.csv"

@@ -10,8 +10,8 @@ from torchvision.datasets import ImageFolder
 from ebomlc_dist.audit.export import imagefolder
 from ebomlc_dist.audit.images import ImageFiles
 from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
-from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.run_data import load_dataset
 from tests.data.support import write_lines, write_tree
 
 

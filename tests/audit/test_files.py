@@ -14,10 +14,10 @@ from ebomlc_dist.audit import files
 from ebomlc_dist.audit.files import write_corrected, write_csv, write_labels, write_matrix, write_probabilities
 from ebomlc_dist.audit.findings import Findings
 from ebomlc_dist.audit.summary import summarise
-from ebomlc_dist.data.class_names import Classes
-from ebomlc_dist.data.listing import list_csv
+from ebomlc_dist.data.inputs.class_names import Classes
+from ebomlc_dist.data.inputs.label_files import read_table
+from ebomlc_dist.data.inputs.listing import list_csv
 from ebomlc_dist.data.noise import transition_matrix
-from ebomlc_dist.data.tables import read_table
 from tests.audit.support import HOSTILE, findings_of, make_world, uniform
 from tests.data.support import write_image
 

@@ -8,10 +8,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ebomlc_dist.audit.judge import judge
-from ebomlc_dist.audit.posterior import calibrate
-from ebomlc_dist.audit.precision import Cases, precision_interval
-from ebomlc_dist.audit.truth import correction_figures, ranking_figures
+from ebomlc_dist.audit.summary import correction_figures, ranking_figures
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.noise.calibration import calibrate
+from ebomlc_dist.noise.precision import Cases, precision_interval
 from tests.audit.support import evidence_of, findings_of, flip, make_subject, make_world, uniform
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from ebomlc_dist.audit.files import write_corrected, write_labels, write_probabilities
+from ebomlc_dist.audit.html_report import write_page
 from ebomlc_dist.audit.images import ImageFiles
 from ebomlc_dist.audit.judge import Evidence, judge
-from ebomlc_dist.audit.page import write_page
 from ebomlc_dist.audit.summary import summarise
 from ebomlc_dist.audit.table import score_table
 from ebomlc_dist.config import DataConfig

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from ebomlc_dist.audit.run import Options, audit
-from ebomlc_dist.audit.three_views import purity
+from ebomlc_dist.audit.run_audit import Options, audit
 from ebomlc_dist.audit.trusted import FOLDS, ROUNDS, _digest, _pool, most_likely_right, trusted_from_noisy
 from ebomlc_dist.cli.output import print_results
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
-from ebomlc_dist.engine.outcome import Stopped
-from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine.load_run import stored_config
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.run import train
-from ebomlc_dist.engine.trained import stored_config
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.fitting import fit
+from ebomlc_dist.noise.dawid_skene import purity
 from ebomlc_dist.sweeps.cells import Cell
 from ebomlc_dist.sweeps.run_cell import run_cell
 from tests.audit.support import flip, uniform

@@ -70,7 +70,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, and no launcher."""
     monkeypatch.chdir(tmp_path)
     # Not the test process, which only plays the worker.
-    monkeypatch.setattr("ebomlc_dist.distributed.launcher.die_with_launcher", lambda: None)
+    monkeypatch.setattr("ebomlc_dist.launch.environment.die_with_launcher", lambda: None)
     for name in LAUNCHER_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return tmp_path
@@ -82,7 +82,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     fake = FakeEngine()
     monkeypatch.setattr("ebomlc_dist.distributed.runtime.Runtime.start", lambda *_: fake)
     monkeypatch.setattr("ebomlc_dist.engine.run.train", fake.train)
-    monkeypatch.setattr("ebomlc_dist.engine.prepare.load_everywhere", lambda *_: None)
+    monkeypatch.setattr("ebomlc_dist.engine.preflight.load_everywhere", lambda *_: None)
     return fake
 
 

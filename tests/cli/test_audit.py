@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ebomlc_dist.audit.run import Options
+from ebomlc_dist.audit.run_audit import Options
 from ebomlc_dist.files.run_folder import RunFolder
 from tests.cli.conftest import Ended, FakeEngine
 
@@ -28,7 +28,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Options]]:
             "relabelled_by": "posterior", "confidence": 0.8, "truth": None,
         }  # fmt: skip
 
-    monkeypatch.setattr("ebomlc_dist.audit.run.audit", audit)
+    monkeypatch.setattr("ebomlc_dist.audit.run_audit.audit", audit)
     return calls
 
 
@@ -37,7 +37,7 @@ def run(place: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder = RunFolder(Path("my run"))
     folder.root.mkdir()
     folder.summary.write_text("{}")
-    monkeypatch.setattr("ebomlc_dist.engine.trained.stored_config", lambda paths: SimpleNamespace(train=None))
+    monkeypatch.setattr("ebomlc_dist.engine.load_run.stored_config", lambda paths: SimpleNamespace(train=None))
     return "my run"
 
 

@@ -72,7 +72,7 @@ def test_a_device_that_is_not_there(ebomlc: Callable[..., Ended], place: Path) -
 def test_bad_data_are_found_before_any_process_starts(
     arguments: list[str], words: str, ebomlc: Callable[..., Ended], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ebomlc_dist.cli.processes.launch", refuse)
+    monkeypatch.setattr("ebomlc_dist.launch.processes.launch", refuse)
     for name in ("cat", "dog"):
         (place / "own" / "train" / name).mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(place / "own" / "train" / "cat" / "1.png")

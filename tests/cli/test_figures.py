@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ebomlc_dist.figures import update
-from ebomlc_dist.reporting.finished import find_runs
+from ebomlc_dist.reports.figures import update
+from ebomlc_dist.reports.finished import find_runs
 from tests.cli.conftest import Ended
 from tests.support.run_folders import make_run
 

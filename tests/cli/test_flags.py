@@ -5,9 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ebomlc_dist.cli.flags import FLAGS
-from ebomlc_dist.methods import METHODS
-from ebomlc_dist.recipes.settings import keys_of
+from ebomlc_dist.recipes.flags import FLAGS
 from tests.cli.conftest import Ended, FakeEngine
 from tools.profile.__main__ import run
 
@@ -25,12 +23,17 @@ RUN = {
         "--norm",
         "--epochs",
     ),
-    *("--global-noisy-batch-size", "--global-clean-batch-size", "--precision", "--mixed-precision"),
+    "--precision",
     *("--seed", "--split-seed", "--noise-seed", "--order-seed", "--augmentation-seed", "--initialisation-seed"),
     *("--skip-unreadable", "--clean-from-noisy", "--tiny"),
     *("--compile", "--cuda-graph", "--activation-checkpointing", "--strategy"),
     *("--config", "--set"),
+    *("--learning-rate", "--lr", "--meta-learning-rate", "--weight-decay", "--momentum", "--optimizer"),
+    *("--lr-schedule", "--batch-size", "--clean-batch-size", "--deterministic", "--augment"),
+    *("--validation-size", "--noisy-size", "--noise-matrix", "--human-file", "--human-column"),
 }
+ACCEPTED = {"--global-noisy-batch-size", "--global-clean-batch-size", "--mixed-precision", "--meta-lr"}
+"""Further names, which ``--help`` does not show."""
 HELP = {"--help", "-h"}
 COMMANDS = {
     "train": RUN
@@ -94,7 +97,7 @@ FLAG = re.compile(r"(?<![\w-])-{1,2}[a-z][a-z-]*")
 
 def flags_of(text: str) -> set[str]:
     """Flags in the left column of a help text."""
-    options = text.partition("Options:")[2].splitlines()
+    options = text[text.index("Options:") :].splitlines()
     return {
         flag
         for line in options
@@ -123,25 +126,33 @@ def test_the_flags_of_the_profile_are_frozen(capsys: pytest.CaptureFixture[str])
     assert flags_of(capsys.readouterr().out) == RUN | HELP | PROFILE
 
 
-def test_every_flag_stands_for_a_key_that_exists() -> None:
-    known = {key for method in METHODS for key in keys_of(method)}
-    assert [flag.key for flag in FLAGS if flag.key not in known] == []
+def test_further_names_of_flags_are_frozen_too() -> None:
+    assert {name for flag in FLAGS for name in flag.names if name not in flag.shown} == ACCEPTED
+
+
+def test_help_is_grouped(ebomlc: Callable[..., Ended]) -> None:
+    out = ebomlc("train", "-h").out
+    panels = re.split(r"^(\w+):$", out, flags=re.MULTILINE)[1:]
+    assert panels[::2] == ["Arguments", "Options", "Data", "Noise", "Model", "Training", "Output", "Processes"]
+    found = dict(zip(panels[::2], panels[1::2], strict=True))
+    assert flags_of(f"Options:{found['Options']}") == {"--tiny", "--config", "--set", *HELP}
+    for flag, panel in (("--trusted", "Data"), ("--noise-seed", "Noise"), ("--model", "Model"), ("--lr", "Training")):
+        assert flag in flags_of(f"Options:{found[panel]}")
+    for flag, panel in (("--resume", "Output"), ("--num-processes", "Processes"), ("--strategy", "Processes")):
+        assert flag in flags_of(f"Options:{found[panel]}")
 
 
 def test_every_flag_reaches_its_key(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
     """A wrong row in the table would send a value to another key."""
-    values = {"noise.kind": "flip", "noise.rate": "0.25", "model.norm": "group", "train.precision": "bf16"} | {
-        "data.loader": "resident",
-        "train.strategy": "fsdp",
-    }
+    shares = {"noise.rate": "0.25", "optim.momentum": "0.25"}
     for flag in FLAGS:
-        value = values.get(flag.key, "17") if flag.metavar else "true"
+        value = flag.words[-1] if flag.words else shares.get(flag.key, "17") if flag.metavar else "true"
         for name in flag.names:
             engine.calls.clear()
             words = [name, value] if flag.metavar else [name]
             assert ebomlc("train", "--method", "ce", "-o", "out", *words).code == 0, name
             section, key = flag.key.split(".")
-            found = str(getattr(getattr(engine.calls[0]["config"], section), key))
+            found = str(getattr(getattr(engine.calls[0]["config"], section), key)).removesuffix(".0")
             assert found == (value if flag.metavar else "True")
             assert engine.calls[0]["sources"][flag.key] == flag.names[0]
             assert engine.calls[0]["overrides"] == [f"{flag.key}={value}"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ebomlc_dist.distributed.launcher_settings import launcher_settings
 from ebomlc_dist.distributed.zero import installed
+from ebomlc_dist.launch.accelerate_settings import launcher_settings
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "launch_configs" / "accelerate").glob("*.yaml"))

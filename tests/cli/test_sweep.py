@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ebomlc_dist.engine.outcome import Stopped
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.errors import TrainingFault
 from ebomlc_dist.sweeps.store import Store
 from tests.cli.conftest import Ended, refuse

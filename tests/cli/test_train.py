@@ -9,11 +9,11 @@ import pytest
 
 from ebomlc_dist.cli.validation import validate
 from ebomlc_dist.config import NoiseConfig, RunConfig
-from ebomlc_dist.data.build import load_dataset
-from ebomlc_dist.engine.outcome import Stopped
+from ebomlc_dist.data.run_data import load_dataset
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.errors import InputError, TrainingFault
+from ebomlc_dist.files.holder import untouched_where_refused
 from ebomlc_dist.files.run_folder import RunFolder, claim, read_status, write_status
-from ebomlc_dist.files.untouched import untouched_where_refused
 from ebomlc_dist.recipes.assemble import Request, resolve
 from tests.cli.conftest import Ended, FakeEngine
 
@@ -265,7 +265,7 @@ def test_a_later_runs_missing_data_are_said_before_the_first_run_is_trained(
     def load(config: RunConfig, runtime: object) -> None:
         raise InputError(f"{config.data.dataset} is not there")
 
-    monkeypatch.setattr("ebomlc_dist.engine.prepare.load_everywhere", load)
+    monkeypatch.setattr("ebomlc_dist.engine.preflight.load_everywhere", load)
     assert ebomlc("train", "figure-4", "-o", "out").refused() == "ebomlc: cifar100 is not there"
     assert engine.calls == []
     # One data set: its own run says what is missing.

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Ended
-from tests.data.test_tree import locked
+from tests.data.inputs.test_tree import locked
 
 
 class Run:

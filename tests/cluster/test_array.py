@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from ebomlc_dist.files.run_folder import read_status
+from ebomlc_dist.reports.paper_tables.values import build_tables
 from ebomlc_dist.sweeps.cells import Cell, cells_of
 from ebomlc_dist.sweeps.grid_file import load_grid
 from ebomlc_dist.sweeps.run_cell import run_cell
 from ebomlc_dist.sweeps.store import Store
-from ebomlc_dist.tables.build import build_tables
 from tests.cluster.slurm import Cluster
 from tests.support.commands import wait_for
 from tests.support.runs import assert_same

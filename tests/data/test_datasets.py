@@ -13,9 +13,9 @@ import torch
 from torchvision.datasets import CIFAR10
 
 from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
-from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.dataset import Source, channel_statistics
 from ebomlc_dist.data.datasets import DATASETS, cifar, load_source
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.errors import InputError
 from tests.data.support import write_image, write_tree
 

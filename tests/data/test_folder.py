@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
-from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.datasets import load_source
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.errors import InputError
 from tests.data.support import write_image, write_lines, write_tree
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
-from ebomlc_dist.data import build
-from ebomlc_dist.data.build import fingerprint_of, load_dataset
+from ebomlc_dist.data import run_data
 from ebomlc_dist.data.dataset import NoisyDataset, Source
+from ebomlc_dist.data.run_data import fingerprint_of, load_dataset
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.errors import InputError
 from tests.data.support import make_source, write_image, write_tree
@@ -30,7 +30,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., NoisyDataset]:
         needs_clean: bool = True,
         **data: Any,
     ) -> NoisyDataset:
-        monkeypatch.setattr(build, "load_source", lambda config, progress, model: source or make_source())
+        monkeypatch.setattr(run_data, "load_source", lambda config, progress, model: source or make_source())
         config = DataConfig.model_validate({"clean_size": 20} | data)
         return load_dataset(config, noise, seeds or SeedConfig(), needs_clean=needs_clean)
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.methods import method_class
 from ebomlc_dist.methods.contract import Batch
-from ebomlc_dist.testing.contract import SIZES, STEPS, State, equal, on_a_shard, relative, spoilt
 from ebomlc_dist.testing.lockstep import over_shards
+from ebomlc_dist.testing.method_contract import SIZES, STEPS, State, equal, on_a_shard, relative, spoilt
 from ebomlc_dist.testing.problem import Sizes, local_batch, make_learner, run_steps
 from tests.methods.rows import CASES, ROWS
 from tests.support.pool import RankPool

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ebomlc_dist.distributed.freed_memory import CHOICES
+from ebomlc_dist.distributed.runtime import ALLOCATOR_VARIABLES
 
 STEPS, BLOCK = 20, 64 * 2**20
 PROGRAM = f"""
@@ -28,7 +28,7 @@ runtime.close()
 
 def faults(**chosen: str) -> int:
     """Pages that the system had to provide while a run's process fills a block anew, so many times."""
-    environment = {name: value for name, value in os.environ.items() if name not in CHOICES}
+    environment = {name: value for name, value in os.environ.items() if name not in ALLOCATOR_VARIABLES}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], env=environment | chosen, capture_output=True, text=True, timeout=120
     )

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.engine.batch_sizes import check_batch_sizes
 from ebomlc_dist.engine.build import build
 from ebomlc_dist.errors import InputError

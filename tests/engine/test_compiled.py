@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.engine import prepare
+from ebomlc_dist.engine import preflight
 from ebomlc_dist.engine.build import Training, build, make_method
 from ebomlc_dist.engine.epochs import begin_epoch
-from ebomlc_dist.engine.prepare import check_device, load_everywhere
+from ebomlc_dist.engine.preflight import check_device, load_everywhere
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import config_from_mapping
@@ -55,7 +55,7 @@ def test_what_cannot_be_compiled_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_precision_that_is_slow_here_is_told(
     precision: str, bf16: bool, told: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(prepare, "has_bf16", lambda: bf16)
+    monkeypatch.setattr(preflight, "has_bf16", lambda: bf16)
     config = config_of(compiled=False)
     check_device(config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})}), CPU)
     assert len(caplog.records) == told
@@ -127,7 +127,7 @@ def test_passes_are_compiled_once_whatever_the_learning_rate() -> None:
     for optimizer in training.optimizers.values():
         optimizer.rate.mul_(0.1)
     take_steps(training, 3)
-    training.optimizers["main"].end_epoch()
+    training.optimizers["main"].end("epoch")
     take_steps(training, 3)
     assert graphs() == compiled
 

@@ -8,7 +8,7 @@ from PIL import Image
 from ebomlc_dist.api import load
 from ebomlc_dist.audit.images import ImageFiles
 from ebomlc_dist.config import DataConfig
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.engine.run import train
 from tests.support.runs import alone, tiny_config
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.config import OptimConfig
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.epochs import EngineInterlude, begin_epoch, resume_epoch
@@ -77,7 +77,7 @@ def test_a_restarted_network_is_the_one_the_run_began_with(optimizer: str) -> No
     begin_epoch(training, 0)
     for step in range(3):
         training.step(training.loader.batch(step))
-        training.optimizers["main"].end_epoch()
+        training.optimizers["main"].end("epoch")
     random = torch.get_rng_state()
     interlude.restart("main")
     assert torch.equal(training.networks["main"].vector, start["main"])
@@ -126,7 +126,7 @@ def test_schedules() -> None:
             assert optimizer.rule().rate is optimizer.rate
             found.append(float(optimizer.rate))
             optimizer.apply(torch.ones_like(optimizer.network.vector), torch.zeros(()))
-            optimizer.end_epoch()
+            optimizer.end("epoch")
         return found
 
     assert rates() == pytest.approx([1.0] * 4 + [0.1] * 4 + [0.01] * 2)
@@ -149,7 +149,7 @@ def test_what_get_lr_gives_is_decayed_twice_in_the_epoch_after_a_milestone() -> 
             assert float(optimizer.rule().rate) == pytest.approx(schedule.get_lr()[0])
         found.append((float(optimizer.rule().rate), float(optimizer.rate)))
         optimizer.apply(torch.ones_like(optimizer.network.vector), torch.zeros(()))
-        optimizer.end_epoch()
+        optimizer.end("epoch")
         plain.step()
         schedule.step()
     assert found == [pytest.approx(pair) for pair in ((1, 1), (0.01, 0.1), (0.1, 0.1), (0.001, 0.01), (0.01, 0.01))]
@@ -167,7 +167,7 @@ def test_a_late_beta1_begins_at_the_first_milestone_and_survives_a_restart() -> 
     for _ in range(6):
         found.append(optimizer.rule().betas[0])
         optimizer.apply(torch.ones_like(optimizer.network.vector), torch.zeros(()))
-        optimizer.end_epoch()
+        optimizer.end("epoch")
     assert found == [0.9] * 4 + [0.1] * 2
     state = {name: t.clone() for name, t in optimizer.state().items()}
     optimizer.restart()

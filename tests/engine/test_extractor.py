@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.distributed.watch import Verdict
 from ebomlc_dist.engine.build import build
-from ebomlc_dist.engine.outcome import truth_in_status
-from ebomlc_dist.engine.plan import describe
-from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine.dry_run import describe
+from ebomlc_dist.engine.load_run import load_trained
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.run import train
-from ebomlc_dist.engine.trained import load_trained
+from ebomlc_dist.engine.run_status import truth_in_status
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.run_folder import RunFolder, read_status
+from ebomlc_dist.launch.watchdog import Verdict
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.models.hub import load_model
 from tests.support.pool import RankPool
@@ -137,16 +137,16 @@ def test_two_ranks_stop_and_go_on_while_the_extractor_is_trained(tmp_path: Path,
 
 
 def test_a_rank_that_is_lost_while_the_extractor_is_trained_fails_both_runs(tmp_path: Path) -> None:
-    runtime = replace(alone(), watch=SimpleNamespace(listener=None))  # type: ignore[arg-type]
+    runtime = replace(alone(), watchdog=SimpleNamespace(listener=None))  # type: ignore[arg-type]
     outer, inner = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run" / "extractor")
     for paths in (outer, inner):
         paths.logs.mkdir(parents=True)
     with truth_in_status(outer, runtime):
-        own = runtime.watch.listener  # type: ignore[union-attr]
+        own = runtime.watchdog.listener  # type: ignore[union-attr]
         with truth_in_status(inner, runtime):
-            runtime.watch.listener(Verdict(1, 7, "rank 1 is gone"), True)  # type: ignore[union-attr]
-        assert runtime.watch.listener is own  # type: ignore[union-attr]
-    assert runtime.watch.listener is None  # type: ignore[union-attr]
+            runtime.watchdog.listener(Verdict(1, 7, "rank 1 is gone"), True)  # type: ignore[union-attr]
+        assert runtime.watchdog.listener is own  # type: ignore[union-attr]
+    assert runtime.watchdog.listener is None  # type: ignore[union-attr]
     for paths in (outer, inner):
         status = read_status(paths.root)
         assert (status.state, status.reason) == ("failed", "rank 1 is gone")

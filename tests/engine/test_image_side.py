@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from ebomlc_dist.api import load
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
+from ebomlc_dist.engine.load_run import stored_config
 from ebomlc_dist.engine.run import train
-from ebomlc_dist.engine.trained import stored_config
 from ebomlc_dist.files.run_folder import RunFolder
 from tests.data.support import write_image, write_tree
 from tests.support.runs import alone, tiny_config

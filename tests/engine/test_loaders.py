@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.ffcv_extra import has_ffcv
+from ebomlc_dist.data.loaders.ffcv_extra import has_ffcv
 from tests.support.runs import alone, assert_same, tiny_config, train_until
 
 

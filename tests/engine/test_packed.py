@@ -12,14 +12,14 @@ import torch
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.engine import packed, run
 from ebomlc_dist.engine.build import Training
-from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.engine.packed import Begin, Ended, train_packed
 from ebomlc_dist.engine.run import steps_of, train
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder, read_status
 from ebomlc_dist.methods import config_from_mapping
-from ebomlc_dist.reporting.record import RunRecord
+from ebomlc_dist.monitoring.record import RunRecord
 from tests.methods.rows import ROWS
 from tests.support.runs import alone, assert_same, outcome, same_tensors, tiny_config, train_until
 
@@ -42,7 +42,7 @@ RUNS = {
 
 def begin(config: RunConfig, folder: Path, resume: bool = False) -> tuple[Path, Begin]:
     return folder, lambda place, signals: steps_of(
-        config, folder, resume=resume, quiet=True, runtime=place, beside=signals
+        config, folder, resume=resume, quiet=True, runtime=place, signals=signals
     )
 
 

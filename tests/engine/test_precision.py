@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.epochs import begin_epoch
-from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.methods.contract import Batch

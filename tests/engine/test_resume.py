@@ -10,12 +10,13 @@ import torch
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.engine import trainer
+from ebomlc_dist.engine import preflight, trainer
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.state import restore
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.fields import ALWAYS, before
 from ebomlc_dist.files.run_folder import read_status
-from ebomlc_dist.files.younger_keys import YOUNGER_KEYS
+from ebomlc_dist.keys import keys_of
 from ebomlc_dist.methods import config_from_mapping
 from tests.methods.rows import ROWS
 from tests.support.pool import RankPool
@@ -49,9 +50,11 @@ def test_a_run_from_before_a_key_existed_continues(tmp_path: Path) -> None:
     assert train_until(config, tmp_path / "stopped", alone(), stop_after=7) is None
     path = tmp_path / "stopped" / "config.json"
     stored = json.loads(path.read_text())
-    for key in YOUNGER_KEYS:
+    younger = [key for key, field in keys_of("ebomlc-released").items() if before(field) is not ALWAYS]
+    assert {"data.pad_mode", "train.epoch_scores", "method.look_ahead_statistics"} <= set(younger)
+    for key in younger:
         section, name = key.split(".")
-        stored[section].pop(name, None)
+        del stored[section][name]
     path.write_text(json.dumps(stored))
     moved = config.method.model_copy(update={"look_ahead_statistics": "moved"})
     with pytest.raises(InputError, match=r"method\.look_ahead_statistics was 'kept' and is now 'moved'"):
@@ -177,12 +180,10 @@ def test_resume_refuses_another_configuration_and_names_the_keys(tmp_path: Path)
 def test_resume_refuses_changed_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from ebomlc_dist.engine import prepare
-
     config = four_epochs()
     train_until(config, tmp_path, alone(), stop_after=7)
-    load = prepare.load_dataset
-    monkeypatch.setattr(prepare, "load_dataset", lambda *a, **k: replace(load(*a, **k), fingerprint="0" * 64))
+    load = preflight.load_dataset
+    monkeypatch.setattr(preflight, "load_dataset", lambda *a, **k: replace(load(*a, **k), fingerprint="0" * 64))
     with pytest.raises(InputError, match="the data have changed"):
         train_until(config, tmp_path, alone())
 

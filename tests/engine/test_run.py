@@ -11,23 +11,23 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from ebomlc_dist.data.augment import normalise
-from ebomlc_dist.data.build import load_dataset
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.loaders.augment import normalise
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.communicator import Communicator
-from ebomlc_dist.engine import prepare
-from ebomlc_dist.engine.outcome import Stopped, reason_of
-from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine import preflight
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.rank_log import rank_log
 from ebomlc_dist.engine.run import train
-from ebomlc_dist.engine.summary import at_best
+from ebomlc_dist.engine.run_status import Stopped, reason_of
+from ebomlc_dist.engine.run_summary import at_best
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.journal import read_records
 from ebomlc_dist.files.run_folder import RunFolder, read_status
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.models.hub import load_model
-from ebomlc_dist.reporting.record import RunRecord
+from ebomlc_dist.monitoring.record import RunRecord
 from tests.methods.rows import ROWS
 from tests.support.pool import RankPool
 from tests.support.runs import alone, outcome, runtime_of, same_tensors, tiny_config, train_until
@@ -151,7 +151,7 @@ def test_true_labels_reach_metrics_only(tmp_path: Path, monkeypatch: pytest.Monk
     config = tiny_config(method)
     config = config.model_copy(update={"method": config_from_mapping({"name": method, **ROWS[method].short_run})})
     train(config, tmp_path / "truth", quiet=True, runtime=alone())
-    monkeypatch.setattr(prepare, "load_dataset", with_garbage)
+    monkeypatch.setattr(preflight, "load_dataset", with_garbage)
     train(config, tmp_path / "garbage", quiet=True, runtime=alone())
     truth, garbage = outcome(tmp_path / "truth"), outcome(tmp_path / "garbage")
     key = "prediction_wrong_labels_corrected"
@@ -166,7 +166,7 @@ def test_ten_bad_steps_in_a_row_end_the_run_and_keep_the_last_good_checkpoint(
 ) -> None:
     config = tiny_config(train={"epochs": 8, "log_interval": 4})
     poisoned_from = 9
-    from ebomlc_dist.data.paired import PairedLoader
+    from ebomlc_dist.data.loaders.paired import PairedLoader
 
     load = PairedLoader.batch
 
@@ -212,15 +212,15 @@ def refused_on(communicator: Communicator, folder: Path, bad_rank: int) -> str:
     def load(*_: object, **__: object) -> None:
         raise InputError("no data here")
 
-    original = prepare.load_dataset
+    original = preflight.load_dataset
     if communicator.rank == bad_rank:
-        prepare.load_dataset = load
+        preflight.load_dataset = load
     try:
         train(tiny_config(), folder, quiet=True, runtime=runtime_of(communicator))
     except InputError as error:
         return str(error)
     finally:
-        prepare.load_dataset = original
+        preflight.load_dataset = original
     return "trained"
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.zero import installed
-from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine.load_run import load_trained, stored_config
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.strategies import check_strategy
-from ebomlc_dist.engine.trained import load_trained, stored_config
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.methods import config_from_mapping

@@ -18,7 +18,7 @@ from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.durable import is_litter
 from ebomlc_dist.files.operations import Operations
 from ebomlc_dist.files.run_folder import read_status
-from ebomlc_dist.reporting.record import RunRecord
+from ebomlc_dist.monitoring.record import RunRecord
 from tests.faults.zygote import Zygote
 from tests.support.commands import wait_for
 

@@ -19,8 +19,8 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine import trainer
 from ebomlc_dist.engine.build import Training
+from ebomlc_dist.engine.cuda_graph import Program, Taken
 from ebomlc_dist.engine.optimizers import FlatOptimizer
-from ebomlc_dist.engine.program import Program, Taken
 from ebomlc_dist.files.durable import remove_tree
 from ebomlc_dist.files.run_folder import read_status
 from tests.faults.zygote import Zygote

@@ -15,7 +15,7 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.engine.optimizers import FlatOptimizer
 from ebomlc_dist.files.durable import remove_tree
 from ebomlc_dist.files.run_folder import read_status
-from ebomlc_dist.reporting.record import RunRecord
+from ebomlc_dist.monitoring.record import RunRecord
 from tests.faults.campaign import (
     PHASES,
     RUN_S,

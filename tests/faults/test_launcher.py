@@ -39,7 +39,7 @@ def kind_of(pid: int) -> str:
     """``command``, ``launcher`` or ``rank``."""
     process = Path(f"/proc/{pid}")
     with suppress(OSError):
-        if b"ebomlc_dist.distributed.agent" in (process / "cmdline").read_bytes():
+        if b"ebomlc_dist.launch.agent" in (process / "cmdline").read_bytes():
             return "launcher"
         if any(value.startswith(b"LOCAL_RANK=") for value in (process / "environ").read_bytes().split(b"\0")):
             return "rank"

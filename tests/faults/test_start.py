@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.distributed import versions
-from ebomlc_dist.distributed.machines import meet_machines
-from ebomlc_dist.distributed.roll_call import Card, problem
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.errors import InputError, LoneError
+from ebomlc_dist.launch import rendezvous
+from ebomlc_dist.launch.rendezvous import RankInfo, meet_machines, problem
 from tests.data.support import write_image, write_tree
 from tests.faults.zygote import Zygote
 from tests.support.pool import free_port
@@ -40,7 +39,7 @@ def join(answer: Path, rank: int, port: int, config: RunConfig, place: Path, sou
     """Train as one of two ranks, in a folder of its own; leave what is refused in ``answer``."""
     os.chdir(place)
     if sources is not None:
-        versions.SOURCES = sources
+        rendezvous.SOURCES = sources
     values = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in values.items()} | {"MASTER_ADDR": "127.0.0.1"}
     try:
@@ -127,9 +126,9 @@ def test_a_port_that_is_taken_is_named(starts: Starts) -> None:
 
 def test_other_code_is_named(starts: Starts) -> None:
     """One comment in one file of one machine's copy."""
-    sources = shutil.copytree(versions.SOURCES, starts.folder / "copy", ignore=shutil.ignore_patterns("__pycache__"))
-    same = versions.source_digest(sources)
-    assert same == versions.source_digest(versions.SOURCES)
+    sources = shutil.copytree(rendezvous.SOURCES, starts.folder / "copy", ignore=shutil.ignore_patterns("__pycache__"))
+    same = rendezvous.source_digest(sources)
+    assert same == rendezvous.source_digest(rendezvous.SOURCES)
     with (sources / "numerics" / "barrier.py").open("a") as file:
         file.write("# A local change.\n")
     starts.start(join, 0, starts.port, config(), starts.place("both"))
@@ -137,7 +136,7 @@ def test_other_code_is_named(starts: Starts) -> None:
     first, second = starts.answers()
     assert first == second
     assert "rank 1 on " in first
-    assert f"ebomlc_dist {versions.source_digest(sources)} there, {same} here" in first
+    assert f"ebomlc_dist {rendezvous.source_digest(sources)} there, {same} here" in first
 
 
 def test_other_configurations_are_named(starts: Starts) -> None:
@@ -218,23 +217,25 @@ def test_machines_that_were_told_differently_are_named(starts: Starts) -> None:
     assert all("was told of " in line and "processes on 2 machines" in line for line in starts.answers())
 
 
-def card(rank: int, **values: Any) -> Card:
-    return Card(**{"rank": rank, "host": "a", "pid": rank, "device": f"GPU-{rank}", "code": {"torch": "2"}} | values)
+def info(rank: int, **values: Any) -> RankInfo:
+    return RankInfo(
+        **{"rank": rank, "host": "a", "pid": rank, "device": f"GPU-{rank}", "code": {"torch": "2"}} | values
+    )
 
 
 @pytest.mark.parametrize(
     ("second", "text"),
     [
-        (card(1), None),
-        (card(1, device="GPU-0"), "ranks 0 and 1 share one GPU of a (GPU-0)"),
-        (card(1, device="GPU-0", host="b"), None),
-        (card(1, code={"torch": "3"}), "torch 3 there, 2 here"),
+        (info(1), None),
+        (info(1, device="GPU-0"), "ranks 0 and 1 share one GPU of a (GPU-0)"),
+        (info(1, device="GPU-0", host="b"), None),
+        (info(1, code={"torch": "3"}), "torch 3 there, 2 here"),
     ],
 )
-def test_what_cards_tell(second: Card, text: str | None) -> None:
-    found = problem([card(0), second])
+def test_what_cards_tell(second: RankInfo, text: str | None) -> None:
+    found = problem([info(0), second])
     assert found is None if text is None else text in str(found)
-    assert problem([card(0, device=""), card(1, device="")]) is None
+    assert problem([info(0, device=""), info(1, device="")]) is None
 
 
 @pytest.mark.gpu

@@ -10,11 +10,10 @@ from torch import Tensor
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import Training, build
+from ebomlc_dist.engine.cuda_graph import CudaGraph, EagerProgram, RecordedProgram, make_program, mutable_tensors
 from ebomlc_dist.engine.epochs import begin_epoch
-from ebomlc_dist.engine.graph import CudaGraph, moving
 from ebomlc_dist.engine.packed import train_packed
-from ebomlc_dist.engine.prepare import load_everywhere
-from ebomlc_dist.engine.program import EagerProgram, RecordedProgram, make_program
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.run import steps_of, train
 from ebomlc_dist.methods import config_from_mapping
 from tests.methods.rows import ROWS
@@ -73,11 +72,11 @@ def test_recording_leaves_no_trace(runtime: Runtime) -> None:
     config = config_of("ebomlc-s")
     training = build(config, load_everywhere(config, runtime), runtime)
     begin_epoch(training, 0)
-    before = [tensor.clone() for tensor in moving(training)]
+    before = [tensor.clone() for tensor in mutable_tensors(training)]
     draws = torch.cuda.get_rng_state(runtime.device)
     program = RecordedProgram(training, lambda: CudaGraph(runtime.device))
     program._record(training.loader.inputs(0))
-    assert all(torch.equal(a, b) for a, b in zip(moving(training), before, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(mutable_tensors(training), before, strict=True))
     assert torch.equal(torch.cuda.get_rng_state(runtime.device), draws)
 
 
@@ -149,7 +148,9 @@ def test_packed_runs_are_the_runs_that_they_are_alone(tmp_path: Path, runtime: R
 
     def begin(name: str) -> tuple:
         folder = tmp_path / "packed" / name
-        return folder, lambda place, signals: steps_of(configs[name], folder, quiet=True, runtime=place, beside=signals)
+        return folder, lambda place, signals: steps_of(
+            configs[name], folder, quiet=True, runtime=place, signals=signals
+        )
 
     assert [ended.error for ended in train_packed([begin(name) for name in configs], runtime)] == [None] * 3
     for name in configs:

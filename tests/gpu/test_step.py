@@ -12,10 +12,9 @@ from torch import Tensor
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import Training, build
+from ebomlc_dist.engine.cuda_graph import CudaGraph, RecordedProgram
 from ebomlc_dist.engine.epochs import begin_epoch
-from ebomlc_dist.engine.graph import CudaGraph
-from ebomlc_dist.engine.prepare import load_everywhere
-from ebomlc_dist.engine.program import RecordedProgram
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.methods import config_from_mapping
 from tests.methods.rows import ROWS
 from tests.support.runs import alone, runtime_of, tiny_config

@@ -83,7 +83,7 @@ def test_fine_tuning_starts_where_the_common_schedule_first_reduces_the_rate(rec
         method.enter_epoch(epoch, epochs)
         rates[method.streams.noisy_images].append(float(optimizer.rate) / optim.main_lr)
         optimizer.apply(direction, apply)
-        optimizer.end_epoch()
+        optimizer.end("epoch")
     assert rates["noisy"] == pytest.approx([1.0] * len(rates["noisy"]))
     assert rates["clean"][0] == pytest.approx(0.1)
     assert rates["clean"][-1] == pytest.approx(0.01)

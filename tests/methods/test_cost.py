@@ -24,8 +24,11 @@ CPU = torch.device("cpu")
 BATCH = 4
 
 
-def make_step(method: str, batch_size: int = BATCH, **settings: object) -> tuple[TrainStep, PairedBatch]:
-    """The method on ResNet-32 with equal noisy and clean batches, the clean one in halves where it asks for that."""
+def make_step(
+    method: str, batch_size: int = BATCH, clean_size: int | None = None, **settings: object
+) -> tuple[TrainStep, PairedBatch]:
+    """The method on ResNet-32, noisy and clean batch equal unless said, the clean one in halves where it asks."""
+    clean_size = batch_size if clean_size is None else clean_size
     method_type = method_class(method)
     instance = method_type(method_type.Config.model_validate({"name": method, **settings}))
     networks = {}
@@ -43,10 +46,11 @@ def make_step(method: str, batch_size: int = BATCH, **settings: object) -> tuple
     images = torch.randn(batch_size, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     batch = Batch(images, positions % 10, batch_size, positions=positions)
     streams = instance.streams
-    upper, lower = (_part(batch, piece) for piece in (slice(batch_size // 2), slice(batch_size // 2, None)))
+    half = clean_size // 2
+    clean, upper, lower = (_part(batch, slice(*ends)) for ends in ((0, clean_size), (0, half), (half, clean_size)))
     paired = PairedBatch(
         noisy=replace(batch, trusted=batch.labels < 5) if streams.noisy_images == "union" else batch,
-        clean=(upper if streams.lower_clean else batch) if streams.clean else None,
+        clean=(upper if streams.lower_clean else clean) if streams.clean else None,
         lower_clean=lower if streams.lower_clean else None,
         selected=dict.fromkeys(instance.selections(), (batch, batch)),
         key=torch.tensor(0),
@@ -66,12 +70,14 @@ def forward_flops() -> int:
 
 
 @pytest.mark.parametrize("method", ROWS)
-def test_forward_units_of_a_step(method: str) -> None:
-    assert METHODS[method].units == ROWS[method].forward_units
-    step, batch = make_step(method)
+@pytest.mark.parametrize("clean_size", [BATCH, BATCH // 2])
+def test_forward_units_of_a_step(method: str, clean_size: int) -> None:
+    info = METHODS[method]
+    assert info.units_at(1) == ROWS[method].forward_units
+    step, batch = make_step(method, clean_size=clean_size)
     units = count_flops(lambda: step(batch)) / forward_flops()
     # A backward is a little less than two forwards, as nothing flows back into the images.
-    assert units == pytest.approx(ROWS[method].forward_units, rel=0.02)
+    assert units == pytest.approx(info.units_at(clean_size / BATCH), rel=0.02)
 
 
 @pytest.mark.parametrize(

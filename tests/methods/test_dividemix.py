@@ -8,8 +8,8 @@ from torch.nn import functional
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.methods import dividemix
 from ebomlc_dist.methods.dividemix import DivideMix
+from ebomlc_dist.noise.gaussian_mixture import small_loss_probability, unit_range
 from ebomlc_dist.numerics.draws import permutation
-from ebomlc_dist.numerics.two_groups import small_loss_probability, unit_range
 from ebomlc_dist.testing.problem import (
     NUM_CLEAN,
     NUM_NOISY,

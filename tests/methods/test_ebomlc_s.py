@@ -9,8 +9,8 @@ import torch
 from pydantic import ValidationError
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.build import load_dataset
-from ebomlc_dist.data.held_out import held_out
+from ebomlc_dist.data.run_data import load_dataset
+from ebomlc_dist.data.split import held_out
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.build import build
 from ebomlc_dist.engine.epochs import begin_epoch
@@ -19,11 +19,12 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import config_from_mapping, ebomlc_s
 from ebomlc_dist.methods.contract import Batch, Task
 from ebomlc_dist.methods.value_gap import value_gap
+from ebomlc_dist.noise.matrices import uniform_matrix
+from ebomlc_dist.noise.moments import transition_by_counts, transition_by_moments
+from ebomlc_dist.noise.posterior import NoisePosterior, transition_by_posterior
+from ebomlc_dist.noise.reliability import corrected_share, information_share, lead
 from ebomlc_dist.numerics.network import gradients
-from ebomlc_dist.numerics.noise import uniform_matrix
-from ebomlc_dist.numerics.transition import transition_by_counts, transition_by_moments
-from ebomlc_dist.numerics.transition_posterior import NoisePosterior, transition_by_posterior
-from ebomlc_dist.numerics.trust import corrected_share, information_share, lead
+from ebomlc_dist.testing import problem
 from ebomlc_dist.testing.lockstep import over_shards
 from ebomlc_dist.testing.problem import (
     NUM_CLEAN,
@@ -34,7 +35,6 @@ from ebomlc_dist.testing.problem import (
     make_learner,
     run_steps,
 )
-from tests.support import problem
 from tests.support.pool import RankPool
 from tests.support.runs import alone, runtime_of, tiny_config
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.config import NoiseConfig
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.build import build
 from ebomlc_dist.engine.epochs import begin_epoch
@@ -111,7 +111,7 @@ def test_the_matrix_of_known_flips_is_recovered_on_digits() -> None:
         begin_epoch(training, epoch)
         for step in range(epoch * steps, (epoch + 1) * steps):
             training.step(training.loader.batch(step))
-        training.optimizers["main"].end_epoch()
+        training.optimizers["main"].end("epoch")
     begin_epoch(training, config.train.epochs)
 
     estimated = training.method.memory["transition"].double()

@@ -12,15 +12,15 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.optimizers import MAKERS, FlatOptimizer
 from ebomlc_dist.engine.step import TrainStep
+from ebomlc_dist.keys import nest, plain
 from ebomlc_dist.methods import config_from_mapping, method_class
 from ebomlc_dist.methods.contract import Batch, PairedBatch
 from ebomlc_dist.models import build_main_model
+from ebomlc_dist.models.label_corrector import ReleasedCorrector
 from ebomlc_dist.models.meta import build_meta_model
-from ebomlc_dist.models.released_corrector import ReleasedCorrector
+from ebomlc_dist.noise.matrices import released_pairs
 from ebomlc_dist.numerics.flat import FlatModule
-from ebomlc_dist.numerics.noise import released_pairs
 from ebomlc_dist.recipes import recipe
-from ebomlc_dist.recipes.settings import nest, plain
 from tests.methods.released_trace import BATCH, NUM_CLASSES, TRACE, Masks, initialise, projections, samples
 
 FLOOR = 1e-8
@@ -64,7 +64,7 @@ def our_steps(config: RunConfig, patch: pytest.MonkeyPatch) -> list[dict[str, An
             vectors["largest_square"] = optimizers["meta"].state()["max_exp_avg_sq"]
         rows.append(rates | figures | {name: projections(vector) for name, vector in vectors.items()})
         for optimizer in optimizers.values():
-            optimizer.end_epoch()
+            optimizer.end("epoch")
     return rows
 
 

@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from ebomlc_dist.config import OptimConfig
-from ebomlc_dist.data.build import load_dataset
+from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.build import build
 from ebomlc_dist.engine.epochs import begin_epoch
@@ -169,5 +169,5 @@ def test_wrongly_labelled_digits_weigh_less_after_training() -> None:
         for step in range(epoch * steps, (epoch + 1) * steps):
             training.step(training.loader.batch(step))
         for optimizer in training.optimizers.values():
-            optimizer.end_epoch()
+            optimizer.end("epoch")
     assert ratio() < 0.9

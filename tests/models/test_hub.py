@@ -14,7 +14,7 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.hub import load_model, save_model
 from ebomlc_dist.models.label_corrector import LabelCorrector
-from ebomlc_dist.models.state import load_state, state_tensors
+from ebomlc_dist.models.state_tensors import load_state, state_tensors
 from ebomlc_dist.numerics.flat import FlatModule
 
 PREPROCESSING = {"mean": [0.3], "std": [0.25], "image_size": [8, 8], "max_side": None, "deep_low": 100, "deep_shift": 4}

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ebomlc_dist.models.label_corrector import LabelCorrector
-from ebomlc_dist.models.released_corrector import ReleasedCorrector
+from ebomlc_dist.models.label_corrector import LabelCorrector, ReleasedCorrector
 
 
 def built(seed: int = 0, **options: float | bool | int) -> LabelCorrector:

@@ -8,13 +8,15 @@ from torch import nn
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.main_model import MainModel
-from ebomlc_dist.models.outline import check_images, outline
+from ebomlc_dist.models.meta_device import check_images, on_meta_device
 from ebomlc_dist.models.torchvision_classifier import classifier_names, torchvision_classifier
 from tests.models.rows import TORCHVISION_ROWS, num_parameters
 
 
 def on_meta(name: str, *, in_channels: int = 3, norm: str = "batch") -> MainModel:
-    return outline(lambda: build_main_model(f"torchvision/{name}", num_classes=7, in_channels=in_channels, norm=norm))
+    return on_meta_device(
+        lambda: build_main_model(f"torchvision/{name}", num_classes=7, in_channels=in_channels, norm=norm)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(TORCHVISION_ROWS))

@@ -12,7 +12,7 @@ import pytest
 
 from ebomlc_dist import plugins
 from ebomlc_dist.cli import run
-from ebomlc_dist.methods.outside import outside_class
+from ebomlc_dist.methods.outside_method import outside_class
 from tests.cli.conftest import LAUNCHER_VARIABLES, Ended
 from tests.support.commands import ROOT
 
@@ -37,7 +37,7 @@ def fresh(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(plugins, "_named", set())
-    monkeypatch.setattr("ebomlc_dist.distributed.launcher.die_with_launcher", lambda: None)
+    monkeypatch.setattr("ebomlc_dist.launch.environment.die_with_launcher", lambda: None)
     monkeypatch.delenv(plugins.ALLOWED, raising=False)
     for name in LAUNCHER_VARIABLES:
         monkeypatch.delenv(name, raising=False)

@@ -25,7 +25,7 @@ def test_they_are_listed_with_their_package(ebomlc: Callable[..., Ended]) -> Non
     assert "Made-up images of 8×8 pixels with upright or level stripes (noisy-extras 1.2.3)" in listed["datasets"]
     assert "ce-oracle" in listed["methods"]
     row = json.loads(ebomlc("list", "methods", "--json").out)["bootstrap"]
-    assert (row["needs_clean"], row["networks"], row["units"], row["capturable"]) == (False, ["main"], 3, "yes")
+    assert (row["needs_clean"], row["networks"], row["noisy_units"], row["capturable"]) == (False, ["main"], 3, "yes")
     assert row["paper"].startswith("Reed et al. 2015")
 
 

@@ -12,7 +12,7 @@ from ebomlc_dist import plugins
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import config_from_mapping, method_class
-from ebomlc_dist.methods.outside import outside_class
+from ebomlc_dist.methods.outside_method import outside_class
 from ebomlc_dist.models import build_main_model
 from tests.cli.conftest import Ended
 from tests.plugins.conftest import PACKAGE

@@ -2,14 +2,14 @@
 
 import pytest
 
+from ebomlc_dist.profiling.quartiles import Quartiles
 from ebomlc_dist.profiling.scaling import Link, Model, scale
-from ebomlc_dist.profiling.spread import Spread
 
 FREE = Link(latency_ms=0.0, bytes_per_ms=1e30)
 
 
-def at(milliseconds: float) -> Spread:
-    return Spread(median=milliseconds, low=milliseconds, high=milliseconds)
+def at(milliseconds: float) -> Quartiles:
+    return Quartiles(median=milliseconds, low=milliseconds, high=milliseconds)
 
 
 def test_a_link_gives_back_the_times_it_was_made_from() -> None:

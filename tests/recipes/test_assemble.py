@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.keys import flatten, keys_of, nest, plain
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.recipes import RECIPES
 from ebomlc_dist.recipes.assemble import Request, resolve
-from ebomlc_dist.recipes.settings import Setting, flatten, keys_of, nest, plain
+from ebomlc_dist.recipes.settings import Setting
 
 
 def flag(key: str, value: str) -> tuple[Setting, ...]:

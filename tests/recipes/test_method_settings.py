@@ -6,9 +6,9 @@ import pytest
 
 from ebomlc_dist.engine.build import make_method
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.keys import plain
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.recipes.assemble import Request, resolve
-from ebomlc_dist.recipes.settings import plain
 
 
 def values(recipe: str, method: str, **asked: Any) -> dict[str, Any]:

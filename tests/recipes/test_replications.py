@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from ebomlc_dist.engine.build import build
-from ebomlc_dist.engine.prepare import load_everywhere
+from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.models.hub import load_model
-from ebomlc_dist.models.released_corrector import ReleasedCorrector
+from ebomlc_dist.models.label_corrector import ReleasedCorrector
 from ebomlc_dist.recipes.assemble import Request, resolve
 from tests.support.runs import alone
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.recipes.settings import nest, plain
+from ebomlc_dist.keys import nest, plain
 from tests.support.runs import tiny_config
 
 STEP = {

@@ -10,8 +10,8 @@ from torch import Tensor
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.outcome import Stopped
 from ebomlc_dist.engine.run import train
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.files.checkpoints import CheckpointStore
 from ebomlc_dist.files.journal import read_records
 from ebomlc_dist.files.run_folder import RunFolder
@@ -48,7 +48,7 @@ def alone(device: str = "cpu") -> Runtime:
 
 def train_until(config: RunConfig, folder: Path, runtime: Runtime, stop_after: int | None = None) -> dict | None:
     """Train, or continue what the folder holds; with ``stop_after``, ask for a stop once that many steps are done."""
-    from ebomlc_dist.reporting.record import RunRecord
+    from ebomlc_dist.monitoring.record import RunRecord
 
     original = RunRecord.step
 

@@ -54,7 +54,7 @@ def opened(folder: Path) -> Store:
 def fill(folder: Path, seeds: int, inside: Path, packed: int = 1) -> None:
     """A worker of `small_grid`, which notes where it is, and where it met another one that lives."""
 
-    def watched(cells: Sequence[tuple[Cell, Path]], told: Callable[[Cell, Outcome], None]) -> None:
+    def watched(cells: Sequence[tuple[Cell, Path]], on_end: Callable[[Cell, Outcome], None]) -> None:
         for cell, _ in cells:
             mark = inside / cell.key
             if mark.exists() and is_alive(int(mark.read_text() or "0")):
@@ -63,7 +63,7 @@ def fill(folder: Path, seeds: int, inside: Path, packed: int = 1) -> None:
 
         def note(cell: Cell, outcome: Outcome) -> None:
             (inside / cell.key).write_text("0")
-            told(cell, outcome)
+            on_end(cell, outcome)
 
         if packed == 1:
             one_by_one(lambda cell, run: run_cell(cell, run, "cpu"), cells, note)

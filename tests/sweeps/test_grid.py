@@ -7,10 +7,11 @@ import pytest
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.keys import deciding, nest
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.recipes import recipe
-from ebomlc_dist.recipes.settings import Setting, nest
-from ebomlc_dist.sweeps.cells import cells_of, deciding, key_of
+from ebomlc_dist.recipes.settings import Setting
+from ebomlc_dist.sweeps.cells import cells_of, key_of
 from ebomlc_dist.sweeps.grid import Grid, Part, grid_from
 from ebomlc_dist.sweeps.grid_file import load_grid
 from ebomlc_dist.sweeps.grids import GRIDS, find_store

@@ -11,17 +11,16 @@ from typing import Any
 
 import pytest
 
-from ebomlc_dist.engine.outcome import Stopped
-from ebomlc_dist.engine.signals import Signals
+from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files import durable
 from ebomlc_dist.files.run_folder import RunFolder
-from ebomlc_dist.sweeps.attempt import Attempts
+from ebomlc_dist.launch.signals import Signals
+from ebomlc_dist.sweeps.attempt import Attempts, Keep
 from ebomlc_dist.sweeps.cells import Cell
 from ebomlc_dist.sweeps.lease import Lease
 from ebomlc_dist.sweeps.run_cell import one_by_one, run_cell, side_by_side
 from ebomlc_dist.sweeps.store import Store
-from ebomlc_dist.sweeps.tidy import Keep
 from ebomlc_dist.sweeps.worker import Ended, Options, Worker
 from tests.sweeps.support import fake_run, opened, result_of, small_cells
 

@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 from benchmarks.corrector import report, scores_of
+from ebomlc_dist.keys import plain
 from ebomlc_dist.recipes import recipe
 from ebomlc_dist.recipes.assemble import Request, resolve
 from ebomlc_dist.recipes.config_file import read_config_file
-from ebomlc_dist.recipes.settings import plain
 
 GRIDS = sorted((Path(__file__).parents[2] / "benchmarks" / "grids").glob("corrector*.yaml"))
 

@@ -11,12 +11,12 @@ import pytest
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.pages.charts import TextTable
-from ebomlc_dist.profiling.page import page
 from ebomlc_dist.profiling.phases import PHASES
+from ebomlc_dist.profiling.profile_page import page
+from ebomlc_dist.profiling.quartiles import Quartiles
 from ebomlc_dist.profiling.report import Report
 from ebomlc_dist.profiling.scaling import Link, Model, Scaling, scale
-from ebomlc_dist.profiling.spread import Spread
-from ebomlc_dist.profiling.tables import tables
+from ebomlc_dist.profiling.text_tables import tables
 from ebomlc_dist.recipes.assemble import Request
 from tests.support.commands import ACCELERATE, CONFIGS, ROOT, command
 from tools.profile.__main__ import run
@@ -34,7 +34,7 @@ Tool = Callable[..., tuple[int, str, str]]
 def tool(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Tool:
     """The tool with these arguments: exit code, stdout, stderr."""
     # Not the test process, which only plays the worker.
-    monkeypatch.setattr("ebomlc_dist.distributed.launcher.die_with_launcher", lambda: None)
+    monkeypatch.setattr("ebomlc_dist.launch.environment.die_with_launcher", lambda: None)
 
     def started(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -210,7 +210,7 @@ def test_the_link_is_measured_where_processes_have_their_own_cores(
 def test_rows_of_shared_cores_say_so(report: Report) -> None:
     """100 ms alone; on two cores two processes take 50 ms each and four 60 ms."""
     times = {1: 100.0, 2: 50.0, 4: 60.0}
-    measured = {("strong", size): Spread(median=ms, low=ms, high=ms) for size, ms in times.items()}
+    measured = {("strong", size): Quartiles(median=ms, low=ms, high=ms) for size, ms in times.items()}
     measured |= {("weak", 1): measured["strong", 1]}
     model = Model.of({50: 50.0, 100: 100.0}, 3, 3 * 2**20, Link(latency_ms=0.0, bytes_per_ms=1e30))
     row = scale("ebomlc", 100, model, measured, (1, 2, 4, 8))

@@ -8,10 +8,10 @@ import pytest
 
 from benchmarks.corrector import variant_of
 from benchmarks.table import runs_of
+from ebomlc_dist.reports.paper_tables.values import build_tables
 from ebomlc_dist.sweeps.cells import cells_of, key_of
 from ebomlc_dist.sweeps.grid_file import load_grid
 from ebomlc_dist.sweeps.store import Store
-from ebomlc_dist.tables.build import build_tables
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 STORES = ("paper-quick", "corrector-quick", "corrector-measured", "baselines")

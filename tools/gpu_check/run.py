@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ebomlc_dist.files.durable import make_folder, write_json
 from ebomlc_dist.files.safe_json import read_json
-from ebomlc_dist.reporting.environment import environment
+from ebomlc_dist.monitoring.versions import environment
 from tools.gpu_check.bars import Bar, bars
 from tools.gpu_check.parts import PARTS, Part, Place, python
 

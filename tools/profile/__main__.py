@@ -17,6 +17,7 @@ import typer
 
 from ebomlc_dist.cli import make_app, run_app
 from ebomlc_dist.cli.flags import describes_a_run
+from ebomlc_dist.cli.panels import GroupedCommand
 from ebomlc_dist.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ SUFFIXES = (".html", ".json")
 app = make_app()
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @describes_a_run
 def profile(
     request: "Request",
@@ -63,7 +64,7 @@ def profile(
     A row of --method is NAME[:SETTING…]: mlc:double_backward, mlc-d:inner_steps=2, ebomlc:train.precision=bf16. Without
     a recipe, --config or --dataset the images are random.
     """
-    from ebomlc_dist.distributed.launcher import die_with_launcher, under_launcher
+    from ebomlc_dist.launch.environment import die_with_launcher, under_launcher
 
     die_with_launcher()
     from tools.profile.command import Options, launched, measured_here

@@ -13,18 +13,18 @@ from torch.profiler import ProfilerActivity, record_function
 from torch.profiler import profile as torch_profile
 
 from ebomlc_dist.cli.output import print_json, print_table
-from ebomlc_dist.cli.processes import Processes, launch
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import make_method
-from ebomlc_dist.engine.prepare import check_model
+from ebomlc_dist.engine.preflight import check_model
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.durable import write_bytes, write_json
+from ebomlc_dist.launch.processes import Processes, launch
 from ebomlc_dist.profiling.clock import DeviceClock
-from ebomlc_dist.profiling.page import page
+from ebomlc_dist.profiling.profile_page import page
 from ebomlc_dist.profiling.report import Report
 from ebomlc_dist.profiling.rounds import Length, watch_step
-from ebomlc_dist.profiling.tables import about, tables
+from ebomlc_dist.profiling.text_tables import about, tables
 from ebomlc_dist.recipes.assemble import Request
 from tools.profile.data import RANDOM, load, names_data, random_images
 from tools.profile.measure import make_subject, measure

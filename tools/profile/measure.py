@@ -12,16 +12,16 @@ from torch import Tensor
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import AUTOCAST, Training, build
+from ebomlc_dist.engine.cuda_graph import EagerProgram, make_program
 from ebomlc_dist.engine.epochs import begin_epoch
-from ebomlc_dist.engine.prepare import check, check_model
-from ebomlc_dist.engine.program import EagerProgram, make_program
+from ebomlc_dist.engine.preflight import check, check_model
+from ebomlc_dist.monitoring.versions import environment
 from ebomlc_dist.profiling.ceiling import Ceiling
 from ebomlc_dist.profiling.clock import DeviceClock
 from ebomlc_dist.profiling.counters import Counts, count, count_flops
 from ebomlc_dist.profiling.report import Profiled, Report, Setting, compare, make_row
 from ebomlc_dist.profiling.rounds import Length, Subject, Timings, time_in_turns
 from ebomlc_dist.profiling.scaling import Link
-from ebomlc_dist.reporting.environment import environment
 from tools.profile.rows import Row
 
 LINK_BYTES = 4 * 2**20

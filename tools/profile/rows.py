@@ -6,10 +6,11 @@ from typing import Any, get_args
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.keys import keys_of
 from ebomlc_dist.methods import METHODS, method_class, method_info
 from ebomlc_dist.plugins import is_reference, named_by_a_person
 from ebomlc_dist.recipes.assemble import Request, Resolved, resolve
-from ebomlc_dist.recipes.settings import Setting, check_known, keys_of
+from ebomlc_dist.recipes.settings import Setting, check_known
 
 DEFAULT_RECIPE = "cifar10-uniform40"
 DEFAULT_ROWS = ("ebomlc", "mlc:double_backward", "mlc:forward_mode", "mlc:finite_difference", "mlc-d", "ce")

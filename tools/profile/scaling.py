@@ -72,7 +72,7 @@ def measure_scaling(
     threads = _threads(sizes[-1])
     batch = train.global_noisy_batch_size
     if batch < 2:
-        raise InputError("--scaling needs a global noisy batch of 2 or more (--global-noisy-batch-size)")
+        raise InputError("--scaling needs a global noisy batch of 2 or more (--batch-size)")
     small = Job(1, max(1, batch // max(2, sizes[-1])) / batch)
     weak = {size: Job(size, float(size)) for size in sizes}
     strong = {size: Job(size, 1.0) for size in sizes}

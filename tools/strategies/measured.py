@@ -9,13 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from ebomlc_dist.cli.processes import Processes, launch
 from ebomlc_dist.distributed import zero
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.safe_json import read_json
-from ebomlc_dist.models.outline import check_images
+from ebomlc_dist.launch.processes import Processes, launch
+from ebomlc_dist.models.meta_device import check_images
 from ebomlc_dist.profiling.memory import STRATEGIES, Size, Strategy, main_model_bytes
-from ebomlc_dist.profiling.spread import Spread
+from ebomlc_dist.profiling.quartiles import Quartiles
 from tools.strategies.models import MODELS, outlined
 
 MODULE = "tools.strategies.rank"
@@ -54,7 +54,7 @@ class Measured:
     computed: float
     peak: int
     sent: int
-    step_ms: Spread
+    step_ms: Quartiles
 
 
 def ways(world_size: int) -> Iterator[tuple[Strategy, int, bool]]:
@@ -98,7 +98,7 @@ def measure(asked: Asked, world_size: int, progress: Callable[[str], None]) -> l
                 main_model_bytes(strategy, processes, size, zero.BUCKET),
                 max(values["peak"]),
                 max(values["sent"]),
-                Spread.of(values["step_ms"]),
+                Quartiles.of(values["step_ms"]),
             )
         )
     return found

@@ -8,7 +8,6 @@ import torch
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.distributed.sent import Sent
 from ebomlc_dist.files.durable import write_json
 from ebomlc_dist.profiling.clock import DeviceClock
 from ebomlc_dist.profiling.resident import peak_growth
@@ -17,6 +16,7 @@ from ebomlc_dist.recipes.assemble import Request, resolve
 from tools.profile.data import random_images
 from tools.profile.measure import make_subject
 from tools.profile.rows import DEFAULT_RECIPE, Row
+from tools.strategies.sent import Sent
 
 # Loads what libraries keep for themselves before anything is measured.
 SMALL = "resnet8"

@@ -53,8 +53,8 @@ def theory(
 
 
 def _write(findings: Any, output: Path) -> None:
-    from ebomlc_dist.figures.style import save, styled
     from ebomlc_dist.files.durable import make_folder, write_json
+    from ebomlc_dist.reports.figures.style import save, styled
     from tools.theory.plot import CAPTION, TITLE, plot
 
     with styled():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ebomlc_dist.figures.style import BLACK, new_figure, ordered_look, shared_legend
+from ebomlc_dist.reports.figures.style import BLACK, new_figure, ordered_look, shared_legend
 from tools.theory.measure import Finding
 
 TITLE = "Convergence of EBOMLC's upper objective"

@@ -14,7 +14,7 @@ from ebomlc_dist.audit.findings import Findings
 from ebomlc_dist.audit.images import ImageFiles, png
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.datasets.folder import CLASSES_FILE
-from ebomlc_dist.data.paths import listed, shown
+from ebomlc_dist.data.inputs.safe_paths import listed, shown
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.durable import make_folder
 

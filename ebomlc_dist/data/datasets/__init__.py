@@ -48,7 +48,7 @@ def num_classes_of(name: str) -> int | None:
     check_dataset(name)
     if name in DATASETS:
         return DATASETS[name].num_classes
-    return getattr(import_module(f"{__name__}.outside").outside_loader(name), "num_classes", None)
+    return getattr(import_module(f"{__name__}.outside_dataset").outside_loader(name), "num_classes", None)
 
 
 def check_dataset(name: str) -> None:
@@ -70,7 +70,7 @@ def load_source(config: DataConfig, *, progress: Progress | None = None, model: 
     """
     check_dataset(config.dataset)
     if config.dataset not in DATASETS:
-        return import_module(f"{__name__}.outside").load_outside(config, progress, model)
+        return import_module(f"{__name__}.outside_dataset").load_outside(config, progress, model)
     module, attribute = DATASETS[config.dataset].target.split(":")
     source: Source = getattr(import_module(f"{__name__}.{module}"), attribute)(config, progress, model)
     return source

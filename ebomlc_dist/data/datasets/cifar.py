@@ -25,14 +25,14 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import check_integrity, download_url, extract_archive
 
 from ebomlc_dist.config import DataConfig
-from ebomlc_dist.data.class_names import Classes
 from ebomlc_dist.data.dataset import Source
 from ebomlc_dist.data.datasets import Progress
 from ebomlc_dist.data.datasets.folder import read_parts
-from ebomlc_dist.data.images import probe_images, resize_square
-from ebomlc_dist.data.listing import Listing, list_tree
-from ebomlc_dist.data.same_picture import Parts
-from ebomlc_dist.data.tree import is_folder, subfolders
+from ebomlc_dist.data.inputs.class_names import Classes
+from ebomlc_dist.data.inputs.listing import Listing, list_tree
+from ebomlc_dist.data.inputs.read import probe_images, resize_square
+from ebomlc_dist.data.inputs.same_picture import Parts
+from ebomlc_dist.data.inputs.tree import is_folder, subfolders
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.reading import read_bytes
 

@@ -6,7 +6,7 @@ import torch
 from ebomlc_dist.config import DataConfig
 from ebomlc_dist.data.dataset import Source
 from ebomlc_dist.data.datasets import Progress
-from ebomlc_dist.data.images import resize_square
+from ebomlc_dist.data.inputs.read import resize_square
 
 TEST_EVERY = 5
 """Of every class each fifth image, in the order of the file, is a test image: a fixed, stratified 20 %."""

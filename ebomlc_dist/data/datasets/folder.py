@@ -20,19 +20,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ebomlc_dist.config import DataConfig
-from ebomlc_dist.data.choice import held_in_memory
-from ebomlc_dist.data.class_names import Classes, classes_of, composed, merged
 from ebomlc_dist.data.dataset import Source
 from ebomlc_dist.data.datasets import Progress
-from ebomlc_dist.data.grey_levels import FULL, Levels
-from ebomlc_dist.data.image_files import ImageFiles, file_digest, keeps_own_size, open_images
-from ebomlc_dist.data.image_side import chosen_side
-from ebomlc_dist.data.images import Probe, common_size, decode_images, probe_images
-from ebomlc_dist.data.label_check import check_labels
-from ebomlc_dist.data.listing import Listing, list_csv, list_tree
-from ebomlc_dist.data.same_picture import Parts, settle
-from ebomlc_dist.data.tables import MAX_BYTES, Table, read_table
-from ebomlc_dist.data.tree import is_folder, is_folder_or_absent, subfolders, subfolders_if_readable
+from ebomlc_dist.data.inputs.class_names import Classes, classes_of, composed, merged
+from ebomlc_dist.data.inputs.csv_table import MAX_BYTES, Table
+from ebomlc_dist.data.inputs.grey_levels import FULL, Levels
+from ebomlc_dist.data.inputs.image_side import chosen_side
+from ebomlc_dist.data.inputs.label_check import check_labels
+from ebomlc_dist.data.inputs.label_files import read_table
+from ebomlc_dist.data.inputs.lazy import ImageFiles, file_digest, keeps_own_size, open_images
+from ebomlc_dist.data.inputs.listing import Listing, list_csv, list_tree
+from ebomlc_dist.data.inputs.read import Probe, common_size, decode_images, probe_images
+from ebomlc_dist.data.inputs.same_picture import Parts, settle
+from ebomlc_dist.data.inputs.tree import is_folder, is_folder_or_absent, subfolders, subfolders_if_readable
+from ebomlc_dist.data.loaders.auto_select import held_in_memory
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.reading import read_bytes
 

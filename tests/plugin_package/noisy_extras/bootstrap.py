@@ -25,7 +25,7 @@ class Bootstrap(Method):
 
     Config: ClassVar[type[MethodConfig]] = BootstrapConfig
     paper: ClassVar[str] = "Reed et al. 2015, Training Deep Neural Networks on Noisy Labels with Bootstrapping"
-    units: ClassVar[float] = 3
+    noisy_units: ClassVar[float] = 3
 
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         main, noisy = networks["main"], batch.noisy

@@ -1,0 +1,62 @@
+"""A run that is over: its configuration, its data and its networks, as they were when it ended."""
+
+from pathlib import Path
+
+from ebomlc_dist.config import RunConfig
+from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.inputs.image_side import AUTO
+from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.build import Training, build
+from ebomlc_dist.engine.resume import load_checkpoint
+from ebomlc_dist.engine.state import restore
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.files.safe_json import read_json
+from ebomlc_dist.models.hub import CONFIG, read_preprocessing
+
+ARRAYS = "arrays"
+"""The data set of a run that was given arrays: they are not stored with it."""
+
+
+def finished(folder: Path) -> RunFolder:
+    """The folder of a finished run. Raises `InputError` where there is none."""
+    paths = RunFolder(folder)
+    if not paths.summary.exists():
+        raise InputError(f"{folder} holds no finished run (no {paths.summary.name} in it); train or resume it first")
+    return paths
+
+
+def stored_config(paths: RunFolder) -> RunConfig:
+    """A run's configuration, with its stored split in the place of the one it began with, which may have gone since,
+    and with the size of images that it found.
+
+    What it trained is held whole: it may be asked by one process.
+    """
+    config = RunConfig.model_validate(read_json(paths.config))
+    data = config.data.model_copy(update={"split": paths.split})
+    if data.image_size == AUTO and (paths.model / CONFIG).exists():
+        data = data.model_copy(update={"image_size": read_preprocessing(paths.model).image_size[0]})
+    return config.model_copy(update={"data": data, "train": config.train.model_copy(update={"strategy": "replicated"})})
+
+
+def check_stored_data(config: RunConfig, folder: Path) -> None:
+    """Raise `InputError` for a run whose data cannot be read again."""
+    if config.data.dataset == ARRAYS:
+        raise InputError(f"the run in {folder} was trained on arrays, which are not stored with it")
+
+
+def load_trained(config: RunConfig, paths: RunFolder, dataset: NoisyDataset, runtime: Runtime) -> Training:
+    """A finished run's networks and method in its last epoch, as its last checkpoint holds them. Collective.
+
+    Raises:
+        InputError: no good checkpoint, or data other than those it was trained on.
+    """
+    checkpoint = load_checkpoint(paths, dataset, runtime)
+    if checkpoint is None:
+        raise InputError(f"{paths.checkpoints} holds no checkpoint; put the run's own back, or train it again")
+    training = build(config, dataset, runtime)
+    # Of the schedules nothing is asked any more.
+    restore(training, {name: checkpoint.tensors(name) for name in checkpoint.groups}, {"epoch": 0, "step": 0}, None)
+    method, epochs = training.method, config.train.epochs
+    method.enter_epoch(method.stages * epochs - 1, epochs)
+    return training

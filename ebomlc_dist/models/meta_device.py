@@ -1,0 +1,67 @@
+"""What can be known of a network from its shapes alone, before it is given memory."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from ebomlc_dist.errors import InputError
+from ebomlc_dist.models.main_model import MainModel
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def on_meta_device(build: Callable[[], Network]) -> Network:
+    """The network that ``build`` makes, on the meta device: names, shapes and dtypes, no values.
+
+    Random numbers are left as they were.
+    """
+    try:
+        with torch.device("meta"):
+            return build()
+    except NotImplementedError:
+        # torchvision's RegNets work out their widths with tensors, which takes real ones.
+        with torch.random.fork_rng(devices=[]):
+            return build().to("meta")
+
+
+def check_images(model: MainModel, name: str, channels: int, height: int, width: int) -> None:
+    """Make sure that ``model`` takes images of this size, without computing anything or touching its state.
+
+    The shapes alone go through the model. Some architectures take one size only (``torchvision/vit_b_16``: 224) and
+    some need a least size (``torchvision/inception_v3``: 75).
+
+    Raises:
+        InputError: the model cannot take such images; the message holds the model's own reason.
+    """
+    state = {key: tensor.to("meta") for key, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    images = torch.empty(2, channels, height, width, device="meta", dtype=model.head.weight.dtype)
+    training = model.training
+    model.eval()
+    try:
+        functional_call(model, state, (images,))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"model '{name}' does not take images of {channels}×{height}×{width}: {reason}; "
+            "set another size with --image-size or choose another --model"
+        ) from error
+    finally:
+        model.train(training)
+
+
+def trains_on_one(model: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a network `on_meta_device` can be trained on a batch of one image of ``shape`` (C, H, W).
+
+    It cannot where a batch normalisation would be given a single value of a channel. Nothing is computed.
+    """
+    dtype = next(model.parameters()).dtype
+    try:
+        model.train()(torch.empty(1, *shape, device="meta", dtype=dtype))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        return False
+    return True

@@ -1,0 +1,114 @@
+"""What the trusted images say of a score: how many of the most suspicious labels are wrong, and how well it ranks.
+
+A trusted image's right label is known, so each label that it could have been given makes a case of known truth: the
+right one, and wrong ones as often as the estimated transition matrix says. The same score is given to these cases and
+to the noisy images; the precision at a rank is the share of wrong cases among those at least as suspicious.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ebomlc_dist.noise.rates import Estimate, Matrix, NoiseEstimate
+
+FEWEST = 20
+"""Cases that a precision is taken from at least: above the most suspicious trusted cases it stays what it is there."""
+
+_SEED, _DRAWS = 13, 200
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Trusted images under the labels that they could have been given.
+
+    Attributes:
+        image: (m,) which trusted image, any integers that tell them apart. Its cases stand together, the own one first.
+        truth, label: (m,) the right label, and the one tried.
+        weights: (m,) that sum to K over each image, see `ebomlc_dist.engine.scores.Trials`.
+        suspicion: (m,) of the label tried.
+        corrected, predicted: (m,) the corrector's label for this case, and the main model's for its image.
+    """
+
+    image: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    label: NDArray[np.int64]
+    weights: Matrix
+    suspicion: NDArray[np.float32]
+    corrected: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def only(self, chosen: NDArray[np.bool_]) -> "Cases":
+        """Those of ``chosen`` (m,), whole images."""
+        return Cases(*(getattr(self, column.name)[chosen] for column in fields(self)))
+
+    @property
+    def number(self) -> NDArray[np.int64]:
+        """(m,) which of the images, counted as they come: rows of what has one an image, beside `own`."""
+        return np.cumsum(self.own) - 1
+
+    @property
+    def own(self) -> NDArray[np.bool_]:
+        """(m,) whether the label tried is the image's own: one case an image."""
+        return self.truth == self.label
+
+
+def precision_at(scores: NDArray[np.float32], cases: Cases, noise: NoiseEstimate) -> Matrix:
+    """(r,) estimated share of wrong labels among all labels with at least these scores (r,); NaN without cases."""
+    if not len(cases):
+        return np.full(len(scores), np.nan)
+    return _curve(scores, cases, _case_weights(cases, noise))
+
+
+def precision_interval(score: float, cases: Cases, noise: NoiseEstimate) -> Estimate | None:
+    """The precision at one score, with an interval from drawing the trusted images again; None without cases."""
+    if not len(cases):
+        return None
+    scores, weights = np.array([score], dtype=np.float32), _case_weights(cases, noise)
+    images, of_case = np.unique(cases.image, return_inverse=True)
+    rng = np.random.Generator(np.random.PCG64(_SEED))
+    drawn = []
+    for _ in range(_DRAWS):
+        times = np.bincount(rng.integers(len(images), size=len(images)), minlength=len(images))
+        drawn.append(_curve(scores, cases, weights * times[of_case])[0])
+    low, high = np.nanpercentile(drawn, (2.5, 97.5))
+    return Estimate(_curve(scores, cases, weights)[0], low, high)
+
+
+def accuracy(cases: Cases, labels: NDArray, noise: NoiseEstimate) -> float:
+    """The estimated share of noisy images whose ``labels`` (m,), made for the cases, are right; NaN without cases."""
+    if not len(cases):
+        return float("nan")
+    weights = _case_weights(cases, noise)
+    return float(weights[labels == cases.truth].sum() / weights.sum())
+
+
+def auroc(cases: Cases, noise: NoiseEstimate) -> float:
+    """How well the cases' suspicion tells wrong labels from right ones; NaN where there are not both."""
+    from sklearn.metrics import roc_auc_score
+
+    weights, wrong = _case_weights(cases, noise), ~cases.own
+    if not (weights[wrong].sum() > 0 and weights[~wrong].sum() > 0):
+        return float("nan")
+    return float(roc_auc_score(wrong, cases.suspicion, sample_weight=weights))
+
+
+def _case_weights(cases: Cases, noise: NoiseEstimate) -> Matrix:
+    """How many noisy images each case stands for, as a share."""
+    true = noise.joint.sum(axis=0) / noise.joint.sum()
+    images_of = np.bincount(cases.truth[cases.own], minlength=len(true))
+    share = true / np.maximum(images_of, 1)
+    return cases.weights * share[cases.truth] * noise.transition.value[cases.truth, cases.label]
+
+
+def _curve(scores: NDArray[np.float32], cases: Cases, weights: Matrix) -> Matrix:
+    order = np.argsort(-cases.suspicion, kind="stable")
+    counted = weights[order]
+    wrong = np.where(cases.own[order], 0.0, counted)
+    above = np.searchsorted(-cases.suspicion[order], -scores, side="right")
+    last = np.clip(above, min(FEWEST, len(order)), None) - 1
+    total = np.cumsum(counted)[last]
+    return np.divide(np.cumsum(wrong)[last], total, out=np.full(len(scores), np.nan), where=total > 0)
