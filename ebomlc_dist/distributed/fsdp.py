@@ -37,9 +37,11 @@ class ShardedModule(ShardedNetwork):
         self._mesh = _mesh_of(communicator)
         # Features are often a view of what a model pools; nothing here writes to an output.
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+        # What is fixed stays whole on every rank.
+        fixed = {p for p in module.parameters() if not p.requires_grad}
         # The root too: left gathered, it would serve the parameters of a look-ahead to the next pass.
         for block in [*blocks(module), module]:
-            fully_shard(block, mesh=self._mesh, reshard_after_forward=True)
+            fully_shard(block, mesh=self._mesh, reshard_after_forward=True, ignored_params=fixed)
         for part in module.modules():
             if isinstance(part, FSDPModule):
                 part.set_gradient_divide_factor(1.0)

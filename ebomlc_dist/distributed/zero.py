@@ -63,6 +63,7 @@ class ZeroModule(ShardedNetwork):
         loss_scale: LossScale | None = None,
     ) -> None:
         super().__init__(module, communicator, autocast=autocast, loss_scale=loss_scale)
+        _hold_fixed_whole(module)
         self._held = [p for p in module.parameters() if p.requires_grad]
         self._engine = _engine(module, self._held, stage, communicator.device)
         cut = _EachCut if stage == 3 else _WholeCut
@@ -91,6 +92,15 @@ class ZeroModule(ShardedNetwork):
 
     def _put(self, vector: Tensor) -> None:
         self._cut.put(vector)
+
+
+def _hold_fixed_whole(module: nn.Module) -> None:
+    """Make buffers of the parameters that are not trained: stage 3 would cut them too."""
+    for part in module.modules():
+        for name, parameter in list(part.named_parameters(recurse=False)):
+            if not parameter.requires_grad:
+                delattr(part, name)
+                part.register_buffer(name, parameter.detach())
 
 
 class _Cut(ABC):

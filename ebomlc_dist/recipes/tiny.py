@@ -7,10 +7,11 @@ Its figures mean nothing; that it ends shows that data, devices, folders and lau
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.datasets import num_classes_of
-from ebomlc_dist.models import TORCHVISION
+from ebomlc_dist.models import MODELS, TORCHVISION
 
 _NOISY_IMAGES = 256
 _SIDE = 32  # pixels, in place of a large model's 224
+_WIDTHS = (16, 16, 32)
 _TRUSTED_IMAGES_A_CLASS = 2
 
 
@@ -28,6 +29,8 @@ def tiny(config: RunConfig) -> RunConfig:
         data = data.model_copy(update={"image_size": _SIDE})
     if model.name.startswith(("resnet", TORCHVISION)):
         model = model.model_copy(update={"name": "resnet8"})
+    if model.name in MODELS and "widths" in MODELS[model.name].options:
+        model = model.model_copy(update={"widths": _WIDTHS})
     train = train.model_copy(
         update={"epochs": 2, "global_noisy_batch_size": 64, "global_clean_batch_size": 20, "log_interval": 2}
     )

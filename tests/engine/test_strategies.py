@@ -36,6 +36,16 @@ def run(communicator: Communicator, folder: Path, strategy: str, stop_after: int
     train_until(tiny_config("ebomlc-s", train=train), folder, runtime_of(communicator), stop_after)
 
 
+def run_fast(communicator: Communicator, folder: Path, strategy: str) -> None:
+    """A network part of whose weights is fixed, with a moving average of the others."""
+    if strategy.startswith("zero"):
+        os.environ["LOCAL_RANK"] = str(communicator.rank)
+    train = {"global_noisy_batch_size": 60, "epochs": 2, "strategy": strategy, "weight_average": 0.9}
+    model = {"name": "fast-cnn", "widths": (8, 8, 16)}
+    config = tiny_config("ebomlc-s", train=train, model=model, data={"image_size": 16})
+    train_until(config, folder, runtime_of(communicator))
+
+
 def furthest(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     """The largest difference in parameters and momentum."""
     assert found.keys() == expected.keys()
@@ -59,6 +69,23 @@ def test_a_spread_run_ends_where_the_replicated_one_does(
     spread, whole = (load_model(RunFolder(place).model)[0].state_dict() for place in (folder, replicated))
     assert spread.keys() == whole.keys()
     assert all(torch.allclose(spread[name], whole[name], atol=BOUND) for name in whole)
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", *ZERO])
+def test_fixed_weights_stay_and_an_average_is_kept_where_a_model_is_spread(
+    tmp_path: Path, two_ranks: RankPool, strategy: str
+) -> None:
+    found = {}
+    for name in ("replicated", strategy):
+        two_ranks.run(run_fast, tmp_path / name, name)
+        found[name] = outcome(tmp_path / name)[0]
+    assert 0 < furthest(found[strategy], found["replicated"]) < BOUND
+    fixed = [name for name in found["replicated"] if name.endswith(("whitening.weight", "norm1.weight"))]
+    assert len(fixed) == 4
+    assert all(torch.equal(found[strategy][name], found["replicated"][name]) for name in fixed)
+    averaged = [name for name in found["replicated"] if name.startswith("average-main/")]
+    assert averaged
+    assert all(torch.allclose(found[strategy][name], found["replicated"][name], atol=BOUND) for name in averaged)
 
 
 @pytest.mark.parametrize("strategy", ["fsdp", *ZERO])
