@@ -65,3 +65,30 @@ def test_what_is_not_there_is_seen() -> None:
     assert missing_pages("see equations.md, docs/method.md and docs/riddles.md") == ["equations.md", "docs/riddles.md"]
     text = "`ebomlc_dist.numerics.network.gradients`, `ebomlc_dist.numerics.flat.gradients`, `ebomlc_dist.cli.none`"
     assert missing_modules(text) == ["ebomlc_dist.numerics.flat.gradients", "ebomlc_dist.cli.none"]
+
+
+def texts(source: str) -> list[str]:
+    """The strings of a module but its docstrings."""
+    tree = ast.parse(source)
+    documented = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [str(node.value) for node in constants if node not in documented]
+
+
+_UNPACKAGED = re.compile(r"\b(launch_configs|docs|tools|tests|benchmarks)/")
+
+
+def test_messages_name_no_file_that_is_not_installed() -> None:
+    package = ROOT / "ebomlc_dist"
+    named = {
+        str(path.relative_to(ROOT)): [text for text in texts(path.read_text()) if _UNPACKAGED.search(text)]
+        for path in sorted(package.rglob("*.py"))
+    }
+    assert {name: found for name, found in named.items() if found} == {}
+    assert [
+        text for text in texts('"""see docs/x"""\nraise E(f"take launch_configs/x {1}")') if _UNPACKAGED.search(text)
+    ]

@@ -9,6 +9,7 @@ import pytest
 
 import ebomlc_dist
 from ebomlc_dist import plugins
+from ebomlc_dist.cli.profiler.profiled_rows import requested_rows
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import config_from_mapping, method_class
@@ -17,7 +18,6 @@ from ebomlc_dist.models import build_main_model
 from tests.cli.conftest import Ended
 from tests.plugins.conftest import PACKAGE
 from tests.support.runs import tiny_config
-from tools.profile.rows import requested_rows
 
 METHOD, MODEL, DATASET = "mine.bootstrap:Bootstrap", "mine.perceptron:perceptron", "mine.stripes:stripes"
 SMALL = ("--epochs", "1", "--set", "data.clean_size=20", "--device", "cpu", "-q")
