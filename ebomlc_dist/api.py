@@ -6,6 +6,7 @@ run.predict_proba(new_images)                       # (M, K)
 run.find_label_issues()                             # which labels look wrong, most suspicious first
 """
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ebomlc_dist.audit.run_audit import Options, audit
+from ebomlc_dist.audit.run_audit import Options, audit, examined
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.inputs.arrays import Values, as_array, as_images
 from ebomlc_dist.data.inputs.grey_levels import Levels
@@ -51,16 +52,20 @@ class LabelIssues:
 
     Attributes:
         indices: (Nn,) int64 into the training images.
-        given_labels, predicted_labels: (Nn,) int64, beside ``indices``.
-        suspicion: (Nn,) float64 in 0…1, 1 − probability of the given label; high is bad.
-        in_sample: True: the model was trained on these images, so their scores flatter the given labels.
+        given_labels, predicted_labels: (Nn,) int64, beside ``indices``: the noisy label and the main model's.
+        proposed_labels: (Nn,) int64, what the audit would put in the given label's place.
+        suspicion: (Nn,) float64 in 0…1, high is bad.
+        num_flagged: so many of the first are called issues: as many as are estimated to be wrong.
+        in_sample: whether the model was trained on these images, so that their scores flatter the given labels.
     """
 
     indices: NDArray[np.int64]
     given_labels: NDArray[np.int64]
     predicted_labels: NDArray[np.int64]
+    proposed_labels: NDArray[np.int64]
     suspicion: NDArray[np.float64]
-    in_sample: bool = True
+    num_flagged: int
+    in_sample: bool
 
 
 class TrainedRun:
@@ -164,18 +169,30 @@ class TrainedRun:
         }
 
     def find_label_issues(self) -> LabelIssues:
-        """The noisy images, most suspicious given label first, by the main model's own probabilities."""
+        """The noisy images, most suspicious given label first: scores and order of `audit`, and no file.
+
+        Raises:
+            InputError: the run's data cannot be read again, or its checkpoint is gone.
+        """
         dataset = self._data()
-        blocks = dataset.noisy_index.split(_BATCH)
-        probabilities = torch.cat([self._probabilities(dataset.images[block]) for block in blocks])
-        suspicion = 1.0 - probabilities.gather(1, dataset.noisy_labels[:, None]).squeeze(1).double()
-        order = suspicion.argsort(descending=True, stable=True)
-        return LabelIssues(
-            indices=dataset.noisy_index[order].numpy(),
-            given_labels=dataset.noisy_labels[order].numpy(),
-            predicted_labels=probabilities.argmax(dim=1)[order].numpy(),
-            suspicion=suspicion[order].numpy(),
-        )
+        runtime = Runtime.start(stored_config(RunFolder(self.folder)).train)
+        try:
+            with (
+                tempfile.TemporaryDirectory(prefix="ebomlc-") as scratch,
+                examined(self.folder, runtime, dataset, Path(scratch)) as found,
+            ):
+                order = found.order
+                return LabelIssues(
+                    indices=dataset.noisy_index.numpy()[order],
+                    given_labels=found.table.given[order].astype(np.int64),
+                    predicted_labels=found.table.predicted[order].astype(np.int64),
+                    proposed_labels=found.proposed[order].astype(np.int64),
+                    suspicion=found.suspicion[order].astype(np.float64),
+                    num_flagged=found.num_flagged,
+                    in_sample=found.subject.in_sample,
+                )
+        finally:
+            runtime.close()
 
     def audit(self, options: Options | None = None) -> dict[str, Any]:
         """Audit the labels of the run's data into ``audit/`` in its folder, as ``ebomlc audit`` does; the summary."""

@@ -1,5 +1,8 @@
 """Training and trained runs from Python."""
 
+import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +66,21 @@ def test_label_issues_come_first(fitted: ebomlc_dist.api.TrainedRun, digits: tup
     assert wrong[issues.indices[:60]].mean() > 0.8
     assert wrong[issues.indices[-60:]].mean() < 0.2
     np.testing.assert_array_equal(noisy[issues.indices], issues.given_labels)
+
+
+def test_label_issues_are_what_the_audit_writes(fitted: ebomlc_dist.TrainedRun) -> None:
+    issues, summary = fitted.find_label_issues(), fitted.audit()
+    with (fitted.folder / "audit" / "labels.csv").open() as file:
+        written = {row["id"]: row for row in csv.DictReader(file)}
+    ids = [f"train/{index}" for index in issues.indices]
+    assert len(ids) == len(written) == 600
+    assert [int(written[name]["rank"]) for name in ids] == list(range(1, 601))
+    assert [float(written[name]["suspicion"]) for name in ids] == pytest.approx(issues.suspicion, abs=1e-6)
+    assert [fitted.class_names[label] for label in issues.proposed_labels] == [
+        written[name]["proposed_label"] for name in ids
+    ]
+    assert issues.num_flagged == summary["num_flagged"]
+    assert issues.in_sample
 
 
 def test_load_reads_a_run_back_and_its_data_again(tmp_path: Path) -> None:
@@ -137,3 +155,19 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, change: dict, messag
     }  # fmt: skip
     with pytest.raises(InputError, match=message):
         ebomlc_dist.fit(**{**arguments, **change}, output_dir=tmp_path / "run")
+
+
+def test_what_is_public_is_seen_and_costs_no_torch() -> None:
+    code = (
+        "import sys, ebomlc_dist; assert 'torch' not in sys.modules; names = dir(ebomlc_dist); "
+        "assert set(ebomlc_dist.__all__) <= set(names), names; ebomlc_dist.__version__, ebomlc_dist.InputError; "
+        "assert [n for n in names if not n.startswith('_')] == [n for n in ebomlc_dist.__all__ if n[0] != '_'], names; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for name in ebomlc_dist.__all__:
+        assert getattr(ebomlc_dist, name) is not None
+    assert ebomlc_dist.InputError is InputError
+    assert set(ebomlc_dist.__all__) == {*ebomlc_dist._PUBLIC, "__version__"}
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        ebomlc_dist.fitt  # noqa: B018

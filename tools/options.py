@@ -1,17 +1,15 @@
 """``python -m tools.options``: writes ``docs/options.md``: every key of a run, its values, default and meaning."""
 
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from ebomlc_dist.config import RunConfig, Section
 from ebomlc_dist.fields import role
 from ebomlc_dist.files.durable import write_bytes
 from ebomlc_dist.keys import keys_of
 from ebomlc_dist.methods import METHODS, method_class
+from ebomlc_dist.recipes.described import default_of, in_words, values_of
 from ebomlc_dist.recipes.flags import FLAGS, Flag
 
 PAGE = Path(__file__).parents[1] / "docs" / "options.md"
@@ -42,7 +40,7 @@ def page() -> str:
     for method in METHODS:
         rows = {key: field for key, field in keys_of(method).items() if key.startswith("method.")}
         config = method_class(method).Config
-        own = ", ".join(f"`optim.{key}` = {_shown(value)}" for key, value in config.optim_defaults.items())
+        own = ", ".join(f"`optim.{key}` = {in_words(value)}" for key, value in config.optim_defaults.items())
         text = " ".join(filter(None, [_first_line(config), f"Defaults of its own: {own}." if own else ""]))
         parts.append(_section(f"`--method {method}`", text, rows, {}))
     return "\n".join(parts)
@@ -58,37 +56,10 @@ def _section(title: str, text: str, rows: dict[str, FieldInfo], flags: dict[str,
 
 
 def _row(key: str, field: FieldInfo, flag: Flag | None) -> str:
-    default = field.get_default(call_default_factory=True)
     names = "" if flag is None else ", ".join(f"`{name}`" for name in flag.names)
-    meaning = field.description or ""
-    shown = "" if default is PydanticUndefined else _shown(default)
-    cells = (f"`{key}`", _values(field.annotation), shown, names, role(field).value, meaning.replace("<", "&lt;"))
+    meaning = (field.description or "").replace("<", "&lt;")
+    cells = (f"`{key}`", values_of(field.annotation, "`"), default_of(field), names, role(field).value, meaning)
     return f"| {' | '.join(cells)} |".replace("  ", " ")
-
-
-def _values(kind: Any) -> str:
-    """What a key takes, in words."""
-    if get_origin(kind) is Literal:
-        return ", ".join(f"`{value}`" for value in get_args(kind))
-    if get_origin(kind) in (Union, UnionType):
-        inner = [_values(part) for part in get_args(kind) if part is not NoneType]
-        return " or ".join([*inner, *(["none"] if NoneType in get_args(kind) else [])])
-    if get_origin(kind) is tuple:
-        return "list"
-    if hasattr(kind, "__metadata__"):
-        return _values(kind.__origin__)
-    names = {bool: "true, false", int: "whole number", float: "number", str: "text", Path: "path"}
-    return names.get(kind, getattr(kind, "__name__", str(kind)))
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, tuple):
-        return f"[{', '.join(_shown(part) for part in value)}]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "none" if value is None else str(value)
 
 
 def _first_line(of: type) -> str:

@@ -1,7 +1,8 @@
 """A label audit from a finished run to its folder of tables, page and exports."""
 
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ebomlc_dist.audit.html_report import write_page
 from ebomlc_dist.audit.images import ImageFiles
 from ebomlc_dist.audit.judge import judge
 from ebomlc_dist.audit.summary import given_to_corrected, summarise
-from ebomlc_dist.audit.table import score_table
+from ebomlc_dist.audit.table import ScoreTable, score_table
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.split import held_out
@@ -124,25 +125,54 @@ def _audit(
     for name in options.exports:
         check_export(name, dataset.class_names)
     with ExitStack() as stack:
-        table = None
-        if runtime.is_main:
-            given = dataset.noisy_labels.numpy()
-            table = stack.enter_context(score_table(given, dataset.num_classes, paths.audit))
-        collector = Collector(dataset, table, quiet)
+        collector = Collector(dataset, _table(stack, dataset, paths.audit, runtime), quiet)
         in_sample, unseen = _collect(collector, config, paths, options, runtime)
 
         def write() -> dict[str, Any]:
             subject = _subject(config, dataset, images, in_sample, options)
-            epochs = None
-            if options.cross_fit is None:
-                last = method_class(config.method.name).stages * config.train.epochs
-                stage = range(last - config.train.epochs + 1, last + 1)
-                epochs = epoch_means(paths, stage, len(subject.ids), len(collector.trials.rows))
-            findings = judge(subject, collector.evidence(epochs, unseen), options.scores, options.relabel)
-            return _write(findings, dataset, images, paths, options)
+            return _write(_judged(collector, subject, unseen, config, paths, options), dataset, images, paths, options)
 
         written: dict[str, Any] = runtime.on_first_rank(write)
         return written
+
+
+@contextmanager
+def examined(folder: Path, runtime: Runtime, dataset: NoisyDataset, scratch: Path) -> Iterator[Findings]:
+    """What an audit with its default options finds, in one process. Nothing is written but into ``scratch``.
+
+    Raises:
+        InputError: no finished run, or data other than those it was trained on.
+    """
+    paths, options = finished(folder), Options()
+    config = stored_config(paths)
+    with ExitStack() as stack:
+        collector = Collector(dataset, _table(stack, dataset, scratch, runtime), quiet=True)
+        in_sample, unseen = _collect(collector, config, paths, options, runtime)
+        subject = _subject(config, dataset, ImageFiles(config.data, dataset), in_sample, options)
+        yield _judged(collector, subject, unseen, config, paths, options)
+
+
+def _table(stack: ExitStack, dataset: NoisyDataset, scratch: Path, runtime: Runtime) -> ScoreTable | None:
+    """The first rank's table, for as long as ``stack`` is open."""
+    if not runtime.is_main:
+        return None
+    return stack.enter_context(score_table(dataset.noisy_labels.numpy(), dataset.num_classes, scratch))
+
+
+def _judged(
+    collector: Collector,
+    subject: Subject,
+    unseen: Tensor | None,
+    config: RunConfig,
+    paths: RunFolder,
+    options: Options,
+) -> Findings:
+    epochs = None
+    if options.cross_fit is None:
+        last = method_class(config.method.name).stages * config.train.epochs
+        stage = range(last - config.train.epochs + 1, last + 1)
+        epochs = epoch_means(paths, stage, len(subject.ids), len(collector.trials.rows))
+    return judge(subject, collector.evidence(epochs, unseen), options.scores, options.relabel)
 
 
 def _collect(

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import typer
 
+from ebomlc_dist import __version__
 from ebomlc_dist.cli import (
     audit,
     doctor,
@@ -20,6 +21,7 @@ from ebomlc_dist.cli import (
     list_known,
     logs,
     packing,
+    profile,
     show,
     submit,
     sweep,
@@ -64,6 +66,7 @@ sweeps = make_app()
 sweeps.command("run")(sweep.run)
 sweeps.command("status")(sweep_status.status)
 app.add_typer(sweeps, name="sweep", help="Run a grid of runs (`ebomlc sweep GRID`), or show its status.")
+app.command(cls=GroupedCommand)(profile.profile)
 app.command()(tables.tables)
 app.command()(show.status)
 app.command()(logs.logs)
@@ -113,7 +116,7 @@ def ebomlc(
 ) -> int:
     """Train image classifiers on noisy labels with a small trusted set, on one process or on many."""
     if version:
-        print(f"ebomlc {show.version()}")
+        print(f"ebomlc {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())

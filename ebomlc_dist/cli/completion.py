@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
+from ebomlc_dist.plugins import registered
+
 Complete = Callable[[str], list[str]]
 
 
@@ -22,17 +24,17 @@ def recipes() -> Iterable[str]:
 
 
 def datasets() -> Iterable[str]:
-    """Return the names of all data sets."""
+    """Return the names of all data sets, those that packages register too."""
     from ebomlc_dist.data.datasets import DATASETS
 
-    return DATASETS
+    return [*DATASETS, *registered("datasets")]
 
 
 def models() -> Iterable[str]:
-    """Return the names of our own models, and the beginning of torchvision's."""
+    """Return the names of our own models and those that packages register, and the beginning of torchvision's."""
     from ebomlc_dist.models import MODELS, TORCHVISION
 
-    return [*MODELS, TORCHVISION]
+    return [*MODELS, *registered("models"), TORCHVISION]
 
 
 def grids() -> Iterable[str]:
@@ -47,7 +49,8 @@ def methods(incomplete: str) -> list[str]:
     from ebomlc_dist.methods import METHODS
 
     before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in METHODS if name.startswith(last) and name not in before.split(",")]
+    known = dict.fromkeys([*METHODS, *registered("methods")])
+    return [f"{before}{comma}{name}" for name in known if name.startswith(last) and name not in before.split(",")]
 
 
 def keys(incomplete: str) -> list[str]:

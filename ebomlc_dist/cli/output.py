@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ebomlc_dist.monitoring.purity import purity_text
+from ebomlc_dist.plugins import permission
 
+_PLUGGED = ("method", "model", "dataset")
 # Heading, and keys in summary.json whose figures stand in one cell; all in per cent.
 _COLUMNS = (
     ("test acc.", ("accuracy_last",)),
@@ -70,10 +72,11 @@ def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints
             print(f"  * {summary['num_clean']} trusted images chosen from the noisy ones, {purity}")
     if hints:
         run = shlex.quote(str(summaries[0]["run"]))
+        ebomlc = permission(str(summaries[0].get(key)) for key in _PLUGGED) + command_name("ebomlc")
         print("\nnext:")
-        print(f"  {command_name('ebomlc')} evaluate {run}")
-        print(f"  {command_name('ebomlc')} audit {run}")
-        print(f"  {command_name('ebomlc')} predict {run} --images DIR --output predictions.csv")
+        print(f"  {ebomlc} evaluate {run}")
+        print(f"  {ebomlc} audit {run}")
+        print(f"  {ebomlc} predict {run} --images DIR --output predictions.csv")
         print(f"  {command_name('tensorboard')} --logdir {shlex.quote(str(output))}")
 
 

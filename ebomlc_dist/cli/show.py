@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ebomlc_dist import __version__
 from ebomlc_dist.cli.flags import describes_a_run
 from ebomlc_dist.cli.output import print_json, print_table
 from ebomlc_dist.errors import InputError
@@ -71,7 +72,7 @@ def env(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fals
 
     from torch.utils.collect_env import get_pretty_env_info
 
-    found = {"ebomlc_dist": version()}
+    found = {"ebomlc_dist": __version__}
     for name in _REPORTED:
         try:
             found[name] = installed(name)
@@ -84,17 +85,6 @@ def env(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fals
         print_table(["package", "version"], list(found.items()))
         print(f"\n{system}")
     return 0
-
-
-def version() -> str:
-    """The installed version; "unknown" for a checkout that was not installed."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return installed("ebomlc_dist")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def status(

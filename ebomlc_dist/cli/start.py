@@ -42,7 +42,7 @@ class Start:
         configs = [run.config for run in self.runs]
         parts = {
             "recipe": [_plain(config.recipe) for config in configs],
-            "method": [config.method.name for config in configs],
+            "method": [_plain(config.method.name) for config in configs],
             "variant": [run.variant for run in self.runs],
             "seed": [f"seed{config.seeds.seed}" for config in configs],
         }

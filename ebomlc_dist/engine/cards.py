@@ -6,7 +6,7 @@ from typing import Any
 from ebomlc_dist.config import NoiseConfig, RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.inputs.grey_levels import FULL, Levels
-from ebomlc_dist.methods import METHODS
+from ebomlc_dist.methods import method_info
 from ebomlc_dist.models.card import OTHER_USE, model_card
 from ebomlc_dist.monitoring.purity import purity_text
 
@@ -31,7 +31,7 @@ def classifier_card(
     return model_card(
         title=f"{config.model.name} trained on noisy labels by {config.method.name}",
         summary=f"An image classifier of {dataset.num_classes} classes, trained on labels of which some may be wrong. "
-        f"The method: {METHODS[config.method.name].summary}.",
+        f"The method: {method_info(config.method.name).summary}.",
         method=config.method.name,
         dataset=config.data.dataset,
         accuracies={

@@ -17,7 +17,7 @@ from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.extractor import TRAINED_BY, extractor_config
 from ebomlc_dist.engine.preflight import check, load_everywhere, needs_clean
 from ebomlc_dist.files.run_folder import RunFolder
-from ebomlc_dist.methods import METHODS, method_class
+from ebomlc_dist.methods import method_class, method_info
 from ebomlc_dist.monitoring.goodput import duration_text
 from ebomlc_dist.monitoring.purity import purity_figures, purity_text
 
@@ -44,7 +44,7 @@ def describe(
     stages = "" if (number := method_class(config.method.name).stages) == 1 else f"{number} × "
     shares = [-(-size // world_size) for size in (train.global_noisy_batch_size, train.global_clean_batch_size)]
     return [
-        ("method", f"{config.method.name}: {METHODS[config.method.name].summary}"),
+        ("method", f"{config.method.name}: {method_info(config.method.name).summary}"),
         (
             "data",
             f"{config.data.dataset}: {len(dataset.noisy_labels)} noisy, {trusted}, "

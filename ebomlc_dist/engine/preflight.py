@@ -23,7 +23,7 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.keys import plain
-from ebomlc_dist.methods import METHODS
+from ebomlc_dist.methods import method_info
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.meta_device import check_images, on_meta_device
 
@@ -93,7 +93,7 @@ def check_shared(paths: RunFolder, runtime: Runtime) -> None:
 
 def needs_clean(config: RunConfig) -> bool:
     """Whether the method of ``config`` trains on trusted images."""
-    return METHODS[config.method.name].needs_clean or make_method(config).streams.needs_clean
+    return method_info(config.method.name).needs_clean or make_method(config).streams.needs_clean
 
 
 def load_everywhere(config: RunConfig, runtime: Runtime) -> NoisyDataset:

@@ -47,7 +47,9 @@ def launcher_settings(environment: Mapping[str, str] = os.environ) -> dict[str, 
     if (precision := environment.get("ACCELERATE_MIXED_PRECISION", "no")) != "no":
         chosen["train.precision"] = precision
     if _on(environment, _MEGATRON):
-        raise InputError("Megatron-LM is not among the strategies; take launch_configs/accelerate/fsdp2.yaml")
+        raise InputError(
+            "Megatron-LM is not among the strategies; choose FSDP in `accelerate config`, or give --strategy fsdp"
+        )
     if _on(environment, _FSDP):
         _check(environment, _OF_FSDP, "the launcher's FSDP configuration")
         chosen["train.strategy"] = "fsdp"
@@ -66,7 +68,7 @@ def check_strategy_of_launcher(strategy: str) -> None:
     if configured != strategy:
         raise InputError(
             f"the launcher is configured for {configured} and the run for {strategy}; give --strategy {configured}, or "
-            "start with a configuration without FSDP and DeepSpeed, such as launch_configs/accelerate/gpu_8.yaml"
+            "start with a configuration without FSDP and DeepSpeed, or with --num-processes in place of the launcher"
         )
 
 
@@ -87,11 +89,13 @@ def _stage(environment: Mapping[str, str]) -> int:
         values = read_json(Path(name))
         zero = values.get("zero_optimization", {}) if isinstance(values, dict) else None
         if not isinstance(zero, dict):
-            raise InputError(f"{name} is no DeepSpeed configuration; take one of launch_configs/deepspeed/")
-        for key, found in _further(values, zero):
             raise InputError(
-                f"{name} sets {key} to {found!r}, which is not done here; leave it out, as launch_configs/deepspeed/ do"
+                f"{name} is no DeepSpeed configuration; give JSON such as "
+                '{"gradient_clipping": 0.0, "zero_optimization": {"stage": 2}}'
             )
+        for key, found in _further(values, zero):
+            mend = 'give "gradient_clipping": 0.0' if key == "gradient_clipping" else "leave it out"
+            raise InputError(f"{name} sets {key} to {found!r}, which is not done here; {mend}")
         stage = zero.get("stage", 0)
     if str(stage) not in ("0", "1", "2", "3"):
         raise InputError(f"{where} asks for ZeRO stage {stage}; stages are 0, 1, 2 and 3")

@@ -1,4 +1,6 @@
-"""The registry of methods. A method is one module, one row here and one row in ``tests/methods``.
+"""The registry of methods. A method of ours is one module, one row here and one row in ``tests/methods``.
+
+Methods from outside have no row: `ebomlc_dist.plugins` says how they are named.
 
 The table itself imports no torch, so that ``ebomlc list`` answers at once.
 """
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ebomlc_dist.errors import InputError, nearest
+from ebomlc_dist import plugins
 
 if TYPE_CHECKING:
     from ebomlc_dist.methods.contract import Method, MethodConfig
@@ -20,13 +22,13 @@ class MethodInfo:
     """One line of the registry: where a method lives and what a person wants to know before choosing it.
 
     Attributes:
-        target: ``module:class`` in this package.
+        target: ``module:class`` in this package; the name itself for a method from outside.
         summary: one line.
         paper: where it comes from.
         needs_clean: whether it needs a trusted set.
         networks: what it trains.
         noisy_units: cost of a step with default settings, in forwards of the noisy batch through the main model, a
-            backward being two; without `clean_units`.
+            backward being two; without `clean_units`. None where nobody has said it.
         clean_units: the same, in forwards of the clean batch, which may be smaller.
         precisions: of the main models' passes.
         capturable: whether a CUDA graph can hold a step, which makes no host sync and has fixed shapes.
@@ -38,7 +40,7 @@ class MethodInfo:
     paper: str
     needs_clean: bool
     networks: tuple[str, ...]
-    noisy_units: float
+    noisy_units: float | None
     clean_units: float = 0.0
     precisions: str = "no, bf16, fp16"
     capturable: str = "yes"
@@ -47,11 +49,13 @@ class MethodInfo:
     @property
     def units(self) -> str:
         """What a step costs, for noisy batches of B images and clean ones of C: ``4 + 3·C/B``."""
+        if self.noisy_units is None:
+            return "-"
         return f"{self.noisy_units:g}" + (f" + {self.clean_units:g}·C/B" if self.clean_units else "")
 
-    def units_at(self, ratio: float) -> float:
+    def units_at(self, ratio: float) -> float | None:
         """`units` at C/B = ``ratio``."""
-        return self.noisy_units + self.clean_units * ratio
+        return None if self.noisy_units is None else self.noisy_units + self.clean_units * ratio
 
 
 _HYPERGRADIENT = {
@@ -201,16 +205,24 @@ METHODS = {
 
 
 def check_method(name: str) -> None:
-    """Raise `InputError` for a name that is not registered."""
-    if name not in METHODS:
-        raise InputError(f"unknown method '{name}'{nearest(name, list(METHODS))}; known: {', '.join(METHODS)}")
+    """Raise `InputError` for a name that stands for nothing. Nothing is imported."""
+    if name not in METHODS and not plugins.is_outside("methods", name):
+        raise plugins.unknown("methods", name, METHODS)
 
 
 def method_class(name: str) -> type[Method]:
-    """The class of a method by its registered name. Raises `InputError` for an unknown name."""
+    """The class of a method by its name. Raises `InputError` for an unknown name, or one that stands for no method."""
     check_method(name)
+    if name not in METHODS:
+        return import_module(f"{__name__}.outside_method").outside_class(name)
     module, attribute = METHODS[name].target.split(":")
     return getattr(import_module(f"{__name__}.{module}"), attribute)
+
+
+def method_info(name: str) -> MethodInfo:
+    """What a person wants to know of a method. Raises `InputError` as `method_class` does."""
+    check_method(name)
+    return METHODS[name] if name in METHODS else import_module(f"{__name__}.outside_method").outside_info(name)
 
 
 def config_from_mapping(values: dict[str, Any]) -> MethodConfig:

@@ -229,6 +229,8 @@ class Method(ABC):
         ensemble: networks whose logits are added up for a prediction.
         main_optimizers: optimisers that its main models may have.
         smooths: whether a main model learns given labels as they are, so that they can be smoothed.
+        paper: where a method from outside comes from, for the listing.
+        noisy_units, clean_units: cost of its step, likewise; see `ebomlc_dist.methods.MethodInfo`.
         memory: name → tensor on the device, the same on every rank: what a step or an epoch leaves for the next.
             Checkpoints hold it. A step returns new values in `StepResult.memory`, unused where it is skipped.
         epoch: epochs before the present one, over all stages.
@@ -243,6 +245,9 @@ class Method(ABC):
     ensemble: ClassVar[tuple[str, ...]] = ("main",)
     main_optimizers: ClassVar[tuple[str, ...]] = ("sgd",)
     smooths: ClassVar[bool] = False
+    paper: ClassVar[str] = "-"
+    noisy_units: ClassVar[float | None] = None
+    clean_units: ClassVar[float] = 0.0
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -1,14 +1,19 @@
-"""The registry of models. A model is one module, one row here and one row in ``tests/models``.
+"""The registry of models. A model of ours is one module, one row here and one row in ``tests/models``.
+
+Models from outside have no row: `ebomlc_dist.plugins` says how they are named.
 
 The table itself imports no torch, so that ``ebomlc list`` answers at once.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ebomlc_dist import plugins
 from ebomlc_dist.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -59,8 +64,11 @@ _OWN_SIDES = {"vit_": (224, 224), "maxvit_": (224, 224), "inception_": (75, 299)
 def usual_sides(name: str) -> tuple[int, int]:
     """The least and the largest side, in pixels, of images that a model is given without a word from the person.
 
-    Known of any name: what is wrong with an unknown one is said where the model is built.
+    Known of any name: what is wrong with an unknown one is said where the model is built. A function from outside may
+    have an attribute ``sides``.
     """
+    if name not in MODELS and plugins.is_outside("models", name):
+        return getattr(outside_model(name), "sides", ModelInfo.sides)
     if name.startswith(TORCHVISION):
         kind = name.removeprefix(TORCHVISION)
         return next((sides for start, sides in _OWN_SIDES.items() if kind.startswith(start)), _LARGE_SIDES)
@@ -75,15 +83,15 @@ def build_main_model(
     Call ``torch.manual_seed`` before it: the same seed gives the same parameters, bit for bit.
 
     Args:
-        name: a row of `MODELS`, or ``torchvision/<name>`` for any image classifier of torchvision.
+        name: a row of `MODELS`, ``torchvision/<name>`` for any image classifier of torchvision, or a name from outside.
         num_classes: K, the width of the logits.
         in_channels: C of the (n, C, H, W) images.
         norm: ``batch``, ``sync`` or ``group``; see `ebomlc_dist.models.norm`.
         widths: channels of each stage, for models that let one choose them; None for the model's own.
 
     Raises:
-        InputError: an unknown name or norm, a torchvision model that is no image classifier, or an option that the
-            model does not have.
+        InputError: an unknown name or norm, a torchvision model that is no image classifier, an option that the model
+            does not have, or a function from outside that fails or gives no `MainModel`.
     """
     from ebomlc_dist.models.norm import apply_norm
 
@@ -99,17 +107,51 @@ def build_main_model(
     elif name in MODELS:
         module, attribute = MODELS[name].target.split(":")
         model = getattr(import_module(f"{__name__}.{module}"), attribute)(num_classes, in_channels, **options)
+    elif plugins.is_outside("models", name):
+        model = _built_outside(name, num_classes, in_channels)
     else:
-        raise InputError(_unknown(name))
+        raise _unknown(name)
     apply_norm(model, norm)
     return model
 
 
-def _unknown(name: str) -> str:
+def outside_model(name: str) -> Callable[[int, int], object]:
+    """The function that a name from outside stands for. Raises `InputError` where it is none."""
+    found = plugins.load("models", name)
+    # One written in C is nobody's model, and who knows what it does with two numbers.
+    if not (inspect.isfunction(found) or inspect.isclass(found)):
+        raise plugins.wrong_kind("models", name, "is no function of (num_classes, in_channels)")
+    return found
+
+
+def _built_outside(name: str, num_classes: int, in_channels: int) -> MainModel:
+    from ebomlc_dist.models.main_model import MainModel
+
+    function = outside_model(name)
+    try:
+        model = function(num_classes, in_channels)
+    except Exception as error:
+        called = f"fails for {num_classes} classes and {in_channels} channel(s)"
+        raise plugins.wrong_kind("models", name, f"{called}: {plugins.failure(error)}") from error
+    if not isinstance(model, MainModel):
+        raise plugins.wrong_kind(
+            "models",
+            name,
+            f"gives a {type(model).__name__}; return ebomlc_dist.models.main_model.MainModel(body, head)",
+        )
+    if model.head.out_features != num_classes:
+        raise plugins.wrong_kind("models", name, f"gives {model.head.out_features} logits for {num_classes} classes")
+    return model
+
+
+def _unknown(name: str) -> InputError:
     from ebomlc_dist.models.torchvision_classifier import classifier_names
 
     classifiers = classifier_names()
-    wanted = f"{TORCHVISION}{name}"
     offered = [f"{TORCHVISION}{known}" for known in classifiers]
-    hint = f" (did you mean '{wanted}'?)" if name in classifiers else nearest(name, [*MODELS, *offered])
-    return f"unknown model '{name}'{hint}; known: {', '.join(MODELS)}, and {TORCHVISION}<name> for its classifiers"
+    hint = (
+        f" (did you mean '{TORCHVISION}{name}'?)"
+        if name in classifiers
+        else nearest(name, [*MODELS, *plugins.registered("models"), *offered])
+    )
+    return plugins.unknown("models", name, MODELS, further=f", {TORCHVISION}<name> for its classifiers", hint=hint)

@@ -1,7 +1,7 @@
 """Dynamic loss scaling for fp16, kept on the device.
 
 The inner products of a dynamic barrier are quadratic in the gradients, so they are never formed from scaled ones:
-`ebomlc_dist.numerics.network.gradients` divides the scale out in float32 first (equations.md, rule 4).
+`ebomlc_dist.numerics.network.gradients` divides the scale out in float32 before anything is squared or multiplied.
 """
 
 import torch

@@ -14,9 +14,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from ebomlc_dist.config import RunConfig
+from ebomlc_dist.data.datasets import DATASETS, num_classes_of
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.keys import flatten, keys_of, nest, plain
 from ebomlc_dist.methods import config_from_mapping, method_class
+from ebomlc_dist.models import MODELS, outside_model
+from ebomlc_dist.plugins import is_outside, named_by_a_person
 from ebomlc_dist.recipes import TINY, Recipe, recipe
 from ebomlc_dist.recipes.config_file import read_config_file
 from ebomlc_dist.recipes.method_settings import own_frame, settings_of
@@ -140,8 +143,19 @@ def _run(
         config = RunConfig.model_validate(nested)
     except ValidationError as error:
         raise InputError(explain(error)) from None
+    # Everything here was asked for, by flags, settings or a file that was given.
+    named_by_a_person(config.model.name, config.data.dataset)
+    _check_outside(config)
     changed = [f"{s.key}={s.value}" for s in overrides if s.key in fields]
     return Resolved(config, sources, changed, variant.name if variant is not None else "")
+
+
+def _check_outside(config: RunConfig) -> None:
+    """Import a model and a data set from outside, so that what is wrong with them is said before data are read."""
+    if config.model.name not in MODELS and is_outside("models", config.model.name):
+        outside_model(config.model.name)
+    if config.data.dataset not in DATASETS and is_outside("datasets", config.data.dataset):
+        num_classes_of(config.data.dataset)
 
 
 def _varied(config: RunConfig, variant: Variant) -> RunConfig:
@@ -207,6 +221,7 @@ def _methods(request: Request, base: Recipe | None, in_file: tuple[str, ...]) ->
         methods, chooser = base.methods, f"recipe {base.name}"
     else:
         raise InputError(f"{request.config_file} names no method; add one there or by --method")
+    named_by_a_person(*methods)
     for name in methods:
         method_class(name)
         if methods.count(name) > 1:

@@ -6,7 +6,7 @@ Its figures mean nothing; that it ends shows that data, devices, folders and lau
 """
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.datasets import DATASETS
+from ebomlc_dist.data.datasets import num_classes_of
 from ebomlc_dist.models import MODELS, TORCHVISION
 
 _NOISY_IMAGES = 256
@@ -18,7 +18,7 @@ _TRUSTED_IMAGES_A_CLASS = 2
 def tiny(config: RunConfig) -> RunConfig:
     """Two epochs on a few hundred images with the smallest model of its kind. Own images are used as they are."""
     data, model, train = config.data, config.model, config.train
-    num_classes = DATASETS[data.dataset].num_classes
+    num_classes = num_classes_of(data.dataset)
     if num_classes is not None:
         clean_size = _TRUSTED_IMAGES_A_CLASS * num_classes
         sizes = {"clean_size": clean_size, "noisy_size": _NOISY_IMAGES}

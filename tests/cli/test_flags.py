@@ -35,6 +35,11 @@ RUN = {
 ACCEPTED = {"--global-noisy-batch-size", "--global-clean-batch-size", "--mixed-precision", "--meta-lr"}
 """Further names, which ``--help`` does not show."""
 HELP = {"--help", "-h"}
+PROFILE = {
+    *("--rounds", "--seconds", "--at-epoch", "--num-classes", "--device", "--num-processes"),
+    *("--scaling", "--oversubscribe"),
+    *("--json", "--output", "-o", "--trace", "--quiet", "-q"),
+}
 COMMANDS = {
     "train": RUN
     | HELP
@@ -84,13 +89,9 @@ COMMANDS = {
     "logs": HELP | {"--rank", "--lines", "-n"},
     "submit": HELP
     | {"--nodes", "--gpus", "--cpus", "--processes", "--time", "--name", "--array", "--requeues", "--sbatch", "--yes"},
+    "profile": RUN | HELP | PROFILE,
     "doctor": HELP | {"--dir", "--json"},
     "env": HELP | {"--json"},
-}
-PROFILE = {
-    *("--rounds", "--seconds", "--at-epoch", "--num-classes", "--device", "--num-processes"),
-    *("--scaling", "--oversubscribe"),
-    *("--json", "--output", "-o", "--trace", "--quiet", "-q"),
 }
 FLAG = re.compile(r"(?<![\w-])-{1,2}[a-z][a-z-]*")
 
@@ -121,9 +122,11 @@ def test_the_commands_are_frozen(ebomlc: Callable[..., Ended]) -> None:
     assert ebomlc().out == ebomlc("--help").out
 
 
-def test_the_flags_of_the_profile_are_frozen(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_profile_of_a_checkout_is_the_verb(
+    capsys: pytest.CaptureFixture[str], ebomlc: Callable[..., Ended]
+) -> None:
     assert run(["-h"]) == 0
-    assert flags_of(capsys.readouterr().out) == RUN | HELP | PROFILE
+    assert capsys.readouterr().out == ebomlc("profile", "-h").out
 
 
 def test_further_names_of_flags_are_frozen_too() -> None:

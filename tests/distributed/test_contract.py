@@ -1,5 +1,7 @@
 """Every method on two gloo ranks: the same bits as one process going over the shards, and near the whole batch."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,20 +9,15 @@ from torch import Tensor
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.methods import method_class
 from ebomlc_dist.methods.contract import Batch
+from ebomlc_dist.testing.lockstep import over_shards
+from ebomlc_dist.testing.method_contract import SIZES, STEPS, State, equal, on_a_shard, relative, spoilt
+from ebomlc_dist.testing.problem import Sizes, local_batch, make_learner, run_steps
 from tests.methods.rows import CASES, ROWS
-from tests.support.lockstep import LockstepReducer, over_shards
 from tests.support.pool import RankPool
-from tests.support.problem import Sizes, local_batch, make_learner, run_steps
 
-STEPS = 5
 CPU = torch.device("cpu")
-UNEQUAL = Sizes(noisy=11, clean=7, lower_clean=5)
-EMPTY_CLEAN = Sizes(noisy=11, clean=1, lower_clean=1)
-EMPTY_NOISY = Sizes(noisy=1, clean=7, lower_clean=5)
-ALL_SIZES = pytest.mark.parametrize(
-    "sizes", [UNEQUAL, EMPTY_CLEAN, EMPTY_NOISY], ids=["unequal", "empty-clean", "empty-noisy"]
-)
-State = dict[str, Tensor]
+UNEQUAL = SIZES["unequal"]
+ALL_SIZES = pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -31,27 +28,14 @@ def on_a_rank(communicator: Communicator, method: str, settings: dict, sizes: Si
     return learner.state()
 
 
-def on_a_shard(rank: int, reducer: LockstepReducer, method: str, settings: dict, sizes: Sizes) -> State:
-    learner = make_learner(method, reducer, **settings)
-    run_steps(learner, STEPS, rank, 2, sizes)
-    return learner.state()
-
-
-def relative(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm().clamp_min(1e-300))
-
-
-def equal(first: State, second: State) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
 @ALL_SIZES
 @pytest.mark.parametrize(("method", "settings"), CASES, ids=str)
 def test_two_ranks_equal_one_process_over_the_shards_bit_for_bit(
     two_ranks: RankPool, method: str, settings: dict, sizes: Sizes
 ) -> None:
     ranks = two_ranks.run(on_a_rank, method, settings, sizes, True)
-    shards = over_shards(2, lambda rank, reducer: on_a_shard(rank, reducer, method, settings, sizes))
+    make = partial(make_learner, method, **settings)
+    shards = over_shards(2, lambda rank, reducer: on_a_shard(rank, reducer, make, sizes))
     for state, control in zip(ranks, shards, strict=True):
         assert equal(state, control)
 
@@ -164,11 +148,8 @@ def with_a_bad_image_on_rank_one(
     skipped = []
     for step in steps:
         batch = local_batch(learner.method, step, communicator.rank, 2)
-        if step == bad_step and communicator.rank == 1:
-            batch.noisy.images[0, 0, 0, 0] = torch.nan
-            for view, _ in batch.selected.values():
-                view.images[0, 0, 0, 0] = torch.nan
-        skipped.append(bool(learner.step(batch).skipped))
+        bad = step == bad_step and communicator.rank == 1
+        skipped.append(bool(learner.step(spoilt(batch, bad)).skipped))
     return learner.state(), skipped
 
 

@@ -14,9 +14,10 @@ from ebomlc_dist.distributed.zero import ZeroModule, installed
 from ebomlc_dist.models.activation_checkpointing import recompute_blocks
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.network import Network, Summed, gradients
+from ebomlc_dist.testing.problem import Sizes, SmallNet, make_learner, run_steps
 from tests.methods.rows import CASES
+from tests.support.blocks import BlockNet
 from tests.support.pool import RankPool
-from tests.support.problem import BlockNet, Sizes, SmallNet, make_learner, run_steps
 
 STEPS = 5
 SIZES = Sizes(noisy=11, clean=7, lower_clean=5)

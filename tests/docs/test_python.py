@@ -60,7 +60,7 @@ def module(page: Path, beginning: str) -> dict[str, Any]:
 def test_the_modules_of_extending() -> None:
     page = ROOT / "docs" / "extending.md"
     names = module(page, "Soft bootstrapping")
-    method = names["Bootstrap"](names["BootstrapConfig"](trust=0.5))
+    method = names["Bootstrap"](names["BootstrapConfig"](name="own", trust=0.5))
     logits = torch.tensor([[0.0, 0.0]])
     target = method.corrected_probabilities({}, logits, logits, torch.tensor([1]))
     assert target.tolist() == [[0.25, 0.75]]

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from ebomlc_dist.methods.contract import Reducer
+from ebomlc_dist.testing.problem import make_learner, run_steps
 from tests.methods.rows import CASES
-from tests.support.problem import make_learner, run_steps
 
 STEPS = 5
 FOLDER = Path(__file__).parent

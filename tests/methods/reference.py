@@ -8,7 +8,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from ebomlc_dist.methods.contract import PairedBatch
-from tests.support.problem import Learner
+from ebomlc_dist.testing.problem import Learner
 
 
 def soft_ce(logits: Tensor, soft: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ebomlc_dist.methods import METHODS
-from tests.support.problem import EPOCHS
+from ebomlc_dist.testing.problem import EPOCHS
 
 
 @dataclass(frozen=True)

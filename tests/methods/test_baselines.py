@@ -13,8 +13,8 @@ from ebomlc_dist.engine.optimizers import make_main_optimizer
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.fine_tuning import FineTuning, FineTuningConfig
 from ebomlc_dist.recipes.assemble import Request, resolve
+from ebomlc_dist.testing.problem import EPOCHS, local_batch, make_learner, propose, run_steps
 from tests.methods.reference import flat, grads
-from tests.support.problem import EPOCHS, local_batch, make_learner, propose, run_steps
 from tests.support.runs import alone, tiny_config, train_until
 
 CPU = torch.device("cpu")

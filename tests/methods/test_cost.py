@@ -17,8 +17,8 @@ from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.profiling.counters import Launches, count_flops, peak_bytes
+from ebomlc_dist.testing.problem import EPOCHS
 from tests.methods.rows import ROWS
-from tests.support.problem import EPOCHS
 
 CPU = torch.device("cpu")
 BATCH = 4

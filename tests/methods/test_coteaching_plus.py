@@ -7,8 +7,8 @@ from torch import Tensor
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.methods.coteaching_plus import CoteachingPlusConfig, forget_share, smallest
 from ebomlc_dist.numerics.losses import cross_entropy
-from tests.support.lockstep import LockstepReducer, over_shards
-from tests.support.problem import Learner, local_batch, make_learner, propose, run_steps
+from ebomlc_dist.testing.lockstep import LockstepReducer, over_shards
+from ebomlc_dist.testing.problem import Learner, local_batch, make_learner, propose, run_steps
 
 CPU = torch.device("cpu")
 

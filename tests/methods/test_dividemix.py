@@ -10,7 +10,7 @@ from ebomlc_dist.methods import dividemix
 from ebomlc_dist.methods.dividemix import DivideMix
 from ebomlc_dist.noise.gaussian_mixture import small_loss_probability, unit_range
 from ebomlc_dist.numerics.draws import permutation
-from tests.support.problem import (
+from ebomlc_dist.testing.problem import (
     NUM_CLEAN,
     NUM_NOISY,
     Learner,

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.testing.problem import Sizes, local_batch, make_learner, propose, run_steps
 from tests.methods.reference import ebomlc_directions, flat
-from tests.support.problem import Sizes, local_batch, make_learner, propose, run_steps
 
 CPU = torch.device("cpu")
 OPTIONS = [

@@ -26,10 +26,9 @@ from ebomlc_dist.noise.moments import transition_by_counts, transition_by_moment
 from ebomlc_dist.noise.posterior import NoisePosterior, transition_by_posterior
 from ebomlc_dist.noise.reliability import LITTLE, corrected_share, information_share, information_told, lead
 from ebomlc_dist.numerics.network import gradients
-from tests.support import problem
-from tests.support.lockstep import over_shards
-from tests.support.pool import RankPool
-from tests.support.problem import (
+from ebomlc_dist.testing import problem
+from ebomlc_dist.testing.lockstep import over_shards
+from ebomlc_dist.testing.problem import (
     NUM_CLEAN,
     NUM_NOISY,
     OLD_LABELS,
@@ -38,6 +37,7 @@ from tests.support.problem import (
     make_learner,
     run_steps,
 )
+from tests.support.pool import RankPool
 from tests.support.runs import alone, runtime_of, tiny_config
 
 CPU = torch.device("cpu")
@@ -446,7 +446,7 @@ def test_pairs_that_are_cleaner_than_the_estimate_allows_give_way_to_it(
     """Confirmed images are no sample. Images that look worse than the estimate may be one."""
     pairs = torch.eye(4, dtype=torch.int64) * 6
     pairs[0, :2] = torch.tensor([6 - wrong, wrong])
-    monkeypatch.setattr("tests.support.problem.NUM_CLEAN", int(pairs.sum()))
+    monkeypatch.setattr("ebomlc_dist.testing.problem.NUM_CLEAN", int(pairs.sum()))
     found = NoisePosterior(uniform_matrix(4, estimate), estimate, (estimate - 0.05, estimate + 0.05), estimate - 0.05)
     monkeypatch.setattr(ebomlc_s, "noise_posterior", lambda *_: found)
     learner = make_learner("ebomlc-s", Communicator(CPU), epoch=1, old_labels=pairs)

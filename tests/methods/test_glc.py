@@ -11,7 +11,7 @@ from ebomlc_dist.engine.build import build
 from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.numerics.losses import forward_corrected
-from tests.support.problem import EPOCHS, NUM_CLASSES, WholeInterlude, make_learner, run_steps
+from ebomlc_dist.testing.problem import EPOCHS, NUM_CLASSES, WholeInterlude, make_learner, run_steps
 from tests.support.runs import alone, tiny_config
 
 CPU = torch.device("cpu")

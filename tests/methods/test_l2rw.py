@@ -9,7 +9,7 @@ from ebomlc_dist.methods import l2rw
 from ebomlc_dist.methods.contract import Batch, PairedBatch
 from ebomlc_dist.methods.l2rw import L2rw, L2rwConfig
 from ebomlc_dist.numerics.flat import FlatModule
-from tests.support.problem import local_batch, make_learner, propose, run_steps
+from ebomlc_dist.testing.problem import local_batch, make_learner, propose, run_steps
 
 CPU = torch.device("cpu")
 MODES = ("forward_mode", "double_backward", "finite_difference")

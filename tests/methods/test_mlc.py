@@ -11,8 +11,8 @@ from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.methods.contract import Streams
 from ebomlc_dist.methods.mlc import Mlc, MlcConfig
 from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.testing.problem import NUM_CLASSES, Learner, local_batch, make_learner, propose, run_steps
 from tests.methods.reference import flat, mlc_directions
-from tests.support.problem import NUM_CLASSES, Learner, local_batch, make_learner, propose, run_steps
 
 CPU = torch.device("cpu")
 BARE = {"lower_objective": "noisy", "look_ahead": "plain"}

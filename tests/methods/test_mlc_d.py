@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.testing.problem import local_batch, make_learner, propose, run_steps
 from tests.methods.reference import flat, mlc_d_directions
-from tests.support.problem import local_batch, make_learner, propose, run_steps
 
 CPU = torch.device("cpu")
 OPTIONS = [

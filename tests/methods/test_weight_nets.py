@@ -19,7 +19,7 @@ from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.numerics.draws import beta, keys_of
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.losses import beta_divergence, cross_entropy
-from tests.support.problem import WholeInterlude, local_batch, make_learner, propose, run_steps
+from ebomlc_dist.testing.problem import WholeInterlude, local_batch, make_learner, propose, run_steps
 from tests.support.runs import alone, tiny_config
 
 CPU = torch.device("cpu")

@@ -13,8 +13,9 @@ from ebomlc_dist.models import activation_checkpointing
 from ebomlc_dist.models.activation_checkpointing import recompute_blocks
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.network import gradients
+from ebomlc_dist.testing.problem import SmallNet, make_learner, run_steps
 from tests.methods.rows import CASES
-from tests.support.problem import BlockNet, SmallNet, make_learner, run_steps
+from tests.support.blocks import BlockNet
 
 STEPS = 3
 

@@ -7,7 +7,7 @@ from torch import nn
 from ebomlc_dist.numerics.flat import FlatModule
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import gradients
-from tests.support.problem import SmallNet
+from ebomlc_dist.testing.problem import SmallNet
 
 
 def net(seed: int = 0) -> FlatModule:

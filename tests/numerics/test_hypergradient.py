@@ -18,7 +18,7 @@ from ebomlc_dist.numerics.hypergradient import (
     one_sided_slopes,
 )
 from ebomlc_dist.numerics.network import gradients
-from tests.support.problem import NUM_CLASSES, SmallNet
+from ebomlc_dist.testing.problem import NUM_CLASSES, SmallNet
 
 RATE = 0.05
 MODES = ("double_backward", "forward_mode", "finite_difference")

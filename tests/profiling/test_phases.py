@@ -13,9 +13,9 @@ from ebomlc_dist.numerics.hypergradient import Hypergradient
 from ebomlc_dist.profiling.clock import DeviceClock
 from ebomlc_dist.profiling.counters import Launches
 from ebomlc_dist.profiling.phases import PHASES, PhaseRecord, watched
+from ebomlc_dist.testing.problem import make_learner, run_steps
 from tests.methods.test_cost import make_step
 from tests.support.pool import RankPool
-from tests.support.problem import make_learner, run_steps
 
 CPU = torch.device("cpu")
 LABEL_CORRECTING = {"upper", "lower", "look-ahead", "meta", "communication", "direction", "optimiser"}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ebomlc_dist.cli.profiler.measured_scaling import largest_apart, world_sizes
+from ebomlc_dist.cli.profiler.profiled_rows import DEFAULT_ROWS, requested_rows
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import METHODS
 from ebomlc_dist.pages.charts import TextTable
@@ -20,8 +22,6 @@ from ebomlc_dist.profiling.text_tables import tables
 from ebomlc_dist.recipes.assemble import Request
 from tests.support.commands import ACCELERATE, CONFIGS, ROOT, command
 from tools.profile.__main__ import run
-from tools.profile.rows import DEFAULT_ROWS, requested_rows
-from tools.profile.scaling import largest_apart, world_sizes
 
 SMALL = (
     *("--model", "resnet8", "--image-size", "8", "--rounds", "3"),
@@ -190,7 +190,7 @@ def test_bad_input_is_one_line_and_code_2(arguments: list[str], text: str, tool:
 
 
 def test_more_processes_than_cores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tools.profile.scaling.available_cores", lambda: 2)
+    monkeypatch.setattr("ebomlc_dist.cli.profiler.measured_scaling.available_cores", lambda: 2)
     assert world_sizes("2", on_gpu=False) == (1, 2)
     with pytest.raises(InputError, match=r"4 processes would share 2 core.*--oversubscribe"):
         world_sizes("1,4", on_gpu=False)

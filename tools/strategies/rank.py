@@ -5,6 +5,9 @@ from pathlib import Path
 
 import torch
 
+from ebomlc_dist.cli.profiler.measure import make_subject
+from ebomlc_dist.cli.profiler.profiled_data import random_images
+from ebomlc_dist.cli.profiler.profiled_rows import DEFAULT_RECIPE, Row
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
@@ -13,9 +16,6 @@ from ebomlc_dist.profiling.clock import DeviceClock
 from ebomlc_dist.profiling.resident import peak_growth
 from ebomlc_dist.profiling.rounds import LEAST_ROUNDS, Subject
 from ebomlc_dist.recipes.assemble import Request, resolve
-from tools.profile.data import random_images
-from tools.profile.measure import make_subject
-from tools.profile.rows import DEFAULT_RECIPE, Row
 from tools.strategies.sent import Sent
 
 # Loads what libraries keep for themselves before anything is measured.

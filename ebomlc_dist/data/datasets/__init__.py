@@ -1,4 +1,6 @@
-"""The registry of data sets. A data set is one module, one row here and one row in ``tests/data``.
+"""The registry of data sets. A data set of ours is one module, one row here and one row in ``tests/data``.
+
+Data sets from outside have no row: `ebomlc_dist.plugins` says how they are named.
 
 The table itself imports no torch, so that ``ebomlc list`` answers at once.
 """
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ebomlc_dist.errors import InputError, nearest
+from ebomlc_dist import plugins
 
 if TYPE_CHECKING:
     from ebomlc_dist.config import DataConfig
@@ -37,6 +39,24 @@ DATASETS = {
 }
 
 
+def num_classes_of(name: str) -> int | None:
+    """K of a data set, as far as it is known before it is read. A function from outside may say it as ``num_classes``.
+
+    Raises:
+        InputError: the name stands for no data set.
+    """
+    check_dataset(name)
+    if name in DATASETS:
+        return DATASETS[name].num_classes
+    return getattr(import_module(f"{__name__}.outside_dataset").outside_loader(name), "num_classes", None)
+
+
+def check_dataset(name: str) -> None:
+    """Raise `InputError` for a name that stands for nothing. Nothing is imported."""
+    if name not in DATASETS and not plugins.is_outside("datasets", name):
+        raise plugins.unknown("datasets", name, DATASETS)
+
+
 def load_source(config: DataConfig, *, progress: Progress | None = None, model: str | None = None) -> Source:
     """Read the data set that ``config.dataset`` names, resized to ``config.image_size`` where that is given.
 
@@ -48,9 +68,9 @@ def load_source(config: DataConfig, *, progress: Progress | None = None, model: 
     Raises:
         InputError: an unknown name, or data that are missing, corrupt or do not fit together.
     """
+    check_dataset(config.dataset)
     if config.dataset not in DATASETS:
-        known = ", ".join(DATASETS)
-        raise InputError(f"unknown dataset '{config.dataset}'{nearest(config.dataset, list(DATASETS))}; known: {known}")
+        return import_module(f"{__name__}.outside_dataset").load_outside(config, progress, model)
     module, attribute = DATASETS[config.dataset].target.split(":")
     source: Source = getattr(import_module(f"{__name__}.{module}"), attribute)(config, progress, model)
     return source

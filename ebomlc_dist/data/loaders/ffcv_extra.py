@@ -16,8 +16,8 @@ def require_ffcv() -> None:
     """Raise `InputError` naming the extra where ffcv is not installed."""
     if not has_ffcv():
         raise InputError(
-            "ffcv is not installed; `pip install 'ebomlc_dist[ffcv]'` adds it (built from source, against headers that "
-            "docs/loaders.md names), or choose --loader dataloader"
+            "ffcv is not installed; `pip install 'ebomlc_dist[ffcv]'` adds it (built from source, against the headers "
+            "of OpenCV and libjpeg-turbo), or choose --loader dataloader"
         )
 
 

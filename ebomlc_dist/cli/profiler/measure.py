@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ebomlc_dist.cli.profiler.profiled_rows import Row
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import AUTOCAST, Training, build
@@ -22,7 +23,6 @@ from ebomlc_dist.profiling.counters import Counts, count, count_flops
 from ebomlc_dist.profiling.report import Profiled, Report, Setting, compare, make_row
 from ebomlc_dist.profiling.rounds import Length, Subject, Timings, time_in_turns
 from ebomlc_dist.profiling.scaling import Link
-from tools.profile.rows import Row
 
 LINK_BYTES = 4 * 2**20
 _REDUCTIONS = 11

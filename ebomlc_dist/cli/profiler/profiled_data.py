@@ -2,13 +2,13 @@
 
 import torch
 
+from ebomlc_dist.cli.profiler.profiled_rows import Row, needs_clean
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset, Source
 from ebomlc_dist.data.run_data import from_source
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.recipes.assemble import Request
-from tools.profile.rows import Row, needs_clean
 
 RANDOM = "random images"
 DEFAULT_SIDE = 32

@@ -11,6 +11,11 @@ from torch import Tensor
 from ebomlc_dist.methods.contract import Batch
 
 T = TypeVar("T")
+TIMEOUT_S = 60.0
+
+
+class LockstepError(RuntimeError):
+    """The shards do not ask for the same collectives."""
 
 
 class Lockstep:
@@ -28,7 +33,8 @@ class Lockstep:
 
     def collect(self, call: int) -> Tensor:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self._deposits.get(call, {})) == self.world_size, timeout=60)
+            if not self._changed.wait_for(lambda: len(self._deposits.get(call, {})) == self.world_size, TIMEOUT_S):
+                raise LockstepError(f"collective {call + 1}: not every rank asks for it")
             buffers = self._deposits[call]
             total = buffers[0].clone()
             for rank in range(1, self.world_size):

@@ -13,6 +13,10 @@ from torch.profiler import ProfilerActivity, record_function
 from torch.profiler import profile as torch_profile
 
 from ebomlc_dist.cli.output import print_json, print_table
+from ebomlc_dist.cli.profiler.measure import make_subject, measure
+from ebomlc_dist.cli.profiler.measured_scaling import MODULE, available_cores, measure_scaling, world_sizes
+from ebomlc_dist.cli.profiler.profiled_data import RANDOM, load, names_data, random_images
+from ebomlc_dist.cli.profiler.profiled_rows import Row
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import make_method
@@ -26,10 +30,6 @@ from ebomlc_dist.profiling.report import Report
 from ebomlc_dist.profiling.rounds import Length, watch_step
 from ebomlc_dist.profiling.text_tables import about, tables
 from ebomlc_dist.recipes.assemble import Request
-from tools.profile.data import RANDOM, load, names_data, random_images
-from tools.profile.measure import make_subject, measure
-from tools.profile.rows import Row
-from tools.profile.scaling import MODULE, available_cores, measure_scaling, world_sizes
 
 Progress = Callable[[str], None]
 

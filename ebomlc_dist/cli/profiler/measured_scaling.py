@@ -14,7 +14,7 @@ from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.profiling.report import Report
 from ebomlc_dist.profiling.scaling import EXTRAPOLATED, MODES, Link, Mode, Model, Scaling, scale
 
-MODULE = "tools.profile"
+MODULE = "ebomlc_dist.cli"
 # A child measures fewer rounds than the main table: it serves a line, not a ratio.
 CHILD_SECONDS = 15.0
 
@@ -67,7 +67,7 @@ def measure_scaling(
         sizes: numbers of processes, ascending from 1.
         cores: that they share; None on GPUs.
         train: the batch sizes of one process.
-        arguments: of this tool, as given.
+        arguments: of ``ebomlc``, as given, ``profile`` first.
     """
     threads = _threads(sizes[-1])
     batch = train.global_noisy_batch_size

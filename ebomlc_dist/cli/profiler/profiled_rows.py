@@ -7,7 +7,8 @@ from typing import Any, get_args
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.keys import keys_of
-from ebomlc_dist.methods import METHODS, method_class
+from ebomlc_dist.methods import METHODS, method_class, method_info
+from ebomlc_dist.plugins import is_reference, named_by_a_person
 from ebomlc_dist.recipes.assemble import Request, Resolved, resolve
 from ebomlc_dist.recipes.settings import Setting, check_known
 
@@ -33,18 +34,27 @@ def requested_rows(request: Request) -> list[Row]:
         return [_row(run.config.method.name, run, ()) for run in resolve(request)]
     texts = texts or list(DEFAULT_ROWS)
     for text in texts:
-        method_class(text.partition(":")[0])
+        method, _ = _parts(text)
+        named_by_a_person(method)
+        method_class(method)
         if texts.count(text) > 1:
             raise InputError(f"'{text}' is asked for twice (--method)")
     assigned = [Setting(text.partition("=")[0].strip(), None, "--set") for text in request.assignments]
-    methods = tuple({text.partition(":")[0] for text in texts})
+    methods = tuple({_parts(text)[0] for text in texts})
     for setting in assigned:
         check_known(setting, methods)
     return [_requested(request, text) for text in texts]
 
 
+def _parts(text: str) -> tuple[str, list[str]]:
+    """The method's name, which may be a reference, ``package.module:Name``, and the words of its settings."""
+    first, *words = text.split(":")
+    reference = ":".join([first, *words[:1]])
+    return (first, words) if first in METHODS or not is_reference(reference) else (reference, words[1:])
+
+
 def _requested(request: Request, text: str) -> Row:
-    method, *words = text.split(":")
+    method, words = _parts(text)
     own = tuple(_setting(method, word, text) for word in words)
     known = keys_of(method)
     # A setting of one method alone is none of the others' business.
@@ -81,4 +91,4 @@ def _choices(method: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def needs_clean(rows: list[Row]) -> bool:
     """Whether some row trains on trusted images."""
-    return any(METHODS[row.config.method.name].needs_clean for row in rows)
+    return any(method_info(row.config.method.name).needs_clean for row in rows)

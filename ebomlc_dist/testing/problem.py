@@ -45,34 +45,6 @@ class SmallNet(nn.Module):
         return self.head(features), features
 
 
-class BlockNet(nn.Module):
-    """A convolution, two residual blocks and a linear layer."""
-
-    feature_dim = SmallNet.feature_dim
-
-    def __init__(self, batch_norm: bool) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(1, 6, 3)
-        self.layers = nn.Sequential(ResidualBlock(batch_norm), ResidualBlock(batch_norm))
-        self.head = nn.Linear(6, NUM_CLASSES)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.layers(self.stem(images)).mean(dim=(2, 3))
-        return self.head(features), features
-
-
-class ResidualBlock(nn.Module):
-    """x + tanh(norm(conv(x)))."""
-
-    def __init__(self, batch_norm: bool) -> None:
-        super().__init__()
-        norm = nn.BatchNorm2d(6) if batch_norm else nn.GroupNorm(2, 6)
-        self.body = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), norm, nn.Tanh())
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images + self.body(images)
-
-
 @dataclass(frozen=True)
 class Sizes:
     """Samples in the global batches."""
@@ -150,7 +122,7 @@ class WholeInterlude:
 
 
 def make_learner(
-    method_name: str,
+    method: str | type[Method],
     reducer: Reducer,
     *,
     batch_norm: bool = True,
@@ -159,27 +131,35 @@ def make_learner(
     old_labels: Tensor | None = OLD_LABELS,
     wrap: Callable[[str, nn.Module], Network] = lambda name, module: FlatModule(module),
     main_model: Callable[[bool], nn.Module] = SmallNet,
+    begun: bool = True,
     **settings: object,
 ) -> Learner:
-    """A learner at the beginning of ``epoch``, whose bits depend on nothing but the arguments."""
-    method_type = method_class(method_name)
-    method = method_type(method_type.Config.model_validate({"name": method_name, **settings}))
+    """A learner at the beginning of ``epoch``, whose bits depend on nothing but the arguments.
+
+    Args:
+        method: a method's name, or its class.
+        begun: whether the method's work before the epoch is done; not so in a run that is continued within it.
+    """
+    method_type = method_class(method) if isinstance(method, str) else method
+    name = method if isinstance(method, str) else f"{method.__module__}:{method.__qualname__}"
+    made = method_type(method_type.Config.model_validate({"name": name, **settings}))
     networks: dict[str, Network] = {}
     with _SEEDING:
-        for seed, name in enumerate(method.networks):
+        for seed, name in enumerate(made.networks):
             torch.manual_seed(seed)
             if name == "meta":
-                module = build_meta_model(method.meta_model, num_classes=NUM_CLASSES, feature_dim=SmallNet.feature_dim)
+                module = build_meta_model(made.meta_model, num_classes=NUM_CLASSES, feature_dim=SmallNet.feature_dim)
             else:
                 module = main_model(batch_norm)
             networks[name] = wrap(name, module.to(dtype).train(name != "extractor"))
     config = OptimConfig(main_lr=0.05, meta_lr=1e-2)
-    optimizers = {name: MAKERS[name](networks[name], config, 10) for name in method.networks if name in MAKERS}
-    method.allocate(networks, Task(NUM_CLASSES, NUM_NOISY, NUM_CLEAN, old_labels))
-    method.enter_epoch(epoch, EPOCHS)
-    method.begin_epoch(networks, WholeInterlude(networks))
-    step = TrainStep(method, networks, optimizers, reducer, None)
-    return Learner(method, networks, optimizers, step)
+    optimizers = {name: MAKERS[name](networks[name], config, 10) for name in made.networks if name in MAKERS}
+    made.allocate(networks, Task(NUM_CLASSES, NUM_NOISY, NUM_CLEAN, old_labels))
+    made.enter_epoch(epoch, EPOCHS)
+    if begun:
+        made.begin_epoch(networks, WholeInterlude(networks))
+    step = TrainStep(made, networks, optimizers, reducer, None)
+    return Learner(made, networks, optimizers, step)
 
 
 def global_batches(step: int, sizes: Sizes, dtype: torch.dtype = torch.float64) -> dict[str, tuple[Tensor, Tensor]]:
@@ -203,6 +183,10 @@ def local_batch(
             return Batch(images[:1], labels[:1], 0, piece.start, len(labels))
         return Batch(images[piece], labels[piece], piece.stop - piece.start, piece.start, len(labels))
 
+    def chosen(number: int, view: int, positions: Tensor) -> Batch:
+        images, labels = _views(step, number, sizes.noisy, dtype)[view]
+        return replace(take(images, labels), positions=positions[_places(labels, rank, world_size) % len(positions)])
+
     batches = global_batches(step, sizes, dtype)
     streams = method.streams
     noisy = take(*batches["clean" if streams.noisy_images == "clean" else "noisy"])
@@ -213,10 +197,7 @@ def local_batch(
         clean=_with_old_labels(take(*batches["clean"])) if streams.clean else None,
         lower_clean=take(*batches["lower_clean"]) if streams.lower_clean else None,
         selected={
-            name: tuple(
-                replace(take(*batch), positions=positions[_places(batch[1], rank, world_size) % len(positions)])
-                for batch in _views(step, number, sizes.noisy, dtype)
-            )
+            name: (chosen(number, 0, positions), chosen(number, 1, positions))
             for number, (name, positions) in enumerate(method.selections().items())
         },
         key=torch.tensor(7_000 + step),

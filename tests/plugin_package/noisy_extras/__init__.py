@@ -1,0 +1,1 @@
+"""A method, a model and a data set for `ebomlc_dist`, from outside."""
