@@ -140,7 +140,9 @@ class Task:
 class Pending(Protocol):
     """Means on their way: the collective may still be in flight until `wait` is called."""
 
-    def wait(self) -> list[Tensor]: ...
+    def wait(self) -> list[Tensor]:
+        """The means, alike on every rank, when the collective has ended."""
+        ...
 
 
 class Reducer(Protocol):
