@@ -1,4 +1,4 @@
-"""What is handed on: a source distribution that is the whole repository, and a wheel that holds what the program reads."""
+"""What is handed on: a source distribution that is the repository, and a wheel that holds what the program reads."""
 
 import re
 import shutil
