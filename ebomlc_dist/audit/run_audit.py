@@ -25,7 +25,6 @@ from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.split import held_out
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.build import make_method
 from ebomlc_dist.engine.load_run import check_stored_data, finished, load_trained, stored_config
 from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.rank_log import rank_log
@@ -35,6 +34,7 @@ from ebomlc_dist.files.durable import write_json
 from ebomlc_dist.files.inside import refuse_links
 from ebomlc_dist.files.run_folder import Claim, RunFolder, claim, write_status
 from ebomlc_dist.methods import method_class
+from ebomlc_dist.methods.contract import Method
 from ebomlc_dist.monitoring.purity import purity_figures
 from ebomlc_dist.noise.matrices import realised_rate
 
@@ -195,18 +195,16 @@ def _collect(
     unseen = held_out(dataset.clean_labels, training.method.streams.held_out)
     collector.noisy(training, torch.arange(len(dataset.noisy_index)))
     collector.trusted(training, torch.arange(len(collector.trials.rows)))
-    return _trained_on_noisy(config), unseen if unseen.any() else None
+    return _trained_on_noisy(training.method, config.train.epochs), unseen if unseen.any() else None
 
 
-def _trained_on_noisy(config: RunConfig) -> bool:
-    """Whether noisy images were drawn in any epoch of a run, be it not the last one."""
-    method, epochs = make_method(config), config.train.epochs
-
-    def drawn(epoch: int) -> str:
+def _trained_on_noisy(method: Method, epochs: int) -> bool:
+    """Whether noisy images were drawn in any epoch of a run. Leaves the method in its last epoch."""
+    drawn = []
+    for epoch in range(method.stages * epochs):
         method.enter_epoch(epoch, epochs)
-        return method.streams.noisy_images
-
-    return any(drawn(epoch) != "clean" for epoch in range(method.stages * epochs))
+        drawn.append(method.streams.noisy_images)
+    return any(images != "clean" for images in drawn)
 
 
 def _subject(
