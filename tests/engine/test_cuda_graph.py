@@ -134,7 +134,7 @@ def test_a_recorded_step_is_the_eager_one_bit_for_bit(method: str, settings: dic
 
 
 def test_one_recording_averages_weights_and_follows_a_rate_that_moves_with_every_step() -> None:
-    config = config_of("ebomlc-s", {})
+    config = config_of("ebomlc", {})
     optim = {"schedule": "linear", "schedule_unit": "step", "warmup": 0.3, "milestones": ()}
     config = config.model_copy(
         update={
