@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,23 @@ from tests.support.pool import RankPool
 # The same examples on every machine: a red run can be repeated.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
+
+
+MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
+STARTERS = {"two_ranks", "zygote", "site"}
+"""Fixtures that start processes."""
+FAST = ("data", "files", "launch", "models", "monitoring", "noise", "numerics", "recipes")
+"""Folders whose tests are fast where they start no process."""
+
+
+def pytest_configure() -> None:
+    """Put the tests' folders into memory, where there is room.
+
+    A tiny run flushes seventy files, and the tests would wait for the disk most of the time. What they show are ends of
+    processes and injected faults, for which no disk is needed.
+    """
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
