@@ -19,7 +19,7 @@ from tests.support.pool import RankPool
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
 
-
+HERE = Path(__file__).parent
 MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
 PROCESS = (
     *("cluster", "faults", "cli/test_completion.py", "cli/test_launch_configs.py", "cli/test_submit.py"),
@@ -53,7 +53,9 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what starts processes by its fixtures, and what is fast by its place."""
     for item in items:
-        place = item.path.relative_to(Path(__file__).parent)
+        if not item.path.is_relative_to(HERE):
+            continue
+        place = item.path.relative_to(HERE)
         places = {str(place), place.parts[0]}
         if places & set(PROCESS) or STARTERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("process")
