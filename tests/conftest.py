@@ -1,6 +1,8 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,68 @@ from tests.support.pool import RankPool
 # The same examples on every machine: a red run can be repeated.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
+
+HERE = Path(__file__).parent
+MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
+PROCESS = (
+    *("cluster", "faults", "cli/test_completion.py", "cli/test_launch_configs.py", "cli/test_submit.py"),
+    *("data/loaders/test_backends.py", "distributed/test_freed_memory.py", "launch/test_last_word.py"),
+    *("launch/test_launch.py", "launch/test_processes.py", "profiling/test_resident.py", "sweeps/test_kills.py"),
+    *("sweeps/test_local_workers.py", "tools/test_check.py"),
+)
+"""Folders and files of tests/ that start processes; a single test elsewhere carries the mark itself."""
+STARTERS = {"two_ranks", "zygote", "site"}
+"""Fixtures that start processes."""
+FAST = {
+    *("data", "docs", "launch", "monitoring", "noise", "numerics", "recipes"),
+    *("test_aliases.py", "test_habits.py", "test_keys.py", "test_layout.py"),
+}
+"""Folders and files of tests/ of which all is fast that starts no process. None of it trains."""
+_STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
+_watched = False
+
+
+def pytest_configure() -> None:
+    """Put the tests' folders into memory, where there is room.
+
+    A tiny run flushes seventy files, and the tests would wait for the disk most of the time. What they show are ends of
+    processes and injected faults, for which no disk is needed.
+    """
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts processes by its fixtures, and what is fast by its place."""
+    for item in items:
+        if not item.path.is_relative_to(HERE):
+            continue
+        place = item.path.relative_to(HERE)
+        places = {str(place), place.parts[0]}
+        if places & set(PROCESS) or STARTERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("process")
+        if places & FAST and not any(item.get_closest_marker(name) for name in ("process", "slow", "gpu", "slurm")):
+            item.add_marker("fast")
+
+
+def _refuse_processes(event: str, _: object) -> None:
+    if _watched and event in _STARTS:
+        raise AssertionError(f"{event} in a fast test: mark it `process`")
+
+
+sys.addaudithook(_refuse_processes)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A fast test starts no process."""
+    global _watched
+    _watched = item.get_closest_marker("fast") is not None
+    try:
+        return (yield)
+    finally:
+        _watched = False
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

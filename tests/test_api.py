@@ -157,6 +157,7 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, change: dict, messag
         ebomlc_dist.fit(**{**arguments, **change}, output_dir=tmp_path / "run")
 
 
+@pytest.mark.process
 def test_what_is_public_is_seen_and_costs_no_torch() -> None:
     code = (
         "import sys, ebomlc_dist; assert 'torch' not in sys.modules; names = dir(ebomlc_dist); "

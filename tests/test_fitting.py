@@ -290,6 +290,7 @@ def test_the_cards_code_does_what_it_says(grey: TrainedRun, tmp_path: Path) -> N
     assert names["names"] == expected
 
 
+@pytest.mark.process
 def test_fit_and_load_come_without_torch() -> None:
     code = "import sys, ebomlc_dist; assert {'fit', 'load'} <= set(dir(ebomlc_dist)); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""The checkers a contributor runs, as tests: lint, format, types, direction of imports, the image."""
+"""What no checker of `tools/check` sees."""
 
 import ast
 import subprocess
@@ -8,13 +8,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-CHECKS = {
-    "lint": [sys.executable, "-m", "ruff", "check", "."],
-    "format": [sys.executable, "-m", "ruff", "format", "--check", "."],
-    "types": [sys.executable, "-m", "mypy"],
-    "imports": [str(Path(sys.executable).with_name("lint-imports"))],
-    "image": [str(Path(sys.executable).with_name("hadolint")), "Dockerfile"],
-}
 
 
 def test_only_distributed_and_launch_name_collectives_and_the_launcher() -> None:
@@ -29,7 +22,7 @@ def test_only_distributed_and_launch_name_collectives_and_the_launcher() -> None
     assert users == {"distributed", "launch"}
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_checker_is_content(name: str) -> None:
-    answer = subprocess.run(CHECKS[name], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+def test_a_fast_test_that_starts_a_process_is_told_to_say_so() -> None:
+    """As every test of this file is fast, this one can try."""
+    with pytest.raises(AssertionError, match=r"subprocess\.Popen in a fast test: mark it `process`"):
+        subprocess.run([sys.executable, "-c", ""], check=False)

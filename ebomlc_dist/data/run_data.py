@@ -157,6 +157,9 @@ def _draw_split(source: Source, data: DataConfig, noise: NoiseConfig, seeds: See
     labels, nominal = draw_noise(source, noise, seed_sequence(seeds, "noise"))
     known = source.labels_are_true or noise.kind != "none"
     seed = seed_sequence(seeds, "split")
+    if data.noisy_size is not None:
+        # As many are left to train on.
+        data = data.model_copy(update={"noisy_size": data.noisy_size + data.development_size})
     if data.clean_from_noisy:
         _check_from_noisy(source, data)
         given = replace(source, labels=labels, trusted=None)

@@ -55,7 +55,7 @@ def die_with_launcher() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     except (OSError, AttributeError):
         return
-    if _is_orphan():
+    if is_orphan():
         raise SystemExit(1)
 
 
@@ -81,7 +81,7 @@ def silent_launcher() -> bool:
     return AGENT in _parent_command()
 
 
-def _is_orphan() -> bool:
+def is_orphan() -> bool:
     """Whether init adopted this worker. A launcher is Python, where it is the first process of a container too."""
     started = "TORCHELASTIC_RUN_ID" in os.environ or all(name in os.environ for name in _BY_ACCELERATE)
     program = Path(next(iter(_parent_command()), "")).name

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-from ebomlc_dist.launch.environment import outlive_launcher, silent_launcher, under_launcher
+from ebomlc_dist.launch.environment import is_orphan, outlive_launcher, silent_launcher, under_launcher
 
 # A person's Ctrl-C is not among them: a second one is in a hurry.
 REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -85,8 +85,9 @@ def say_last(line: str, *, interrupted: bool) -> None:
 
     After Ctrl-C the launcher prints a traceback of its own wait, when it has seen its workers end or at once. A line of
     a worker would stand above it. So a small process of its own waits until the launcher is gone, and says it then.
+    Where it is gone already, init is the parent, for which nobody need wait.
     """
-    if not interrupted or not under_launcher() or silent_launcher():
+    if not interrupted or not under_launcher() or silent_launcher() or is_orphan():
         print(line, file=sys.stderr, flush=True)
         return
     # Isolated, without site packages: it starts in hundredths of a second. Its stderr is ours.

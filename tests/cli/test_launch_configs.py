@@ -57,6 +57,7 @@ def test_each_opens_with_its_command_and_decides_what_the_launcher_would_ask(pat
         assert values["main_process_port"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "processes"), [("cpu.yaml", 1), ("cpu_2_processes.yaml", 2)])
 def test_the_launcher_starts_that_many_without_a_warning(name: str, processes: int, place: Path) -> None:
     (place / "worker.py").write_text(WORKER)

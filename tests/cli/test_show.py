@@ -141,6 +141,7 @@ def in_a_new_process(code: str, place: Path) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.process
 def test_what_must_answer_at_once_does_not_import_torch(place: Path) -> None:
     (place / "run" / "logs").mkdir(parents=True)
     (place / "run" / "logs" / "rank-0.log").touch()
@@ -158,6 +159,7 @@ print("torch" in sys.modules, file=sys.stderr)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "recipes"], ["status", "run"]])
+@pytest.mark.process
 def test_it_answers_within_half_a_second(arguments: list[str], place: Path) -> None:
     """Processor time, the best of three. A slow or busy machine is allowed what the libraries alone take, twice."""
     (place / "run").mkdir()

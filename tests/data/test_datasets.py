@@ -72,6 +72,7 @@ def test_contract(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
     assert source.labels_are_true == (name != "folder")
 
 
+@pytest.mark.process
 def test_table_imports_no_torch() -> None:
     code = "import sys, ebomlc_dist.data.datasets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -46,6 +46,12 @@ def test_they_are_stratified_and_a_function_of_the_split_seed() -> None:
     assert not torch.equal(found.development_index, other.development_index)
 
 
+def test_noisy_size_counts_what_is_trained_on() -> None:
+    found = digits(noisy_size=500)
+    assert len(found.noisy_index) == 500
+    assert len(found.development_index) == 200
+
+
 def test_a_split_file_holds_them(tmp_path: Path) -> None:
     path = tmp_path / "split.json"
     path.write_text(json.dumps(split_document(digits())))

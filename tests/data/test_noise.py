@@ -294,6 +294,7 @@ HUMAN = list(range(4)) * 40
         ("dict.pt", lambda path: torch.save({"worse_label": torch.tensor(HUMAN)}, path), "worse_label"),
     ],
 )
+@pytest.mark.process
 def test_the_command_that_is_offered_makes_a_file_that_is_read(
     name: str, write: Callable[[Path], Any], column: str, tmp_path: Path
 ) -> None:

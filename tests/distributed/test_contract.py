@@ -28,12 +28,23 @@ def on_a_rank(communicator: Communicator, method: str, settings: dict, sizes: Si
     return learner.state()
 
 
+_left: dict[str, list[State]] = {}
+
+
+def on_both(ranks: RankPool, method: str, settings: dict, sizes: Sizes, batch_norm: bool) -> list[State]:
+    """What `on_a_rank` leaves on each rank. Several tests look at a run, which is taken once."""
+    run = (method, settings, sizes, batch_norm)
+    if repr(run) not in _left:
+        _left[repr(run)] = ranks.run(on_a_rank, *run)
+    return _left[repr(run)]
+
+
 @ALL_SIZES
 @pytest.mark.parametrize(("method", "settings"), CASES, ids=str)
 def test_two_ranks_equal_one_process_over_the_shards_bit_for_bit(
     two_ranks: RankPool, method: str, settings: dict, sizes: Sizes
 ) -> None:
-    ranks = two_ranks.run(on_a_rank, method, settings, sizes, True)
+    ranks = on_both(two_ranks, method, settings, sizes, True)
     make = partial(make_learner, method, **settings)
     shards = over_shards(2, lambda rank, reducer: on_a_shard(rank, reducer, make, sizes))
     for state, control in zip(ranks, shards, strict=True):
@@ -44,7 +55,7 @@ def test_two_ranks_equal_one_process_over_the_shards_bit_for_bit(
 def test_ranks_hold_the_same_parameters_but_their_own_statistics(
     two_ranks: RankPool, method: str, settings: dict
 ) -> None:
-    first, second = two_ranks.run(on_a_rank, method, settings, UNEQUAL, True)
+    first, second = on_both(two_ranks, method, settings, UNEQUAL, True)
     assert all(torch.equal(first[name], second[name]) for name in first if not name.endswith("statistics"))
     assert not torch.equal(first["main.statistics"], second["main.statistics"])
 
@@ -53,7 +64,7 @@ def test_ranks_hold_the_same_parameters_but_their_own_statistics(
 @pytest.mark.parametrize(("method", "settings"), CASES, ids=str)
 def test_two_ranks_agree_with_the_whole_batch(two_ranks: RankPool, method: str, settings: dict, sizes: Sizes) -> None:
     """Without batch statistics the world size is a matter of rounding."""
-    state = two_ranks.run(on_a_rank, method, settings, sizes, False)[0]
+    state = on_both(two_ranks, method, settings, sizes, False)[0]
     whole = make_learner(method, Communicator(CPU), batch_norm=False, **settings)
     run_steps(whole, STEPS, sizes=sizes)
     for name, expected in whole.state().items():
@@ -121,7 +132,7 @@ def with_a_reduction_skipped(communicator: Communicator, method: str, skipped: i
 )
 def test_every_reduction_is_needed(two_ranks: RankPool, method: str, skipped: int) -> None:
     state = two_ranks.run(with_a_reduction_skipped, method, skipped)[0]
-    right = two_ranks.run(on_a_rank, method, {"epoch": ROWS[method].epoch}, UNEQUAL, False)[0]
+    right = on_both(two_ranks, method, {"epoch": ROWS[method].epoch}, UNEQUAL, False)[0]
     assert max(relative(state[n], right[n]) for n in state if n.endswith("vector")) > 1e-9
 
 

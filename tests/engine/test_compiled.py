@@ -119,6 +119,20 @@ def test_a_compiled_step_is_near_the_eager_one(method: str, settings: dict) -> N
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
 @pytest.mark.filterwarnings("default")
+def test_a_compiled_step_of_the_fast_network_is_near_the_eager_one() -> None:
+    def of(compiled: bool) -> dict[str, Tensor]:
+        config = config_of("ebomlc-s", compiled)
+        model = config.model.model_copy(update={"name": "fast-cnn", "widths": (8, 8, 16)})
+        data = config.data.model_copy(update={"image_size": 16})
+        return proposed(make_training(config.model_copy(update={"model": model, "data": data})))
+
+    expected, found = of(False), of(True)
+    assert all(distance(found[name], value) < ONE_STEP for name, value in expected.items() if value.numel())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.filterwarnings("default")
 def test_passes_are_compiled_once_whatever_the_learning_rate() -> None:
     training = make_training(config_of())
     take_steps(training, 1)

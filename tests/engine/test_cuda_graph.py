@@ -89,6 +89,8 @@ def all_steps(training: Training, program: Program, watched: bool = False) -> li
             assert launches is None or launches.waits == []
             figures = [outcome.metrics[name].double() for name in sorted(outcome.metrics)]
             left.append(torch.stack([*figures, outcome.skipped.double(), batch.noisy.labels.double().sum()]).clone())
+            for optimizer in training.optimizers.values():
+                optimizer.end("step")
         for optimizer in training.optimizers.values():
             optimizer.end("epoch")
     return left
@@ -129,6 +131,25 @@ def test_a_recorded_step_is_the_eager_one_bit_for_bit(method: str, settings: dic
     moved = {tensor.untyped_storage()._cdata for tensor in mutable_tensors(recorded)}
     read = {key for tape in on_tape.tapes[-1:] for key in tape.read}
     assert read <= moved | fixed(recorded, on_tape.program)
+
+
+def test_one_recording_averages_weights_and_follows_a_rate_that_moves_with_every_step() -> None:
+    config = config_of("ebomlc", {})
+    optim = {"schedule": "linear", "schedule_unit": "step", "warmup": 0.3, "milestones": ()}
+    config = config.model_copy(
+        update={
+            "train": config.train.model_copy(update={"weight_average": 0.9}),
+            "optim": config.optim.model_copy(update=optim),
+        }
+    )
+    eager, expected = run_eager(config)
+    recorded = make_training(config)
+    on_tape = Recorded.of(recorded)
+    assert equal(all_steps(recorded, on_tape.program), expected)
+    assert on_tape.program.recordings == 1
+    for name in ("vector", "statistics", "steps"):
+        assert torch.equal(getattr(recorded.averages["main"], name), getattr(eager.averages["main"], name))
+    assert not torch.equal(recorded.averages["main"].vector, recorded.networks["main"].vector)
 
 
 def test_what_python_changes_unnoticed_is_not_in_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,9 @@ def test_the_first_of_equal_epochs_is_chosen() -> None:
     assert at_best([], [1.0]) is None
 
 
-@pytest.mark.parametrize("method", ROWS)
+@pytest.mark.parametrize(
+    "method", [name if name in ("ebomlc", "ce") else pytest.param(name, marks=pytest.mark.slow) for name in ROWS]
+)
 def test_every_method_learns(tmp_path: Path, method: str) -> None:
     """Chance is 10 %; each passes 50 % of accuracy within its epochs of the whole set."""
     whole_set = {"noisy_size": None, "clean_size": 100}

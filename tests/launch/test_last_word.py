@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from ebomlc_dist.launch import signals
 from ebomlc_dist.launch.signals import say_last
 
 # A launcher whose wait is interrupted: it says so once its worker has ended, and goes.
@@ -47,7 +49,7 @@ with Signals() as signals:
 
 def launched(launcher: str, worker: str, *more: str) -> list[str]:
     """The lines on stderr of a launcher, its worker, and whoever still holds it open after them."""
-    environment = os.environ | {"LOCAL_RANK": "0"}
+    environment = os.environ | {"LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
     command = [sys.executable, "-c", launcher, worker, *more]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     return ended.stderr.splitlines()
@@ -58,7 +60,10 @@ def test_the_line_stands_below_the_launchers_traceback() -> None:
 
 
 def test_a_worker_stops_in_order_when_ctrl_c_has_ended_its_launcher() -> None:
+    """It says so at once: init, which has adopted it, is no launcher whose end is waited for."""
+    began = time.monotonic()
     assert launched(GONE, STOPPING, str(int(signal.SIGINT))) == ["Traceback", "stopped"]
+    assert time.monotonic() - began < signals._WAIT_S
 
 
 def test_a_worker_dies_with_a_launcher_that_ends_otherwise() -> None:

@@ -65,6 +65,16 @@ def test_convolutions_start_as_the_identity_on_as_many_channels_as_come_in() -> 
     assert not torch.equal(stage.conv1(maps)[:, 4:], torch.zeros(2, 2, 5, 5))
 
 
+def test_group_normalisation_has_no_scale_of_its_own_either() -> None:
+    model = build_main_model("fast-cnn", num_classes=4, in_channels=1, norm="group", widths=(16, 16))
+    groups = [module for module in model.modules() if isinstance(module, nn.GroupNorm)]
+    assert len(groups) == 4
+    assert not any(group.weight.requires_grad for group in groups)
+    model.eval()
+    images = torch.randn(3, 1, 16, 16)
+    assert torch.allclose(model(images)[0][:1], model(images[:1])[0], atol=1e-5)
+
+
 def test_widths_are_an_option_and_come_back_from_a_folder(tmp_path: Path) -> None:
     model = build_main_model("fast-cnn", num_classes=4, in_channels=1, norm="batch", widths=(8, 12))
     assert model.feature_dim == 12

@@ -91,6 +91,7 @@ def test_unknown_names(name: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.process
 def test_the_table_needs_no_torch() -> None:
     code = "import sys; from ebomlc_dist.models import MODELS; assert MODELS; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 import pytest
 import torch
 
 from ebomlc_dist.profiling.resident import peak_growth
+from tests.support.pool import fresh_processes
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -33,7 +33,7 @@ def beside_what_is_held() -> list[int]:
 
 def in_a_fresh_process(work: Callable[[], list[int]]) -> list[int]:
     """One that has no garbage of other tests to let go of meanwhile."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=fresh_processes()) as pool:
         return pool.submit(work).result(120)
 
 

@@ -5,6 +5,7 @@ import socket
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from typing import Any
 
 import torch
@@ -13,12 +14,19 @@ import torch.distributed as dist
 from ebomlc_dist.distributed.communicator import Communicator
 
 
+def fresh_processes() -> ForkServerContext:
+    """How to start processes that hold nothing of the tests' own: forks of one that has loaded torch, once for all."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ebomlc_dist.engine.run", "ebomlc_dist.testing"])
+    return context
+
+
 class RankPool:
     """``world_size`` processes joined by gloo on the loopback interface."""
 
     def __init__(self, world_size: int) -> None:
         self.world_size = world_size
-        context = multiprocessing.get_context("spawn")
+        context = fresh_processes()
         port = free_port()
         self._pipes: list[Connection] = []
         self._processes = []

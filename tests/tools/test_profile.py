@@ -247,6 +247,7 @@ def test_rows_are_run_configurations() -> None:
     assert [row.name for row in requested_rows(Request(methods=tuple(METHODS)))] == list(METHODS)
 
 
+@pytest.mark.process
 def test_accelerate_launch_starts_it(tmp_path: Path) -> None:
     """Two processes, three reductions a step."""
     output = tmp_path / "report.json"
