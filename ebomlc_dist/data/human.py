@@ -188,7 +188,7 @@ def _checked(path: Path, found: NDArray[np.generic], source: Source) -> Tensor:
 
 
 def _conversion(path: Path) -> str:
-    """A command that turns a file into one that is read: a dictionary as it is, anything else as ``labels``."""
+    """Return a command that turns a file into one that is read: a dictionary as it is, anything else as ``labels``."""
     name = repr(str(path))
     load = {
         ".json": f"import json, numpy; found = json.load(open({name}))",

@@ -31,7 +31,7 @@ def load_dataset(
     progress: Progress | None = None,
     model: str | None = None,
 ) -> NoisyDataset:
-    """The data of a run, a pure function of the files and the configuration: the same on every rank.
+    """Return the data of a run, a pure function of the files and the configuration: the same on every rank.
 
     Args:
         data: which data and how they are split.
@@ -120,7 +120,7 @@ def from_source(
 
 
 def _normalisation(source: Source, data: DataConfig) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, (C,) float32 each: as asked for, or of the training images."""
+    """Return mean and standard deviation, (C,) float32 each: as asked for, or of the training images."""
     channels = source.images.shape[1]
     for key, values in (("data.pixel_mean", data.pixel_mean), ("data.pixel_std", data.pixel_std)):
         if values is not None and len(values) != channels:
@@ -135,7 +135,7 @@ def _normalisation(source: Source, data: DataConfig) -> tuple[Tensor, Tensor]:
 
 
 def fingerprint_of(source: Source) -> str:
-    """sha256 (hex) over shapes, pixels and labels of training, trusted and test images, and the class names.
+    """Return sha256 (hex) over shapes, pixels and labels of training, trusted and test images, and the class names.
 
     Where images come from files, these stand for the pixels: the same whether they lie in memory or not.
     """
@@ -211,7 +211,7 @@ def _kind(source: Source, data: DataConfig) -> str:
 
 
 def _old_labels(source: Source, noise: NoiseConfig, labels: Tensor, clean: Tensor) -> Tensor | None:
-    """The noisy labels that the images ``clean`` had, from the noise drawn for all images or from the user."""
+    """Return the noisy labels that the images ``clean`` had, from the noise drawn for all images or from the user."""
     if source.trusted is None or noise.kind in ("uniform", "flip", "matrix"):
         return labels[clean]
     # A file of human labels need not speak of images that are trusted already.

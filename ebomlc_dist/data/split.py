@@ -59,7 +59,7 @@ class Split:
 
 
 def draw_validation(source: Source, data: DataConfig, seed: np.random.SeedSequence, clean_index: Tensor) -> Tensor:
-    """Ascending indices (Nv,) of `DataConfig.validation_size` validation images.
+    """Return ascending indices (Nv,) of `DataConfig.validation_size` validation images.
 
     Args:
         source: where they come from under ``leaky``.
@@ -130,7 +130,7 @@ def draw_indices(
 def draw_development(
     source: Source, data: DataConfig, seed: np.random.SeedSequence, noisy_index: Tensor, *, labels_known: bool
 ) -> Tensor:
-    """Ascending indices (Nd,) of `DataConfig.development_size` of the noisy images, stratified by true label.
+    """Return ascending indices (Nd,) of `DataConfig.development_size` of the noisy images, stratified by true label.
 
     Raises:
         InputError: true labels that are unknown, or more images than there are.
@@ -210,7 +210,10 @@ def _subset(
 def _first_of_each(
     labels: NDArray[np.int64], index: NDArray[np.int64], quotas: NDArray[np.int64], seed: np.random.SeedSequence
 ) -> list[NDArray[np.int64]]:
-    """The first ``quotas[k]`` of class k's images in a drawn order: smaller draws are contained in larger ones."""
+    """Return the first ``quotas[k]`` of class k's images in a drawn order.
+
+    Smaller draws are contained in larger ones.
+    """
     members = (index[labels[index] == label] for label in range(len(quotas)))
     return [_shuffled(own, child(seed, _CLEAN, label))[: quotas[label]] for label, own in enumerate(members)]
 

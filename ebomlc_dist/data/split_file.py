@@ -57,7 +57,7 @@ class SplitDocument(BaseModel):
 
 
 def split_document(dataset: NoisyDataset) -> dict[str, Any]:
-    """The JSON content of split.json: indices, labels that are not the data's own, rates, seeds and fingerprint."""
+    """Return the content of split.json: indices, labels that are not the data's own, rates, seeds and fingerprint."""
     return SplitDocument(
         fingerprint=dataset.fingerprint,
         num_images=len(dataset.images),
@@ -77,7 +77,7 @@ def split_document(dataset: NoisyDataset) -> dict[str, Any]:
 
 
 def read_document(path: Path) -> SplitDocument:
-    """A split.json as it stands. Raises `InputError` where it is none."""
+    """Return a split.json as it stands. Raises `InputError` where it is none."""
     try:
         return SplitDocument.model_validate(read_json(path, MAX_BYTES))
     except ValidationError as error:
@@ -85,7 +85,7 @@ def read_document(path: Path) -> SplitDocument:
 
 
 def read_split(path: Path, source: Source, fingerprint: str, noise: NoiseConfig) -> Split:
-    """The split and noisy labels of an earlier run, for the same data.
+    """Return the split and noisy labels of an earlier run, for the same data.
 
     Args:
         path: a split.json.

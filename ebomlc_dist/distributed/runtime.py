@@ -1,4 +1,4 @@
-"""The processes of one run: Accelerate starts them and places devices; everything else asks this file.
+"""The processes of one run and their devices. The only module that calls Accelerate for them.
 
 Models are not wrapped: the engine reduces sums itself (see `communicator`), because a gradient averaged by a wrapper is
 too late for a rule that is not linear in it.
@@ -72,7 +72,7 @@ class Runtime:
 
     @classmethod
     def start(cls, config: TrainConfig, device: str = "auto") -> "Runtime":
-        """Join the job. Raises `InputError` where the world is not the one that was asked for."""
+        """Join the job. Raises `InputError` where the number of processes is not the one that was asked for."""
         check_place()
         check_strategy_of_launcher(config.strategy)
         set_wrappers_aside()
@@ -117,7 +117,7 @@ class Runtime:
         )
 
     def apart(self) -> "Runtime":
-        """The same place with reductions of its own, for one of several runs in this process, which is alone."""
+        """Return the same place with reductions of its own, for one of several runs in this process, which is alone."""
         return replace(self, communicator=Communicator(self.device), patient=Communicator(self.device))
 
     @property
@@ -126,17 +126,20 @@ class Runtime:
         return self.rank == 0
 
     def broadcast_text(self, text: str) -> str:
-        """Rank 0's text on every rank."""
+        """Return rank 0's text on every rank."""
         return self.patient.broadcast_bytes(text.encode() if self.is_main else None).decode()
 
     def gather_texts(self, text: str) -> list[str]:
-        """Every rank's text of at most `MESSAGE_BYTES`, in rank order."""
+        """Return every rank's text of at most `MESSAGE_BYTES`, in rank order."""
         encoded = text.encode()[:MESSAGE_BYTES].ljust(MESSAGE_BYTES)
         every = self.patient.gather(torch.frombuffer(bytearray(encoded), dtype=torch.uint8).to(self.device))
         return [bytes(row.tolist()).decode(errors="replace").strip() for row in every.cpu()]
 
     def on_first_rank(self, work: Callable[[], Any]) -> Any:
-        """The JSON value that ``work`` gives on rank 0, on every rank. An `InputError` there is raised everywhere."""
+        """Return the JSON value that ``work`` gives on rank 0, on every rank.
+
+        An `InputError` there is raised everywhere.
+        """
         answer = ""
         if self.is_main:
             try:
@@ -196,7 +199,7 @@ class Runtime:
 
 
 def wait_for_device(device: torch.device) -> None:
-    """Until what this thread has asked the device for is done."""
+    """Wait until the device has finished this thread's work."""
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
 
@@ -211,7 +214,7 @@ def _meet(gpu: str, limit_s: float) -> tuple[dist.Store | None, Sequence[RankInf
 
 
 def _gpu() -> str:
-    """What names this process's GPU. Raises `InputError` where the machine has none left for it."""
+    """Return what names this process's GPU. Raises `InputError` where the machine has none left for it."""
     local_rank, count = launched_local_rank(), torch.cuda.device_count()
     if local_rank >= count:
         raise LoneError(

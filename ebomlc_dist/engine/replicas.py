@@ -1,4 +1,4 @@
-"""Whether every rank still holds the same bits of what all hold alike."""
+"""Check that all ranks hold the same bits of whatever is replicated."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def check_replicas(training: Training, step: int) -> None:
 
 
 def bit_hash(tensor: Tensor) -> Tensor:
-    """0-dim int64: the sum of the bits' words, each times an odd number of its place, modulo 2⁶⁴.
+    """Return 0-dim int64: the sum of the bits' words, each times an odd number of its place, modulo 2⁶⁴.
 
     One flipped bit moves the sum by a power of two below 2³² times an odd number, which is never 0.
     """

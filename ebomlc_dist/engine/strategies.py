@@ -19,7 +19,7 @@ STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
 
 
 def check_strategy(config: RunConfig, world_size: int) -> None:
-    """Raise `InputError` where the strategy of ``config`` cannot take its steps, with what does."""
+    """Raise `InputError` where the strategy of ``config`` cannot take its steps. It names one that can."""
     recorded = [flag for flag, on in _recorders(config) if on]
     if config.train.activation_checkpointing and recorded:
         raise InputError(
