@@ -129,7 +129,7 @@ def _rows_of_images(table: Table, source: Source) -> list[int]:
     numbered = source.ids[:1] == ["train/0"]
     key = "original_index" if numbered else table.first_of("path", "file_name")
     if key is None:
-        raise InputError(f"{table.path} has no column path, which images in folders are found by")
+        raise InputError(f"{table.path} has no column path; images in folders are found by their path")
     if key not in table.columns:
         return list(range(len(table.rows)))
     if numbered:

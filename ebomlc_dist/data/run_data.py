@@ -198,10 +198,12 @@ def _check_validation(data: DataConfig, clean: Tensor) -> None:
     if data.clean_from_noisy:
         raise InputError(
             "data.validation_size needs trusted images whose labels are right, and --clean-from-noisy only chooses "
-            "likely ones; leave one of them away"
+            "likely ones; leave one of them out"
         )
     if not len(clean):
-        raise InputError("data.validation_size is taken from the trusted images, and these data have none")
+        raise InputError(
+            "data.validation_size is taken from the trusted images, and these data have none; leave it out"
+        )
 
 
 def _kind(source: Source, data: DataConfig) -> str:
@@ -220,6 +222,6 @@ def _old_labels(source: Source, noise: NoiseConfig, labels: Tensor, clean: Tenso
 
 def _check_from_noisy(source: Source, data: DataConfig) -> None:
     if source.trusted is not None and len(source.trusted):
-        raise InputError("--clean-from-noisy is for data without trusted images, and these have some; leave it away")
+        raise InputError("--clean-from-noisy is for data without trusted images, and these have some; leave it out")
     if data.split_kind == "leaky":
         raise InputError("--clean-from-noisy takes the trusted images out of the noisy set: data.split_kind=disjoint")

@@ -138,7 +138,7 @@ def draw_development(
     if not labels_known:
         raise InputError(
             "data.development_size needs the noisy images' true labels, and those of these data are unknown; leave it "
-            "away, or add noise to known labels (--noise)"
+            "out, or add noise to known labels (--noise)"
         )
     labels, noisy, size = source.labels.numpy(), noisy_index.numpy(), data.development_size
     return torch.from_numpy(_subset(labels, noisy, size, child(seed, _DEVELOPMENT), "data.development_size"))
@@ -199,7 +199,7 @@ def _subset(
 ) -> NDArray[np.int64]:
     """``size`` of the images ``index``, each class in proportion (largest remainder), ascending."""
     if size > len(index):
-        raise InputError(f"{size} noisy images are asked for, {len(index)} are there; lower {key}")
+        raise InputError(f"{key} asks for {size} noisy images, and there are {len(index)}; lower it")
     counts = np.bincount(labels[index])
     shares = counts * size / len(index)
     quotas = np.floor(shares).astype(np.int64)

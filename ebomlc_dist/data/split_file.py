@@ -101,13 +101,13 @@ def read_split(path: Path, source: Source, fingerprint: str, noise: NoiseConfig)
     if (document.num_images, document.num_classes) != (num_images, num_classes):
         raise InputError(
             f"{path} is a split of {document.num_images} images in {document.num_classes} classes, these data have "
-            f"{num_images} in {num_classes}; give the data it was made from, or leave --split away"
+            f"{num_images} in {num_classes}; give the data it was made from, or leave --split out"
         )
     if document.fingerprint != fingerprint:
         raise InputError(
             f"{path} belongs to other data: pixels, labels or their order differ (fingerprint "
             f"{document.fingerprint[:12]} there, {fingerprint[:12]} here); give the data it was made from, or leave "
-            "--split away"
+            "--split out"
         )
     _check_noise(path, document, noise)
     noisy, clean, labels, validation, development = (
@@ -151,7 +151,7 @@ def _check_noise(path: Path, document: SplitDocument, noise: NoiseConfig) -> Non
     if noise.kind != "none" and not (noise.kind == kind and same_rate):
         raise InputError(
             f"{path} holds labels with {kind} noise at rate {rate}, asked for is {noise.kind} at {noise.rate}; leave "
-            "--split away for new noise, or give --noise none to take the labels of the file"
+            "--split out for new noise, or give --noise none to take the labels of the file"
         )
 
 

@@ -162,7 +162,7 @@ class Runtime:
         if messages[0]:
             raise InputError(messages[0])
         for text in filter(None, messages):
-            raise InputError(f"{text}; rank 0 has no such trouble, so look for what differs between the machines")
+            raise InputError(f"{text}; rank 0 does not have this problem: compare the machines")
         return cast(T, result)
 
     def check_alike(self, what: str, values: Mapping[str, Any]) -> None:
@@ -226,7 +226,7 @@ def _gpu() -> str:
 
 def _choose_cpu(device: str) -> bool:
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("no CUDA device is there (--device cuda); use --device cpu or auto")
+        raise InputError("found no CUDA device (--device cuda); use --device cpu or auto")
     wants_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     return device == "cpu" or not torch.cuda.is_available() or (device == "auto" and wants_cpu)
 

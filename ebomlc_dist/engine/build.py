@@ -67,8 +67,8 @@ def make_method(config: RunConfig) -> Method:
         )
     if config.train.label_smoothing and not method.smooths:
         raise InputError(
-            f"train.label_smoothing does not go with {config.method.name}, whose main model learns no given label as "
-            "it is; leave it away"
+            f"train.label_smoothing does not go with {config.method.name}, whose main model is not trained on "
+            "given labels as they are; leave it out"
         )
     if config.train.compile and method.backward_twice:
         raise InputError(

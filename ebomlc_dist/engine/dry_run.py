@@ -126,7 +126,7 @@ def _step(config: RunConfig) -> str:
     if train.strategy != "replicated":
         passes += f", main models spread by {train.strategy}"
     if train.activation_checkpointing:
-        passes += ", blocks computed again on the way back"
+        passes += ", blocks computed again in the backward pass"
     if not train.cuda_graph:
         return passes
     return f"{passes}; no CUDA graph, which cannot hold double_backward" if twice else f"{passes}, in one CUDA graph"

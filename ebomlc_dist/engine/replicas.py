@@ -28,8 +28,8 @@ def check_replicas(training: Training, step: int) -> None:
         return
     names = [name for name, column in zip(replicated, zip(*rows, strict=True), strict=True) if len(set(column)) > 1]
     raise TrainingFault(
-        f"{_who(rows, counts)}: other bits in {', '.join(names)} at step {step}; memory or a link is at fault. "
-        "no checkpoint was written of it: continue from the last one with `--resume auto`, "
+        f"{_who(rows, counts)}: different bits in {', '.join(names)} at step {step}; memory or a link is faulty. "
+        "No checkpoint was written of it. Continue from the last one with `--resume auto`, "
         "without that machine if it happens again"
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files import durable, operations
 
-_REMEDY = "a run folder holds files and folders of its own alone; move it away, or put what it stands for in its place"
+_REMEDY = "a run folder may hold no links or special files; move it away, or put a copy of its target in its place"
 
 
 def refuse_links(folders: Iterable[Path], files: Iterable[Path] = ()) -> None:

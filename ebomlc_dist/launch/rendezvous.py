@@ -241,7 +241,7 @@ def meet_machines(address: str, port: int, machines: int, machine_rank: int, tot
 
 def _machine_store(address: str, port: int, machine_rank: int, limit_s: float) -> dist.TCPStore:
     if not is_known(address):
-        raise InputError(f"--main-process-ip {address} is no address that this machine knows")
+        raise InputError(f"--main-process-ip {address} is not an address that this machine knows")
     if machine_rank == 0 and is_taken(port):
         raise InputError(
             f"port {port} of this machine is taken; choose another --main-process-port, the same on all machines"

@@ -192,7 +192,7 @@ class Watchdog:
                 return _verdict(info, new, _LATE, _IS_STOPPED if stopped else held)
         for info, beat in zip(self._cards, beats, strict=True):
             if beat.count == fewest < self._wait_counter.count:
-                return _verdict(info, beat, _LATE, f"what it does stands in its log, rank-{info.rank}.log")
+                return _verdict(info, beat, _LATE, f"see its log, rank-{info.rank}.log")
         step = self._wait_counter.step
         return Verdict(None, step, f"all ranks wait for each other after step {step}; look at the network and the GPUs")
 

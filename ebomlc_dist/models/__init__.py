@@ -99,7 +99,7 @@ def build_main_model(
     options = {key: value for key, value in (("widths", widths),) if value is not None}
     if unknown := [key for key in options if key not in known]:
         able = ", ".join(other for other, info in MODELS.items() if unknown[0] in info.options)
-        raise InputError(f"model '{name}' has no option model.{unknown[0]}; leave it away, or take {able}")
+        raise InputError(f"model '{name}' has no option model.{unknown[0]}; leave it out, or take {able}")
     if name.startswith(TORCHVISION):
         from ebomlc_dist.models.torchvision_classifier import torchvision_classifier
 

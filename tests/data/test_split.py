@@ -82,7 +82,7 @@ def test_noisy_size_is_in_proportion(load: Load) -> None:
     assert dataset.true_labels is not None
     assert dataset.true_labels.bincount().tolist() == [35, 15, 5, 5]
     assert not indices(dataset)[0] & indices(dataset)[1]
-    with pytest.raises(InputError, match="121 noisy images are asked for, 120 are there"):
+    with pytest.raises(InputError, match="asks for 121 noisy images, and there are 120"):
         load(source, clean_size=40, noisy_size=121)
 
 
