@@ -439,7 +439,7 @@ def test_a_split_from_before_there_were_validation_images_has_none(load: Load, t
     [
         ({"validation_size": 20}, "would leave a class none to train on"),
         ({"validation_size": 17}, "would leave a class none to train on"),
-        ({"validation_size": 4, "clean_from_noisy": True}, "leave one of them away"),
+        ({"validation_size": 4, "clean_from_noisy": True}, "leave one of them out"),
         ({"validation_augment": True, "augment": "resized-crop-flip"}, "does not go with resized-crop-flip"),
     ],
     ids=str,
