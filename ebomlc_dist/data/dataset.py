@@ -27,7 +27,7 @@ class ImageSet(Protocol):
 
 
 def digest_of(images: ImageSet, file_digest: str | None) -> str:
-    """sha256 (hex) of a set of images: ``file_digest`` where they come from files, else of shape and pixels."""
+    """Return sha256 (hex) of a set of images: ``file_digest`` where they come from files, else of shape and pixels."""
     if file_digest is not None or not isinstance(images, Tensor):
         return file_digest or ""
     digest = hashlib.sha256(repr(tuple(images.shape)).encode())
@@ -154,7 +154,7 @@ class NoisyDataset:
         return len(self.class_names)
 
     def trusted_labels(self) -> dict[int, int]:
-        """Row → label of every trusted image, those that choose an epoch among them, ascending."""
+        """Return row → label of every trusted image, those that choose an epoch among them, ascending."""
         pairs: dict[int, int] = {}
         for index, labels in ((self.validation_index, self.validation_labels), (self.clean_index, self.clean_labels)):
             pairs |= dict(zip(index.tolist(), labels.tolist(), strict=True))
@@ -170,7 +170,7 @@ class NoisyDataset:
 
 
 def channel_statistics(images: ImageSet) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel of (N, C, H, W) uint8 images, each (C,) float32 in 0…1.
+    """Return mean and standard deviation per channel of (N, C, H, W) uint8 images, each (C,) float32 in 0…1.
 
     Exact integer sums over a histogram of each channel, so that a large set needs no wider copy. Of more than `SAMPLED`
     images, so many are looked at, evenly spaced.

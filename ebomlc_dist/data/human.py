@@ -129,7 +129,7 @@ def _rows_of_images(table: Table, source: Source) -> list[int]:
     numbered = source.ids[:1] == ["train/0"]
     key = "original_index" if numbered else table.first_of("path", "file_name")
     if key is None:
-        raise InputError(f"{table.path} has no column path, which images in folders are found by")
+        raise InputError(f"{table.path} has no column path; images in folders are found by their path")
     if key not in table.columns:
         return list(range(len(table.rows)))
     if numbered:
@@ -188,7 +188,7 @@ def _checked(path: Path, found: NDArray[np.generic], source: Source) -> Tensor:
 
 
 def _conversion(path: Path) -> str:
-    """A command that turns a file into one that is read: a dictionary as it is, anything else as ``labels``."""
+    """Return a command that turns a file into one that is read: a dictionary as it is, anything else as ``labels``."""
     name = repr(str(path))
     load = {
         ".json": f"import json, numpy; found = json.load(open({name}))",

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def draw_noise(source: Source, noise: NoiseConfig, seed: np.random.SeedSequence) -> tuple[Tensor, float | None]:
-    """Noisy labels of every training image, and the nominal noise rate.
+    """Return noisy labels of every training image, and the nominal noise rate.
 
     Args:
         source: its labels are taken as true where noise is asked for.
@@ -69,7 +69,7 @@ def draw_noise(source: Source, noise: NoiseConfig, seed: np.random.SeedSequence)
 
 
 def transition_matrix(path: Path | None, class_names: list[str]) -> Tensor:
-    """The (K, K) float64 matrix of a CSV file: row = true class, column = noisy class, every row sums to 1.
+    """Return the (K, K) float64 matrix of a CSV file: row = true class, column = noisy class, every row sums to 1.
 
     In the file classes are in label order, or, where they are named by whole numbers, in the order of these.
 

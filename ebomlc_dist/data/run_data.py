@@ -31,7 +31,7 @@ def load_dataset(
     progress: Progress | None = None,
     model: str | None = None,
 ) -> NoisyDataset:
-    """The data of a run, a pure function of the files and the configuration: the same on every rank.
+    """Return the data of a run, a pure function of the files and the configuration: the same on every rank.
 
     Args:
         data: which data and how they are split.
@@ -120,7 +120,7 @@ def from_source(
 
 
 def _normalisation(source: Source, data: DataConfig) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, (C,) float32 each: as asked for, or of the training images."""
+    """Return mean and standard deviation, (C,) float32 each: as asked for, or of the training images."""
     channels = source.images.shape[1]
     for key, values in (("data.pixel_mean", data.pixel_mean), ("data.pixel_std", data.pixel_std)):
         if values is not None and len(values) != channels:
@@ -135,7 +135,7 @@ def _normalisation(source: Source, data: DataConfig) -> tuple[Tensor, Tensor]:
 
 
 def fingerprint_of(source: Source) -> str:
-    """sha256 (hex) over shapes, pixels and labels of training, trusted and test images, and the class names.
+    """Return sha256 (hex) over shapes, pixels and labels of training, trusted and test images, and the class names.
 
     Where images come from files, these stand for the pixels: the same whether they lie in memory or not.
     """
@@ -201,10 +201,12 @@ def _check_validation(data: DataConfig, clean: Tensor) -> None:
     if data.clean_from_noisy:
         raise InputError(
             "data.validation_size needs trusted images whose labels are right, and --clean-from-noisy only chooses "
-            "likely ones; leave one of them away"
+            "likely ones; leave one of them out"
         )
     if not len(clean):
-        raise InputError("data.validation_size is taken from the trusted images, and these data have none")
+        raise InputError(
+            "data.validation_size is taken from the trusted images, and these data have none; leave it out"
+        )
 
 
 def _kind(source: Source, data: DataConfig) -> str:
@@ -214,7 +216,7 @@ def _kind(source: Source, data: DataConfig) -> str:
 
 
 def _old_labels(source: Source, noise: NoiseConfig, labels: Tensor, clean: Tensor) -> Tensor | None:
-    """The noisy labels that the images ``clean`` had, from the noise drawn for all images or from the user."""
+    """Return the noisy labels that the images ``clean`` had, from the noise drawn for all images or from the user."""
     if source.trusted is None or noise.kind in ("uniform", "flip", "matrix"):
         return labels[clean]
     # A file of human labels need not speak of images that are trusted already.
@@ -223,6 +225,6 @@ def _old_labels(source: Source, noise: NoiseConfig, labels: Tensor, clean: Tenso
 
 def _check_from_noisy(source: Source, data: DataConfig) -> None:
     if source.trusted is not None and len(source.trusted):
-        raise InputError("--clean-from-noisy is for data without trusted images, and these have some; leave it away")
+        raise InputError("--clean-from-noisy is for data without trusted images, and these have some; leave it out")
     if data.split_kind == "leaky":
         raise InputError("--clean-from-noisy takes the trusted images out of the noisy set: data.split_kind=disjoint")

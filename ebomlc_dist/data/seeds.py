@@ -12,7 +12,7 @@ STREAMS = ("split", "noise", "order", "augmentation", "initialisation", "draws")
 
 
 def seed_sequence(seeds: SeedConfig, stream: str) -> np.random.SeedSequence:
-    """The seed of one named stream: from its own field of ``seeds`` where set, else from ``seeds.seed``.
+    """Return the seed of one named stream: from its own field of ``seeds`` where set, else from ``seeds.seed``.
 
     Setting a stream's field to the value of ``seeds.seed`` therefore changes nothing. Raises `KeyError` for a name that
     is not in `STREAMS`.
@@ -24,5 +24,5 @@ def seed_sequence(seeds: SeedConfig, stream: str) -> np.random.SeedSequence:
 
 
 def child(sequence: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
-    """An independent descendant of ``sequence``, a pure function of ``key`` (unlike ``SeedSequence.spawn``)."""
+    """Return an independent descendant of ``sequence``, a pure function of ``key`` (unlike ``SeedSequence.spawn``)."""
     return np.random.SeedSequence(sequence.entropy, spawn_key=(*sequence.spawn_key, *key))

@@ -59,7 +59,7 @@ class Split:
 
 
 def draw_validation(source: Source, data: DataConfig, seed: np.random.SeedSequence, clean_index: Tensor) -> Tensor:
-    """Ascending indices (Nv,) of `DataConfig.validation_size` validation images.
+    """Return ascending indices (Nv,) of `DataConfig.validation_size` validation images.
 
     Args:
         source: where they come from under ``leaky``.
@@ -130,7 +130,7 @@ def draw_indices(
 def draw_development(
     source: Source, data: DataConfig, seed: np.random.SeedSequence, noisy_index: Tensor, *, labels_known: bool
 ) -> Tensor:
-    """Ascending indices (Nd,) of `DataConfig.development_size` of the noisy images, stratified by true label.
+    """Return ascending indices (Nd,) of `DataConfig.development_size` of the noisy images, stratified by true label.
 
     Raises:
         InputError: true labels that are unknown, or more images than there are.
@@ -138,7 +138,7 @@ def draw_development(
     if not labels_known:
         raise InputError(
             "data.development_size needs the noisy images' true labels, and those of these data are unknown; leave it "
-            "away, or add noise to known labels (--noise)"
+            "out, or add noise to known labels (--noise)"
         )
     labels, noisy, size = source.labels.numpy(), noisy_index.numpy(), data.development_size
     return torch.from_numpy(_subset(labels, noisy, size, child(seed, _DEVELOPMENT), "data.development_size"))
@@ -199,7 +199,7 @@ def _subset(
 ) -> NDArray[np.int64]:
     """``size`` of the images ``index``, each class in proportion (largest remainder), ascending."""
     if size > len(index):
-        raise InputError(f"{size} noisy images are asked for, {len(index)} are there; lower {key}")
+        raise InputError(f"{key} asks for {size} noisy images, and there are {len(index)}; lower it")
     counts = np.bincount(labels[index])
     shares = counts * size / len(index)
     quotas = np.floor(shares).astype(np.int64)
@@ -210,7 +210,10 @@ def _subset(
 def _first_of_each(
     labels: NDArray[np.int64], index: NDArray[np.int64], quotas: NDArray[np.int64], seed: np.random.SeedSequence
 ) -> list[NDArray[np.int64]]:
-    """The first ``quotas[k]`` of class k's images in a drawn order: smaller draws are contained in larger ones."""
+    """Return the first ``quotas[k]`` of class k's images in a drawn order.
+
+    Smaller draws are contained in larger ones.
+    """
     members = (index[labels[index] == label] for label in range(len(quotas)))
     return [_shuffled(own, child(seed, _CLEAN, label))[: quotas[label]] for label, own in enumerate(members)]
 

@@ -57,7 +57,7 @@ class SplitDocument(BaseModel):
 
 
 def split_document(dataset: NoisyDataset) -> dict[str, Any]:
-    """The JSON content of split.json: indices, labels that are not the data's own, rates, seeds and fingerprint."""
+    """Return the content of split.json: indices, labels that are not the data's own, rates, seeds and fingerprint."""
     return SplitDocument(
         fingerprint=dataset.fingerprint,
         num_images=len(dataset.images),
@@ -77,7 +77,7 @@ def split_document(dataset: NoisyDataset) -> dict[str, Any]:
 
 
 def read_document(path: Path) -> SplitDocument:
-    """A split.json as it stands. Raises `InputError` where it is none."""
+    """Return a split.json as it stands. Raises `InputError` where it is none."""
     try:
         return SplitDocument.model_validate(read_json(path, MAX_BYTES))
     except ValidationError as error:
@@ -85,7 +85,7 @@ def read_document(path: Path) -> SplitDocument:
 
 
 def read_split(path: Path, source: Source, fingerprint: str, noise: NoiseConfig) -> Split:
-    """The split and noisy labels of an earlier run, for the same data.
+    """Return the split and noisy labels of an earlier run, for the same data.
 
     Args:
         path: a split.json.
@@ -101,13 +101,13 @@ def read_split(path: Path, source: Source, fingerprint: str, noise: NoiseConfig)
     if (document.num_images, document.num_classes) != (num_images, num_classes):
         raise InputError(
             f"{path} is a split of {document.num_images} images in {document.num_classes} classes, these data have "
-            f"{num_images} in {num_classes}; give the data it was made from, or leave --split away"
+            f"{num_images} in {num_classes}; give the data it was made from, or leave --split out"
         )
     if document.fingerprint != fingerprint:
         raise InputError(
             f"{path} belongs to other data: pixels, labels or their order differ (fingerprint "
             f"{document.fingerprint[:12]} there, {fingerprint[:12]} here); give the data it was made from, or leave "
-            "--split away"
+            "--split out"
         )
     _check_noise(path, document, noise)
     noisy, clean, labels, validation, development = (
@@ -151,7 +151,7 @@ def _check_noise(path: Path, document: SplitDocument, noise: NoiseConfig) -> Non
     if noise.kind != "none" and not (noise.kind == kind and same_rate):
         raise InputError(
             f"{path} holds labels with {kind} noise at rate {rate}, asked for is {noise.kind} at {noise.rate}; leave "
-            "--split away for new noise, or give --noise none to take the labels of the file"
+            "--split out for new noise, or give --noise none to take the labels of the file"
         )
 
 

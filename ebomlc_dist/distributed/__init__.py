@@ -1,1 +1,1 @@
-"""What runs between ranks: collectives, and networks of which each rank holds a part."""
+"""Collectives, and networks of which each rank holds a part."""

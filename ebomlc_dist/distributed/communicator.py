@@ -47,7 +47,7 @@ class Communicator:
         self._stop_sum = torch.zeros((), device=device)
 
     def waiting(self) -> AbstractContextManager[None]:
-        """A block in which this rank may wait for the others: the time limit of this group holds in it."""
+        """Return a block in which this rank may wait for the others: the time limit of this group holds in it."""
         return self._wait_counter.waiting(self._limit_s)
 
     def mean_of_sums(self, sums: Sequence[Gradient], count: int) -> "PendingMeans":
@@ -68,7 +68,7 @@ class Communicator:
         return PendingWhole(self, whole, self._start(whole))
 
     def ask_to_stop(self) -> None:
-        """Let the other ranks know, with the next reduction, that this one was told to stop."""
+        """Tell the other ranks, with the next reduction, that this one was asked to stop."""
         self._stop.fill_(1.0)
 
     @property
@@ -77,7 +77,7 @@ class Communicator:
         return self._stop_sum
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over ranks, in place, blocking. Outside the step: evaluation, statistics, counters."""
+        """Return the sum over ranks, in place, blocking. Outside the step: evaluation, statistics, counters."""
         self.wait(self._start(tensor))
         return tensor
 
@@ -105,14 +105,14 @@ class Communicator:
             dist.all_gather_into_tensor(whole, part, group=self.group)
 
     def broadcast(self, tensor: Tensor) -> Tensor:
-        """Rank 0's values of ``tensor`` on every rank, in place."""
+        """Return rank 0's values of ``tensor`` on every rank, in place."""
         if self.world_size > 1:
             with self.waiting():
                 dist.broadcast(tensor, 0, group=self.group)
         return tensor
 
     def broadcast_bytes(self, data: bytes | None) -> bytes:
-        """Rank 0's bytes on every rank; other ranks pass None. Plain tensors, nothing is unpickled."""
+        """Return rank 0's bytes on every rank; other ranks pass None. Nothing is unpickled."""
         if self.world_size == 1:
             assert data is not None
             return data
@@ -145,7 +145,7 @@ class PendingWhole:
         self._handle = handle
 
     def wait(self) -> list[Tensor]:
-        """The values of all ranks, in the global batch's order."""
+        """Return the values of all ranks, in the global batch's order."""
         self._communicator.wait(self._handle)
         return [self._whole]
 
@@ -163,7 +163,7 @@ class PendingMeans:
         self._handle = handle
 
     def wait(self) -> list[Tensor]:
-        """The means, in the shapes that were given."""
+        """Return the means, in the shapes that were given."""
         self._communicator.wait(self._handle)
         self._communicator._stop_sum.copy_(self._buffer[-1])
         count = self._buffer[-2]

@@ -83,7 +83,7 @@ class ShardedModule(ShardedNetwork):
 
 
 def _mesh_of(communicator: Communicator) -> DeviceMesh:
-    """The ranks that ``communicator`` joins, in one dimension."""
+    """Return the ranks that ``communicator`` joins, in one dimension."""
     group = communicator.group or dist.group.WORLD
     assert group is not None
     return DeviceMesh.from_group(group, communicator.device.type)

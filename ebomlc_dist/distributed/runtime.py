@@ -1,4 +1,4 @@
-"""The processes of one run: Accelerate starts them and places devices; everything else asks this file.
+"""The processes of one run and their devices. The only module that calls Accelerate for them.
 
 Models are not wrapped: the engine reduces sums itself (see `communicator`), because a gradient averaged by a wrapper is
 too late for a rule that is not linear in it.
@@ -72,7 +72,7 @@ class Runtime:
 
     @classmethod
     def start(cls, config: TrainConfig, device: str = "auto") -> "Runtime":
-        """Join the job. Raises `InputError` where the world is not the one that was asked for."""
+        """Join the job. Raises `InputError` where the number of processes is not the one that was asked for."""
         check_place()
         check_strategy_of_launcher(config.strategy)
         set_wrappers_aside()
@@ -117,7 +117,7 @@ class Runtime:
         )
 
     def apart(self) -> "Runtime":
-        """The same place with reductions of its own, for one of several runs in this process, which is alone."""
+        """Return the same place with reductions of its own, for one of several runs in this process, which is alone."""
         return replace(self, communicator=Communicator(self.device), patient=Communicator(self.device))
 
     @property
@@ -126,17 +126,20 @@ class Runtime:
         return self.rank == 0
 
     def broadcast_text(self, text: str) -> str:
-        """Rank 0's text on every rank."""
+        """Return rank 0's text on every rank."""
         return self.patient.broadcast_bytes(text.encode() if self.is_main else None).decode()
 
     def gather_texts(self, text: str) -> list[str]:
-        """Every rank's text of at most `MESSAGE_BYTES`, in rank order."""
+        """Return every rank's text of at most `MESSAGE_BYTES`, in rank order."""
         encoded = text.encode()[:MESSAGE_BYTES].ljust(MESSAGE_BYTES)
         every = self.patient.gather(torch.frombuffer(bytearray(encoded), dtype=torch.uint8).to(self.device))
         return [bytes(row.tolist()).decode(errors="replace").strip() for row in every.cpu()]
 
     def on_first_rank(self, work: Callable[[], Any]) -> Any:
-        """The JSON value that ``work`` gives on rank 0, on every rank. An `InputError` there is raised everywhere."""
+        """Return the JSON value that ``work`` gives on rank 0, on every rank.
+
+        An `InputError` there is raised everywhere.
+        """
         answer = ""
         if self.is_main:
             try:
@@ -159,7 +162,7 @@ class Runtime:
         if messages[0]:
             raise InputError(messages[0])
         for text in filter(None, messages):
-            raise InputError(f"{text}; rank 0 has no such trouble, so look for what differs between the machines")
+            raise InputError(f"{text}; rank 0 does not have this problem: compare the machines")
         return cast(T, result)
 
     def check_alike(self, what: str, values: Mapping[str, Any]) -> None:
@@ -196,7 +199,7 @@ class Runtime:
 
 
 def wait_for_device(device: torch.device) -> None:
-    """Until what this thread has asked the device for is done."""
+    """Wait until the device has finished this thread's work."""
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
 
@@ -211,7 +214,7 @@ def _meet(gpu: str, limit_s: float) -> tuple[dist.Store | None, Sequence[RankInf
 
 
 def _gpu() -> str:
-    """What names this process's GPU. Raises `InputError` where the machine has none left for it."""
+    """Return what names this process's GPU. Raises `InputError` where the machine has none left for it."""
     local_rank, count = launched_local_rank(), torch.cuda.device_count()
     if local_rank >= count:
         raise LoneError(
@@ -223,7 +226,7 @@ def _gpu() -> str:
 
 def _choose_cpu(device: str) -> bool:
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("no CUDA device is there (--device cuda); use --device cpu or auto")
+        raise InputError("found no CUDA device (--device cuda); use --device cpu or auto")
     wants_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     return device == "cpu" or not torch.cuda.is_available() or (device == "auto" and wants_cpu)
 

@@ -28,12 +28,15 @@ log = logging.getLogger(__name__)
 
 
 def installed() -> bool:
-    """Whether DeepSpeed is."""
+    """Return whether DeepSpeed is installed."""
     return find_spec("deepspeed") is not None
 
 
 def settings_of(stage: int) -> dict[str, Any]:
-    """DeepSpeed's configuration for a stage: it must not clip, nor keep parameters that a look-ahead has moved."""
+    """Return DeepSpeed's configuration for a stage.
+
+    It must not clip, nor keep parameters that a look-ahead has moved.
+    """
     zero: dict[str, Any] = {"stage": stage, "overlap_comm": False, "reduce_bucket_size": BUCKET}
     if stage == 3:
         zero |= {
@@ -118,7 +121,7 @@ class _Cut(ABC):
 
     @abstractmethod
     def tensors(self, parts: Tensor, shapes: Collection[torch.Size]) -> Sequence[Tensor]:
-        """Every rank's part (world_size, P) as one vector a parameter."""
+        """Return every rank's part (world_size, P) as one vector a parameter."""
 
     @abstractmethod
     def own(self, tensors: Sequence[Tensor]) -> Tensor:

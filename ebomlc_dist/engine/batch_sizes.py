@@ -38,7 +38,7 @@ def check_batch_sizes(config: RunConfig, dataset: NoisyDataset, world_size: int)
 
 
 def _smallest(config: RunConfig, method: Method) -> tuple[str, int, int]:
-    """The setting of the smallest batch that a network sees, its value, and into how many parts the batch is cut."""
+    """Return the setting of the smallest batch that a network sees, its value, and how many parts it is cut into."""
     train, streams = config.train, method.streams
     sizes = [("train.global_noisy_batch_size", train.global_noisy_batch_size, 1)]
     if streams.clean or streams.lower_clean:

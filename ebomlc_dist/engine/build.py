@@ -58,7 +58,7 @@ class Training:
 
 
 def make_method(config: RunConfig) -> Method:
-    """The method of a configuration. Raises `InputError` where optimiser or compiler cannot take its step."""
+    """Return the method of a configuration. Raises `InputError` where optimiser or compiler cannot take its step."""
     method = method_class(config.method.name)(config.method)
     if config.optim.main_optimizer not in method.main_optimizers:
         raise InputError(
@@ -67,8 +67,8 @@ def make_method(config: RunConfig) -> Method:
         )
     if config.train.label_smoothing and not method.smooths:
         raise InputError(
-            f"train.label_smoothing does not go with {config.method.name}, whose main model learns no given label as "
-            "it is; leave it away"
+            f"train.label_smoothing does not go with {config.method.name}, whose main model is not trained on "
+            "given labels as they are; leave it out"
         )
     if config.train.compile and method.backward_twice:
         raise InputError(
@@ -140,7 +140,7 @@ def initialise(training: Training, name: str) -> None:
 
 
 def fresh_module(training: Training, name: str) -> nn.Module:
-    """A network of a run as it was first, on the CPU. Generators are left as they are."""
+    """Return a network of a run as it was first, on the CPU. Generators are left as they are."""
     device = training.runtime.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         return _fresh_module(name, training.config, training.method, training.dataset, training.networks)
@@ -153,7 +153,7 @@ def _initial_seeds(config: RunConfig, method: Method) -> NDArray[np.unsignedinte
 def _fresh_module(
     name: str, config: RunConfig, method: Method, dataset: NoisyDataset, built: Mapping[str, Network]
 ) -> nn.Module:
-    """A network on the CPU in its mode for training, a function of configuration and data."""
+    """Return a network on the CPU in its mode for training, a function of configuration and data."""
     torch.manual_seed(int(_initial_seeds(config, method)[method.networks.index(name)]))
     return _make_module(name, config, method, dataset, built).train(name != "extractor")
 

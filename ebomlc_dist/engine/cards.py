@@ -1,4 +1,4 @@
-"""What the model cards of a run say, in plain words: of its classifier, and of its meta model."""
+"""The model cards of a run: of its classifier and of its meta model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

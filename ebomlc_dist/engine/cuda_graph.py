@@ -27,7 +27,7 @@ class Graph(Protocol):
     """Records what a function does on the device, and does it again: the same work on the same memory."""
 
     def warm_up(self, work: Callable[[], object]) -> None:
-        """Do the work a few times, so that everything it makes once for all is there."""
+        """Do the work a few times, so that whatever is made once exists before recording."""
         ...
 
     def capture(self, work: Callable[[], T]) -> T:
@@ -68,7 +68,7 @@ class CudaGraph:
 
 
 def mutable_tensors(training: Training) -> list[Tensor]:
-    """Every tensor that a step may write and the next one reads, in place for as long as the run lasts."""
+    """Return every tensor that a step may write and the next one reads, in place for as long as the run lasts."""
     found: list[Tensor] = [training.runtime.communicator.stop_asked, *training.method.memory.values()]
     for network in training.networks.values():
         found += [network.vector.detach(), *network.module.buffers()]
@@ -83,7 +83,7 @@ def mutable_tensors(training: Training) -> list[Tensor]:
 
 @contextmanager
 def restored_afterwards(training: Training) -> Iterator[None]:
-    """What steps within it do to the run is taken back at its end, the generators' draws too."""
+    """Undo, at the end of the block, what steps in it did to the run and its generators."""
     tensors = mutable_tensors(training)
     before = [tensor.clone() for tensor in tensors]
     device = training.runtime.device
@@ -107,7 +107,7 @@ class Program(Protocol):
 
 
 def make_program(training: Training) -> Program:
-    """The way in which the run's configuration has its steps taken."""
+    """Return the program that takes the run's steps: eager, or recorded."""
     if not training.config.train.cuda_graph:
         return EagerProgram(training)
     if training.method.backward_twice:
@@ -165,7 +165,7 @@ class RecordedProgram:
         return self._taken
 
     def _course_now(self) -> Hashable:
-        """What a recording has fixed. The shapes of frames go with the streams they belong to."""
+        """Return what a recording has fixed. The shapes of frames go with the streams they belong to."""
         training = self._training
         constants = tuple(optimizer.constants for optimizer in training.optimizers.values())
         return training.method.course, training.method.streams, training.loader.layout, constants

@@ -28,7 +28,10 @@ _WARM_UP_STEPS, _TIMED_STEPS = 2, 5
 def describe(
     config: RunConfig, folder: Path, dataset: NoisyDataset, runtime: Runtime, sources: Mapping[str, str]
 ) -> Rows:
-    """Rows (name, value) of the start panel. ``sources``: key of the configuration → where its value came from."""
+    """Return rows (name, value) of the start panel.
+
+    ``sources``: key of the configuration → where its value came from.
+    """
     train, world_size = config.train, runtime.world_size
     noise: str = config.noise.kind
     if dataset.noise_rate_realised is not None:
@@ -123,7 +126,7 @@ def _step(config: RunConfig) -> str:
     if train.strategy != "replicated":
         passes += f", main models spread by {train.strategy}"
     if train.activation_checkpointing:
-        passes += ", blocks computed again on the way back"
+        passes += ", blocks computed again in the backward pass"
     if not train.cuda_graph:
         return passes
     return f"{passes}; no CUDA graph, which cannot hold double_backward" if twice else f"{passes}, in one CUDA graph"
@@ -144,7 +147,7 @@ def _places(runtime: Runtime) -> str:
 
 
 def device_name(runtime: Runtime) -> str:
-    """What this process computes on, in words."""
+    """Return what this process computes on, in words."""
     return torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else "cpu"
 
 
@@ -154,7 +157,7 @@ def _finish(runtime: Runtime) -> None:
 
 
 def _peak_gib(runtime: Runtime) -> float:
-    """Peak device memory; on a CPU the peak resident set of the whole process (``ru_maxrss`` is in KiB)."""
+    """Return peak device memory; on a CPU the peak resident set of the whole process (``ru_maxrss`` is in KiB)."""
     if runtime.device.type == "cuda":
         return torch.cuda.max_memory_allocated(runtime.device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,4 +1,4 @@
-"""Between two epochs: what a method prepares for the next one, on every rank alike."""
+"""What a method prepares between two epochs, the same on every rank."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,14 +10,14 @@ from ebomlc_dist.engine.evaluate import evaluating, images_of, share_of
 
 
 def begin_epoch(training: Training, epoch: int) -> None:
-    """Before the first step of ``epoch`` (from 0, over all stages). Collective."""
+    """Prepare the method for the first step of ``epoch`` (from 0, over all stages). Collective."""
     training.method.enter_epoch(epoch, training.config.train.epochs)
     training.method.begin_epoch(training.networks, EngineInterlude(training))
     _serve(training, epoch)
 
 
 def resume_epoch(training: Training, epoch: int) -> None:
-    """Before a step in the middle of ``epoch``: what `begin_epoch` left in the method's memory is there already."""
+    """Prepare the method to continue in the middle of ``epoch``. The method's memory has what `begin_epoch` left."""
     training.method.enter_epoch(epoch, training.config.train.epochs)
     _serve(training, epoch)
 
@@ -54,7 +54,7 @@ class EngineInterlude:
         return self._sum(*self._held_out(), values)
 
     def _held_out(self) -> tuple[Tensor, Tensor]:
-        """Index and labels of the trusted images that are not trained on."""
+        """Return index and labels of the trusted images that are not trained on."""
         dataset = self._training.dataset
         rows = held_out(dataset.clean_labels, self._training.method.streams.held_out)
         return dataset.clean_index[rows], dataset.clean_labels[rows]

@@ -1,4 +1,4 @@
-"""Evaluation outside the clock: spread over the ranks, every image counted once."""
+"""Evaluation, spread over the ranks, with every image counted once. Its time is not training time."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,7 +20,7 @@ BATCH = 512
 
 @contextmanager
 def evaluating(networks: Mapping[str, Network]) -> Iterator[None]:
-    """Evaluation mode without gradients; the modes are put back afterwards."""
+    """Set evaluation mode without gradients within the block; restore the modes afterwards."""
     modes = {name: network.module.training for name, network in networks.items()}
     for network in networks.values():
         network.module.eval()
@@ -60,16 +60,20 @@ def evaluate_test_set(training: Training) -> dict[str, float]:
 
 
 def evaluate_clean_set(training: Training) -> dict[str, float]:
-    """The same on the trusted images, not augmented: ``loss`` is the plain upper objective (eq. 2) of the model that
-    predicts, whatever objective it was trained with."""
+    """Return ``accuracy`` and ``loss`` on the trusted images, not augmented.
+
+    ``loss`` is the plain upper objective (eq. 2) of the model that predicts, whatever objective it was trained with.
+    """
     dataset = training.dataset
     rows = dataset.clean_index
     return _evaluate(training, dataset.clean_labels, lambda index: images_of(training, dataset.images[rows[index]]))
 
 
 def evaluate_validation_set(training: Training, epoch: int) -> dict[str, float]:
-    """The same on the validation images; empty without any. With ``data.validation_augment`` their views are drawn
-    anew in every ``epoch``."""
+    """Return ``accuracy`` and ``loss`` on the validation images; empty without any.
+
+    With ``data.validation_augment`` their views are drawn anew in every ``epoch``.
+    """
     dataset = training.dataset
     rows = dataset.validation_index
     if not training.config.data.validation_augment or not len(rows):
@@ -104,7 +108,7 @@ def _evaluate(training: Training, every_label: Tensor, images: Callable[[Tensor]
 
 
 def evaluate_noisy_set(training: Training) -> dict[str, dict]:
-    """How the noisy set's labels fare against the truth, in evaluation mode, without augmentation.
+    """Return how the noisy set's labels compare with the true ones, in evaluation mode, without augmentation.
 
     Returns figures of `label_figures` under ``corrector`` (where the method has one), ``given`` (the corrector against
     the given labels in the place of the truth) and ``prediction`` (the main model's own prediction as the corrected
@@ -135,7 +139,7 @@ def evaluate_noisy_set(training: Training) -> dict[str, dict]:
 
 
 def predict(training: Training, images: Tensor, given: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Logits (n, K) and the method's corrected distribution (n, K), if any, for normalised images."""
+    """Return logits (n, K) and the method's corrected distribution (n, K), if any, for normalised images."""
     logits, features = outputs(training, images)
     if "extractor" in training.networks:
         features = training.networks["extractor"](images)[1]
@@ -143,7 +147,7 @@ def predict(training: Training, images: Tensor, given: Tensor) -> tuple[Tensor, 
 
 
 def outputs(training: Training, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum of the logits (n, K) of the method's ensemble, and the main model's features (n, D).
+    """Return the sum of the logits (n, K) of the method's ensemble, and the main model's features (n, D).
 
     With ``train.evaluation_views`` ``flip`` the logits are the mean over an image and its mirror image.
     """
@@ -161,7 +165,7 @@ def _ensemble(training: Training, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def images_of(training: Training, images: Tensor) -> Tensor:
-    """Normalised images of (n, C, H, W) uint8, on the device."""
+    """Return normalised images of (n, C, H, W) uint8, on the device."""
     device = training.runtime.device
     dataset = training.dataset
     return normalise(images.to(device), dataset.mean.to(device), dataset.std.to(device))

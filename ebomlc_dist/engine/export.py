@@ -62,7 +62,7 @@ def _export(training: Training, paths: RunFolder, summary: dict[str, Any]) -> No
 
 
 def _whole_module(training: Training, name: str) -> nn.Module:
-    """A network with all of its parameters, put together on the CPU where they are spread over the ranks."""
+    """Return a network with all of its parameters, put together on the CPU where they are spread over the ranks."""
     network = training.networks[name]
     if network.whole:
         return network.module

@@ -22,7 +22,7 @@ Begin = Callable[[RunConfig, Path], Generator[None, None, dict[str, Any]]]
 
 
 def extractor_config(config: RunConfig) -> RunConfig | None:
-    """The run that trains the extractor of ``config``'s run; None where it has none, or is given one."""
+    """Return the run that trains the extractor of ``config``'s run; None where it has none, or is given one."""
     images = getattr(config.method, "extractor_images", None)
     if images is None or getattr(config.method, "extractor", None) is not None:
         return None
@@ -55,7 +55,10 @@ def train_extractor(own: RunConfig, paths: RunFolder, runtime: Runtime, begin: B
 
 
 def extractor_figures(config: RunConfig, paths: RunFolder) -> dict[str, Any] | None:
-    """What the summary says of the extractor: ``images`` and its last test accuracy in per cent. None without one."""
+    """Return what the summary says of the extractor: ``images`` and its last test accuracy in per cent.
+
+    None without one.
+    """
     if extractor_config(config) is None:
         return None
     summary = read_json(RunFolder(paths.extractor).summary)

@@ -1,4 +1,4 @@
-"""A run that is over: its configuration, its data and its networks, as they were when it ended."""
+"""Load a finished run: its configuration, its data and its networks."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ ARRAYS = "arrays"
 
 
 def finished(folder: Path) -> RunFolder:
-    """The folder of a finished run. Raises `InputError` where there is none."""
+    """Return the folder of a finished run. Raises `InputError` where there is none."""
     paths = RunFolder(folder)
     if not paths.summary.exists():
         raise InputError(f"{folder} holds no finished run (no {paths.summary.name} in it); train or resume it first")
@@ -27,10 +27,9 @@ def finished(folder: Path) -> RunFolder:
 
 
 def stored_config(paths: RunFolder) -> RunConfig:
-    """A run's configuration, with its stored split in the place of the one it began with, which may have gone since,
-    and with the size of images that it found.
+    """Return a run's configuration, with its stored split and the image size that it found.
 
-    What it trained is held whole: it may be asked by one process.
+    The split file that the run began with may be gone. The strategy is ``replicated``: one process may ask for it.
     """
     config = RunConfig.model_validate(read_json(paths.config))
     data = config.data.model_copy(update={"split": paths.split})
@@ -46,7 +45,9 @@ def check_stored_data(config: RunConfig, folder: Path) -> None:
 
 
 def load_trained(config: RunConfig, paths: RunFolder, dataset: NoisyDataset, runtime: Runtime) -> Training:
-    """A finished run's networks and method in its last epoch, as its last checkpoint holds them. Collective.
+    """Return a finished run's networks and method in its last epoch, as its last checkpoint holds them.
+
+    Collective.
 
     Raises:
         InputError: no good checkpoint, or data other than those it was trained on.

@@ -75,13 +75,13 @@ class FlatOptimizer:
 
     @property
     def constants(self) -> Hashable:
-        """What of Python's numbers its step holds: while they stay equal, one recording of it is every step."""
+        """Return the Python numbers that a recorded step contains. While they stay equal, the recording is valid."""
         own = tuple((key, value) for key, value in self._group.items() if isinstance(value, int | float | tuple))
         return *own, self._rule_factor
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Within it a CUDA graph may record `apply`; torch refuses an Adam that was not told."""
+        """Allow a CUDA graph to record `apply` within the block; torch refuses an Adam that was not prepared."""
         if "capturable" not in self._group:
             yield
             return
@@ -92,7 +92,7 @@ class FlatOptimizer:
             self._group["capturable"] = False
 
     def rule(self) -> SgdRule | AdamRule:
-        """What the optimiser would do with a gradient; follows its state."""
+        """Return what the optimiser would do with a gradient; follows its state."""
         group, state = self._group, self.optimizer.state[self.network.vector]
         if isinstance(self.optimizer, SGD):
             factor = self._rule_factor
@@ -115,7 +115,7 @@ class FlatOptimizer:
         )
 
     def end(self, unit: Unit) -> None:
-        """Follow the schedule where a ``unit`` of it has ended."""
+        """Move the learning rate by the schedule where a ``unit`` of it has ended."""
         if unit == self.unit:
             self.schedule.step()
             self._follow_beta1()
@@ -128,7 +128,7 @@ class FlatOptimizer:
         self._at(0)
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that decides the next step: the optimiser's state and the current rate."""
+        """Return every tensor that decides the next step: the optimiser's state and the current rate."""
         return {**self.optimizer.state[self.network.vector], "rate": self.rate}
 
     def load(self, state: Mapping[str, Tensor], done: int) -> None:
@@ -155,7 +155,7 @@ class FlatOptimizer:
 
 
 def make_main_optimizer(network: Network, config: OptimConfig, length: int) -> FlatOptimizer:
-    """The optimiser of a main model: SGD with momentum, or Adam; weight decay on every parameter.
+    """Return the optimiser of a main model: SGD with momentum, or Adam; weight decay on every parameter.
 
     Args:
         network: what it moves.

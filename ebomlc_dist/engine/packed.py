@@ -90,7 +90,7 @@ class _Lane:
         return None
 
     def interrupt(self) -> None:
-        """Let the run note that it was interrupted."""
+        """Record in the run's folder that it was interrupted."""
         try:
             self._within(lambda: self._steps.throw(KeyboardInterrupt()))
         except (KeyboardInterrupt, StopIteration):

@@ -34,7 +34,7 @@ SEEN_S = 5.0
 
 
 def check(config: RunConfig, runtime: Runtime, *, resume: bool = False) -> None:
-    """Raise `InputError` for what can be seen without the data."""
+    """Raise `InputError` for mistakes that show without the data."""
     runtime.check_alike("configuration", plain(config) | {"--resume": resume})
     check_trackers(config.train.trackers)
     check_device(config, runtime.device)
@@ -64,7 +64,7 @@ def check_device(config: RunConfig, device: torch.device) -> None:
 
 
 def has_bf16() -> bool:
-    """Whether the processor computes in bf16, as Linux tells."""
+    """Return whether the processor computes in bf16, as Linux tells."""
     try:
         words = set(Path("/proc/cpuinfo").read_text(errors="replace").split())
     except OSError:
@@ -92,12 +92,12 @@ def check_shared(paths: RunFolder, runtime: Runtime) -> None:
 
 
 def needs_clean(config: RunConfig) -> bool:
-    """Whether the method of ``config`` trains on trusted images."""
+    """Return whether the method of ``config`` trains on trusted images."""
     return method_info(config.method.name).needs_clean or make_method(config).streams.needs_clean
 
 
 def load_everywhere(config: RunConfig, runtime: Runtime) -> NoisyDataset:
-    """The same data on every rank; one process a machine goes first, so that a download happens once."""
+    """Return the same data on every rank; one process a machine goes first, so that a download happens once."""
     asks_clean = needs_clean(config)
 
     def load() -> NoisyDataset:

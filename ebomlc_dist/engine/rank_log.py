@@ -19,14 +19,17 @@ _log_in_use: ContextVar[logging.Handler | None] = ContextVar("log_in_use", defau
 
 
 def open_log(paths: RunFolder, rank: int) -> io.TextIOWrapper:
-    """The log of a rank, to write to its end. Raises `InputError` for a link or a special file, and `OSError`."""
+    """Return the log of a rank, to write to its end.
+
+    Raises `InputError` for a link or a special file, and `OSError`.
+    """
     make_folder(paths.logs)
     descriptor = open_to_append(paths.log(rank), paths.root)
     return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
 
 class _LogFile(logging.FileHandler):
-    """Lines for a rank's log, opened at the first one. A disk that takes none costs lines, and nothing else."""
+    """The log of a rank, opened at its first line. A full disk loses lines and does not end the run."""
 
     def __init__(self, paths: RunFolder, rank: int) -> None:
         super().__init__(paths.log(rank), delay=True)

@@ -1,4 +1,4 @@
-"""Whether every rank still holds the same bits of what all hold alike."""
+"""Check that all ranks hold the same bits of whatever is replicated."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -28,14 +28,14 @@ def check_replicas(training: Training, step: int) -> None:
         return
     names = [name for name, column in zip(replicated, zip(*rows, strict=True), strict=True) if len(set(column)) > 1]
     raise TrainingFault(
-        f"{_who(rows, counts)}: other bits in {', '.join(names)} at step {step}; memory or a link is at fault. "
-        "no checkpoint was written of it: continue from the last one with `--resume auto`, "
+        f"{_who(rows, counts)}: different bits in {', '.join(names)} at step {step}; memory or a link is faulty. "
+        "No checkpoint was written of it. Continue from the last one with `--resume auto`, "
         "without that machine if it happens again"
     )
 
 
 def bit_hash(tensor: Tensor) -> Tensor:
-    """0-dim int64: the sum of the bits' words, each times an odd number of its place, modulo 2⁶⁴.
+    """Return 0-dim int64: the sum of the bits' words, each times an odd number of its place, modulo 2⁶⁴.
 
     One flipped bit moves the sum by a power of two below 2³² times an odd number, which is never 0.
     """

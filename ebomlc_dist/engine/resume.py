@@ -1,4 +1,4 @@
-"""What makes a continued run the same run."""
+"""Resume: what must stay the same, and how the checkpoint is read."""
 
 import logging
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def check_same_run(paths: RunFolder, config: RunConfig) -> None:
-    """Raise `InputError` naming every key that decides the result and differs from the run in the folder."""
+    """Raise `InputError` that names every differing key that a resume may not change (role ``frame``)."""
     if not paths.config.exists():
         return
     found = changed(flatten(read_json(paths.config)), config)
@@ -29,7 +29,7 @@ def check_same_run(paths: RunFolder, config: RunConfig) -> None:
 
 
 def load_checkpoint(paths: RunFolder, dataset: NoisyDataset, runtime: Runtime) -> Checkpoint | None:
-    """The newest good checkpoint, read and verified by rank 0 and sent to the others; None on a first start.
+    """Return the newest good checkpoint, read and verified by rank 0 and sent to the others; None on a first start.
 
     Raises:
         InputError: there are checkpoints and none is good, or the data are not those it was made with.

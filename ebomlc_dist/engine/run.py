@@ -120,7 +120,7 @@ def steps_of(
 def _prepare(
     config: RunConfig, paths: RunFolder, dataset: Data | None, resume: bool, runtime: Runtime
 ) -> tuple[Checkpoint | None, NoisyDataset]:
-    """What can be refused before anything is built is refused here."""
+    """Return the checkpoint, if any, and the data. Raise `InputError` for whatever can be refused before building."""
     check(config, runtime, resume=resume)
     if dataset is None:
         dataset = load_everywhere(config, runtime)

@@ -1,4 +1,4 @@
-"""How a run ended, and where that is told."""
+"""How a run ended: written to ``status.json`` and returned as the exit code."""
 
 import faulthandler
 import logging
@@ -39,7 +39,7 @@ class Stopped(Exception):
 
 @contextmanager
 def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
-    """A launcher loses exit codes: how the run ended stands in ``status.json``, with the first rank that failed."""
+    """Write how the run ended to ``status.json``, with the first rank that failed. Launchers lose exit codes."""
 
     def note(state: Any, reason: str, code: int, step: int | None = None, rank: int | None = runtime.rank) -> None:
         log.info("%s: %s", state, reason)
@@ -99,14 +99,17 @@ def truth_in_status(paths: RunFolder, runtime: Runtime) -> Iterator[None]:
 
 
 def reason_of(error: BaseException) -> str:
-    """One line of what went wrong. An error that another process handed on as text keeps its cause, the last line."""
+    """Return one line of what went wrong. An error that another process passed on as text keeps its last line."""
     first, *others = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines() if line.strip()]
     handed_on = others and any(line.startswith(("Original Traceback", "Traceback (most recent")) for line in others)
     return f"{first} {others[-1]}" if handed_on else first
 
 
 def _told_by_first_rank(paths: RunFolder) -> bool:
-    """Whether rank 0 meets, and tells, what this rank has met. Where this rank alone has, nobody else tells it."""
+    """Return whether rank 0 meets, and reports, the same error as this rank.
+
+    An error that this rank alone meets is reported by this rank.
+    """
     end = time.monotonic() + _ALIKE_S
     with suppress(OSError, InputError):
         while (running := read_status(paths.root).state == "running") and time.monotonic() < end:

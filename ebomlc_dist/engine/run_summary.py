@@ -66,7 +66,7 @@ def summarise(training: Training, progress: Progress, folder: Path) -> dict[str,
 
 
 def at_best(accuracies: Sequence[float], validations: Sequence[float]) -> float | None:
-    """The accuracy of the epoch whose validation accuracy is the best, the first of equals; None without these."""
+    """Return the accuracy of the epoch with the best validation accuracy, the first of equals; None without these."""
     if not accuracies or not validations:
         return None
     return accuracies[validations.index(max(validations))]

@@ -22,7 +22,7 @@ _SEED = 7
 
 @dataclass(frozen=True)
 class Trials:
-    """Trusted images under labels that they could have been given: what suspicion does to right and to wrong labels.
+    """Trusted images under right and wrong labels, to measure how suspicion tells them apart.
 
     Attributes:
         rows: (m,) int64 into the training images; the trials of one image stand together, its own label first.
@@ -54,7 +54,10 @@ class ScoredBlock:
 
 
 def trusted_trials(dataset: NoisyDataset) -> Trials:
-    """The trials of a data set, a pure function of it: every label where that is few, else the own one and a sample."""
+    """Return the trials of a data set: every label where classes are few, else the own one and a sample.
+
+    A pure function of the data set.
+    """
     num_trusted, num_classes = len(dataset.clean_index), dataset.num_classes
     tried = min(num_classes, max(2, TRIALS // max(1, num_trusted)))
     draws = np.random.Generator(np.random.PCG64(_SEED)).random((num_trusted, num_classes - 1))
@@ -99,7 +102,7 @@ def suspicion(block: ScoredBlock, given: Tensor) -> Tensor:
 
 
 def epoch_scores(training: Training) -> dict[str, Tensor]:
-    """Suspicion as it stands: ``noisy`` (Nn,) of the noisy set's labels, ``trials`` (m,) of `trusted_trials`."""
+    """Return suspicion as it stands: ``noisy`` (Nn,) of the noisy set's labels, ``trials`` (m,) of `trusted_trials`."""
     dataset, trials = training.dataset, trusted_trials(training.dataset)
     asked = {"noisy": (dataset.noisy_index, dataset.noisy_labels), "trials": (trials.rows, trials.labels)}
     found = {}

@@ -1,4 +1,4 @@
-"""Everything that decides the rest of a run, as named tensors and plain values, and back.
+"""The whole state of a run as named tensors and plain values: captured and restored.
 
 Names follow the networks' parameters, not the flat layout, so that a checkpoint says nothing about how the run was
 spread. What differs by rank (running statistics between evaluations, generators, unfinished counts) is stored for every

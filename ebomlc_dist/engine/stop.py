@@ -28,7 +28,7 @@ class StopRequests:
         self._stop_file = stop_file
 
     def asked(self) -> bool:
-        """Whether this rank was asked to stop."""
+        """Return whether this rank was asked to stop."""
         self.reason = self.reason or self._signals.reason
         if self.reason is None and self._stop_file is not None and self._stop_file.exists():
             self.reason = STOP_FILE

@@ -19,12 +19,12 @@ STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
 
 
 def check_strategy(config: RunConfig, world_size: int) -> None:
-    """Raise `InputError` where the strategy of ``config`` cannot take its steps, with what does."""
+    """Raise `InputError` where the strategy of ``config`` cannot take its steps. It names one that can."""
     recorded = [flag for flag, on in _recorders(config) if on]
     if config.train.activation_checkpointing and recorded:
         raise InputError(
-            f"--activation-checkpointing does not go with {recorded[0]}, which decides itself what is kept for the way "
-            "back; leave one of them out"
+            f"--activation-checkpointing does not go with {recorded[0]}, which chooses itself what to keep for the "
+            "backward pass; leave one of the two out"
         )
     if config.train.strategy == "replicated":
         return

@@ -208,7 +208,7 @@ class Trainer:
             self.record.checkpoint(self.progress.step, groups, vars(self.progress), best=best)
 
     def _epoch(self) -> int:
-        """Epochs begun, from 1."""
+        """Return epochs begun, from 1."""
         return -(-self.progress.step // self.training.loader.steps_per_epoch)
 
     def _train_seconds(self) -> float:

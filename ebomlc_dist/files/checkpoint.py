@@ -37,7 +37,7 @@ class Checkpoint:
         return sorted(name.removesuffix(".safetensors") for name in self.files if name.endswith(".safetensors"))
 
     def tensors(self, group: str) -> dict[str, Tensor]:
-        """The named tensors of a group: CPU, contiguous, of the shapes and dtypes that were saved.
+        """Return the named tensors of a group: CPU, contiguous, of the shapes and dtypes that were saved.
 
         Raises:
             InputError: no such group, or not a valid safetensors file.
@@ -48,7 +48,7 @@ class Checkpoint:
             raise InputError(f"{group}.safetensors of step {self.step} cannot be read: {error}") from error
 
     def document(self, name: str) -> dict[str, Any]:
-        """A JSON document.
+        """Return one JSON document of the checkpoint.
 
         Raises:
             InputError: no such document, not a JSON object, or above 64 MiB.
@@ -63,7 +63,7 @@ class Checkpoint:
         return self.files[name]
 
     def pack(self) -> bytes:
-        """The checkpoint as one run of bytes, to be sent to other ranks.
+        """Return the checkpoint as one run of bytes, to be sent to other ranks.
 
         Eight bytes of length (little endian), the manifest, then the files in the manifest's order.
         """
@@ -73,7 +73,7 @@ class Checkpoint:
 
     @staticmethod
     def unpack(data: bytes) -> "Checkpoint":
-        """What `pack` made, verified.
+        """Return the verified checkpoint from the bytes of `pack`.
 
         Raises:
             InputError: a byte has changed, is missing, or is too many.
@@ -94,7 +94,7 @@ class Checkpoint:
 
 
 def encode(tensors: Mapping[str, Mapping[str, Tensor]], documents: Mapping[str, Mapping[str, Any]]) -> dict[str, bytes]:
-    """The files of a checkpoint: file name → content.
+    """Return the files of a checkpoint: file name → content.
 
     Args:
         tensors: group → name → tensor of any device and layout; one safetensors file a group.

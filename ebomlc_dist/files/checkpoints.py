@@ -80,7 +80,7 @@ class CheckpointStore:
         return path
 
     def load(self, *, best: bool = False) -> Checkpoint | None:
-        """The newest checkpoint of which every file matches the manifest; None where none was ever finished.
+        """Return the newest checkpoint of which every file matches the manifest; None where none was ever finished.
 
         Nothing is removed or written, so a live run's folder may be read.
 
@@ -156,7 +156,7 @@ class CheckpointStore:
         self._verified.pop(name, None)
 
     def _is_good(self, name: str) -> bool:
-        """Whether a checkpoint is known to be good; what this process has verified once is not read again."""
+        """Return whether a checkpoint is known to be good; what this process has verified once is not read again."""
         if name not in self._verified:
             with contextlib.suppress(InputError):
                 self._verified[name], _ = _read_verified(self.folder / name)
@@ -185,7 +185,7 @@ class CheckpointStore:
 
 
 def _read_verified(path: Path) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest and all files of a checkpoint folder, of which nothing is used before all of it is verified."""
+    """Return the manifest and all files of a checkpoint folder, all of them verified."""
     try:
         if path.is_symlink() or not path.is_dir():
             raise InputError(f"{path} is not a folder")

@@ -1,4 +1,4 @@
-"""The one layer through which all that the program writes goes: a reader sees the old content or the new, never a part.
+"""Atomic writes: a reader sees the old content or the new, never a part. The program writes through this layer alone.
 
 A file is written under a temporary name beside its target, flushed to the disk, renamed, and the rename is flushed too.
 An ordinary error removes the temporary name; one that a dead process left is found by `remove_litter`.
@@ -59,7 +59,7 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def publish_bytes(path: Path, data: bytes, *, workplace: Path) -> bool:
-    """Give ``path`` its content once and for all. Of several processes that try, one succeeds, and nothing is replaced.
+    """Write ``path`` if it does not exist. Of several processes that try, one succeeds, and nothing is replaced.
 
     Args:
         path: the target; its folder must exist.
@@ -129,7 +129,7 @@ def create_file(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def overwrite(path: Path, data: bytes) -> None:
-    """Put ``data`` into a file that exists, in the room that it has taken already; blanks fill up a longer one.
+    """Overwrite an existing file within the disk blocks that it has. Where it was longer, blanks fill the rest.
 
     Raises:
         NoSpace: it needs more room than that; nothing is written.
@@ -206,17 +206,17 @@ def remove_tree(path: Path) -> None:
 
 
 def temporary_name(name: str) -> str:
-    """A name that nobody can foresee, for what becomes ``name`` by a rename within its folder."""
+    """Return an unpredictable temporary name for a file that a rename then makes ``name``."""
     return f"{_TEMPORARY}{secrets.token_hex(8)}-{name[:40]}"
 
 
 def is_litter(name: str) -> bool:
-    """Whether a name is one of `temporary_name`."""
+    """Return whether `temporary_name` made this name."""
     return name.startswith(_TEMPORARY)
 
 
 def remove_litter(folder: Path) -> None:
-    """Remove what a dead process left under temporary names. Only a folder's one writer may call it."""
+    """Remove temporary files that a dead process left. Only the folder's writer may call it."""
     with os.scandir(folder) as entries:
         found = sorted((e.name, e.is_dir(follow_symlinks=False)) for e in entries if is_litter(e.name))
     for name, is_folder in found:

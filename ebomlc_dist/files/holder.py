@@ -1,4 +1,4 @@
-"""Who has a run folder, for a command whose processes claim it themselves; and a refused start leaves none behind."""
+"""Who holds a run folder, for commands whose processes claim it. A refused start leaves no folder behind."""
 
 import errno
 import fcntl
@@ -47,7 +47,7 @@ def sole_command(folder: Path) -> Iterator[None]:
 
 
 def taken_by_other(folder: Path, start: str, *, changed: bool) -> str | None:
-    """Who has claimed ``folder`` in the place of our processes; None where nobody has.
+    """Return who has claimed ``folder`` in the place of our processes; None where nobody has.
 
     Args:
         folder: the run folder.
@@ -66,7 +66,7 @@ def taken_by_other(folder: Path, start: str, *, changed: bool) -> str | None:
 
 
 def is_locked(lock: Path) -> bool:
-    """Whether a live process holds the lock."""
+    """Return whether a live process holds the lock."""
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

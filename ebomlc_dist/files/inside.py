@@ -1,4 +1,4 @@
-"""What lies inside a run folder belongs to its run: links and special files there are refused, never written through.
+"""Refuse links and special files in a run folder: nothing is written through them.
 
 The folder itself may be reached by a link, which the user has named. Below it a link would send what the run writes,
 and what it removes, to files of somebody else, and a pipe would hold it for ever.
@@ -12,11 +12,11 @@ from pathlib import Path
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files import durable, operations
 
-_REMEDY = "a run folder holds files and folders of its own alone; move it away, or put what it stands for in its place"
+_REMEDY = "a run folder may hold no links or special files; move it away, or put a copy of its target in its place"
 
 
 def refuse_links(folders: Iterable[Path], files: Iterable[Path] = ()) -> None:
-    """Look at what lies under the names that a run writes to. What is missing is fine.
+    """Raise `InputError` for links and special files under the names that a run writes to. Missing ones are fine.
 
     Args:
         folders: folders, which are looked into one level deep.
@@ -45,7 +45,8 @@ def refuse_links(folders: Iterable[Path], files: Iterable[Path] = ()) -> None:
 
 
 def open_to_append(path: Path, root: Path) -> int:
-    """A descriptor of a regular file under ``root``, made if missing; it reads, and what is written goes to the end.
+    """Return a descriptor of a regular file under ``root``, made if missing; it reads, and what is written goes to the
+    end.
 
     Every part of the path below ``root`` is opened relative to the one before, and none may be a link.
 

@@ -82,7 +82,7 @@ class Journal:
         self.sync()
 
     def close(self) -> None:
-        """Give the file back. Lines since the last `sync` survive the process, not a power cut."""
+        """Close the file. Lines since the last `sync` survive the process, not a power cut."""
         operations.current().close(self._descriptor)
 
     def __enter__(self) -> Self:
@@ -98,7 +98,7 @@ class Journal:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of a journal, which may be one that is being written.
+    """Return every whole line of a journal, which may be one that is being written.
 
     Raises:
         InputError: missing, above 1 GiB, or a line that is no JSON object, with its number.
@@ -114,7 +114,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _end_of_last_line(descriptor: int) -> int:
-    """Bytes up to and with the last line feed."""
+    """Return bytes up to and with the last line feed."""
     end = os.fstat(descriptor).st_size
     while end:
         start = max(0, end - _BLOCK)

@@ -1,4 +1,4 @@
-"""What a checkpoint consists of, and the proof that none of it has changed.
+"""The manifest of a checkpoint: its files, their sizes and their sha256 checksums.
 
 The safetensors format carries no digest of its own: a flipped bit of a weight loads without a word. So a manifest lists
 size and sha256 of every file, and its own sha256 over the rest of it; only its exact, canonical bytes are accepted.
@@ -30,7 +30,7 @@ class FileRecord:
 
     @staticmethod
     def of(data: bytes) -> "FileRecord":
-        """The record of a file with this content."""
+        """Return the record of a file with this content."""
         return FileRecord(len(data), hashlib.sha256(data).hexdigest())
 
 
@@ -61,7 +61,7 @@ class Manifest:
         return sum(record.size for record in self.files.values())
 
     def render(self) -> bytes:
-        """The manifest's one canonical form."""
+        """Return the manifest's one canonical form."""
         body = {
             "schema": SCHEMA,
             "step": self.step,
@@ -74,7 +74,7 @@ class Manifest:
 
     @staticmethod
     def parse(data: bytes, source: str) -> "Manifest":
-        """The manifest in ``data``, which ``source`` names in errors.
+        """Return the manifest in ``data``, which ``source`` names in errors.
 
         Raises:
             InputError: damaged, edited, or written by a newer version.
@@ -94,7 +94,7 @@ class Manifest:
         return manifest
 
     def check(self, name: str, data: bytes, source: str) -> None:
-        """Hold one file's content against its record.
+        """Raise an error where a file's content does not match its record.
 
         Raises:
             InputError: another size, or another digest.
@@ -107,7 +107,7 @@ class Manifest:
 
 
 def records(files: Mapping[str, bytes]) -> dict[str, FileRecord]:
-    """The record of each file: name → content becomes name → size and sha256."""
+    """Return the record of each file: name → content becomes name → size and sha256."""
     return {name: FileRecord.of(data) for name, data in files.items()}
 
 

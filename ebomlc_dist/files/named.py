@@ -1,4 +1,4 @@
-"""A file that the user has named: whatever is there, it is written to as the user means it."""
+"""Write to a file that the user has named: a regular file, a device, a pipe or an open descriptor."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def check_named(path: Path, flag: str) -> None:
 
 
 def is_replaced(path: Path) -> bool:
-    """Whether ``path`` is, or will be, a regular file, by a link or not: it is replaced as a whole.
+    """Return whether ``path`` is, or will be, a regular file, by a link or not: it is replaced as a whole.
 
     Anything else, such as ``/dev/null``, ``/dev/stdout`` or a pipe, is opened and written to.
     """
@@ -64,6 +64,6 @@ def write_named(path: Path, blocks: Iterable[bytes]) -> None:
 
 
 def _descriptor(path: Path) -> int | None:
-    """The number of an open file of this process, where ``path`` names one."""
+    """Return the number of an open file of this process, where ``path`` names one."""
     found = _DESCRIPTOR.fullmatch(str(path))
     return int(found[1]) if found else _STREAMS.get(str(path))

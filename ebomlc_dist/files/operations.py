@@ -13,7 +13,9 @@ class Operations:
     """System calls, one method each. Every method may raise `OSError`."""
 
     def open(self, path: Path, flags: int, folder: int | None = None) -> int:
-        """A new descriptor, closed on exec. New files get mode 666 less the umask.
+        """Return a new descriptor, closed on exec.
+
+        New files get mode 666 less the umask.
 
         A relative ``path`` is one in ``folder``, a folder's descriptor, where that is given.
         """
@@ -37,7 +39,7 @@ class Operations:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def close(self, descriptor: int) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(descriptor)
 
     def truncate(self, descriptor: int, size: int) -> None:
@@ -65,7 +67,7 @@ class Operations:
         path.rmdir()
 
     def free_bytes(self, path: Path) -> int:
-        """Bytes that this user may still write on the file system of ``path``."""
+        """Return bytes that this user may still write on the file system of ``path``."""
         found = os.statvfs(path)
         return found.f_bavail * found.f_frsize
 
@@ -74,7 +76,7 @@ _current = Operations()
 
 
 def current() -> Operations:
-    """The operations in force."""
+    """Return the operations in force."""
     return _current
 
 

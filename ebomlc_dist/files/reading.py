@@ -1,4 +1,4 @@
-"""Reading a file that may come from a stranger: regular files only, a limit on the size, no waiting."""
+"""Read an untrusted file: regular files only, a limit on the size, no waiting."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ _BLOCK = 64 * 1024 * 1024
 
 
 def read_bytes(path: Path, max_bytes: int, *, follow_links: bool = True) -> bytes:
-    """The content of a regular file.
+    """Return the content of a regular file.
 
     Args:
         path: the file.

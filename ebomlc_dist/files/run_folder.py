@@ -84,17 +84,17 @@ class RunFolder:
         return [path for path in vars(self).values() if path not in others]
 
     def log(self, rank: int) -> Path:
-        """The log of one rank."""
+        """Return the log of one rank."""
         return self.logs / f"rank-{rank}.log"
 
     def epoch_score_file(self, epoch: int) -> Path:
-        """The label scores of one epoch, counted from 1."""
+        """Return the label scores of one epoch, counted from 1."""
         return self.epoch_scores / f"epoch-{epoch:05d}.safetensors"
 
 
 @dataclass
 class Claim:
-    """The right to write to a run folder. It ends with `release` or with the process, whatever ends that.
+    """The right to write to a run folder. It ends with `release` or with the process.
 
     Attributes:
         folder: the claimed folder.
@@ -204,7 +204,7 @@ def write_status(
 
 
 def read_status(folder: Path) -> Status:
-    """The last status of a run.
+    """Return the last status of a run.
 
     Raises:
         InputError: no run there, or a damaged ``status.json``.
@@ -276,7 +276,7 @@ def _sign(claimed: Claim, run_name: str) -> None:
 
 
 def signature_of(run: RunFolder) -> str:
-    """What the last claim wrote of itself, for people."""
+    """Return what the last claim wrote of itself, for people."""
     try:
         value = read_json(run.lock, follow_links=False)
         return f"{value['run']} (process {value['pid']} on {value['host']})"

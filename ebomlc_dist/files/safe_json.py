@@ -1,4 +1,4 @@
-"""Reading JSON that may come from a stranger: limits on size and depth, no duplicate keys, no NaN or infinity."""
+"""Read untrusted JSON: limits on size and depth, no duplicate keys, no NaN or infinity."""
 
 import json
 import math
@@ -23,7 +23,7 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES, *, follow_links: bool = True) -> Any:
-    """The value in a JSON file.
+    """Return the value in a JSON file.
 
     Args:
         path: the file, UTF-8.
@@ -37,7 +37,7 @@ def read_json(path: Path, max_bytes: int = MAX_BYTES, *, follow_links: bool = Tr
 
 
 def parse_json(data: bytes, source: str) -> Any:
-    """The value of a JSON text in UTF-8; ``source`` names it in errors.
+    """Return the value of a JSON text in UTF-8; ``source`` names it in errors.
 
     Raises:
         InputError: not UTF-8, not JSON, nested deeper than 64, a key twice in one object, NaN, infinity or a number
@@ -65,7 +65,7 @@ def parse_json(data: bytes, source: str) -> Any:
 
 
 def null_for_nonfinite(value: Any) -> Any:
-    """A copy of ``value`` in which every NaN and infinity is None, as JSON has no word for them."""
+    """Return a copy of ``value`` in which every NaN and infinity is None, as JSON has no word for them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Accelerate's launcher, to which one request to stop is as good as fifty.
+"""Accelerate's launcher, which treats repeated requests to stop as one.
 
 The agent of torchrun takes every signal for a new request: the second breaks off its wait for the workers' checkpoint,
 and the third ends it, and with it the workers. Here the first one is handed on to them and the later ones are ignored.
@@ -17,7 +17,7 @@ from ebomlc_dist.launch.signals import REQUESTS, is_ignored
 
 
 def main() -> None:
-    """What ``accelerate`` does with the arguments of this process."""
+    """Run ``accelerate`` with the arguments of this process."""
     # Left to the agent: a person who presses Ctrl-C again is in a hurry.
     os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGINT,SIGQUIT"
     for number in REQUESTS:

@@ -20,12 +20,12 @@ AGENT = "ebomlc_dist.launch.agent"
 
 
 def under_launcher() -> bool:
-    """Whether torchrun or ``accelerate launch`` started this process."""
+    """Return whether torchrun or ``accelerate launch`` started this process."""
     return "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
 
 
 def launched_rank() -> int:
-    """The global rank the launcher gave this process; 0 without one."""
+    """Return the global rank the launcher gave this process; 0 without one."""
     return int(os.environ.get("RANK", "0"))
 
 
@@ -35,17 +35,17 @@ def launched_local_rank() -> int:
 
 
 def launched_world_size() -> int:
-    """Processes of this job on all machines."""
+    """Return the number of processes of this job on all machines."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def local_world_size() -> int:
-    """Processes of this job on this machine."""
+    """Return the number of processes of this job on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
 
 
 def die_with_launcher() -> None:
-    """Ask Linux to kill this worker with its launcher: one that is gone leaves no orphans behind.
+    """Ask Linux to kill this worker when its launcher ends.
 
     Call it before the long imports; a launcher that died earlier than that is seen by the parent that took its place.
     """
@@ -67,7 +67,7 @@ def end_with_parent(parent: int) -> None:
 
 
 def outlive_launcher() -> None:
-    """Take `die_with_launcher` back: after Ctrl-C a launcher of one process is gone at once, its worker not yet.
+    """Undo `die_with_launcher`: after Ctrl-C a launcher of one process ends before its worker.
 
     That ends by itself, a step and a checkpoint later.
     """
@@ -77,19 +77,22 @@ def outlive_launcher() -> None:
 
 
 def silent_launcher() -> bool:
-    """Whether the launcher is `agent`, which says nothing when it is told to stop."""
+    """Return whether the launcher is `agent`, which says nothing when it is told to stop."""
     return AGENT in _parent_command()
 
 
 def is_orphan() -> bool:
-    """Whether init adopted this worker. A launcher is Python, where it is the first process of a container too."""
+    """Return whether this worker's launcher is gone, so that init is its parent.
+
+    In a container the launcher may be the first process; it is then Python.
+    """
     started = "TORCHELASTIC_RUN_ID" in os.environ or all(name in os.environ for name in _BY_ACCELERATE)
     program = Path(next(iter(_parent_command()), "")).name
     return started and (os.getppid() == 1 or program == "systemd") and "python" not in program
 
 
 def check_place() -> None:
-    """Refuse a world that is not the one that was asked for. Raises `InputError`.
+    """Raise `InputError` where the number of processes is not the one that was asked for.
 
     ``accelerate launch --cpu --num_processes 2`` starts one process and says nothing, and a worker without its place
     would train alone beside its twins.

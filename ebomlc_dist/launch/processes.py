@@ -112,7 +112,7 @@ class Processes:
         meet_machines(self.address, self.port, self.machines, self.machine_rank, self.total, limit_s)
 
     def command(self, arguments: Sequence[str], module: str = "ebomlc_dist.cli") -> list[str]:
-        """The launcher's command line for ``module`` with these arguments; it warns of values not given."""
+        """Return the launcher's command line for ``module`` with these arguments; it warns of values not given."""
         flags = {
             "num_processes": self.total,
             "num_machines": self.machines,
@@ -175,14 +175,14 @@ def launch(
 
 
 def _gpus(device: str) -> int | None:
-    """GPUs of this machine, or None where the run is to be on the CPU."""
+    """Return the number of GPUs of this machine, or None where the run is to be on the CPU."""
     import torch
 
     return torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else None
 
 
 def _version(folder: Path) -> tuple[int, int] | None:
-    """Which writing of ``status.json`` lies there; every writing is a new file."""
+    """Return inode and time of ``status.json``, which change with every writing; None without the file."""
     try:
         found = RunFolder(folder).status.stat()
     except OSError:
@@ -191,7 +191,7 @@ def _version(folder: Path) -> tuple[int, int] | None:
 
 
 def _truth(folder: Path, before: tuple[int, int] | None, asked: signal.Signals | None) -> tuple[int, str | None]:
-    """The exit code by ``status.json``, and a line where nobody else has told the reason."""
+    """Return the exit code by ``status.json``, and the reason where no worker has printed it."""
     version = _version(folder)
     status = None if version is None else read_status(folder)
     if status is not None and status.state == "finished":

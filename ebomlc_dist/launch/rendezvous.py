@@ -56,7 +56,7 @@ class RankInfo:
 
 
 def open_store(rank: int, limit_s: float, *, joined: bool = False) -> dist.Store:
-    """The store at MASTER_ADDR:MASTER_PORT, which the launcher or else rank 0 serves, under our own prefix.
+    """Return the store at MASTER_ADDR:MASTER_PORT, which the launcher or else rank 0 serves, under our own prefix.
 
     Args:
         rank: the global rank.
@@ -90,7 +90,7 @@ def open_store(rank: int, limit_s: float, *, joined: bool = False) -> dist.Store
 
 
 def meet_ranks(store: dist.Store, info: RankInfo, world_size: int, limit_s: float) -> list[RankInfo]:
-    """Every rank's `RankInfo`, in rank order.
+    """Return every rank's `RankInfo`, in rank order.
 
     Raises:
         InputError: a rank did not come within ``limit_s`` seconds, or the ranks do not go together.
@@ -111,7 +111,7 @@ def meet_ranks(store: dist.Store, info: RankInfo, world_size: int, limit_s: floa
 
 
 def problem(infos: Sequence[RankInfo]) -> str | None:
-    """What is wrong with these ranks, as one line; None where nothing is."""
+    """Return what is wrong with these ranks, as one line; None where nothing is."""
     first = infos[0]
     for info in infos[1:]:
         different = [
@@ -153,7 +153,7 @@ def _rank_key(rank: int) -> str:
 
 
 def is_reachable(address: str, port: int, limit_s: float) -> bool:
-    """Whether somebody listens at ``address:port`` within ``limit_s`` seconds."""
+    """Return whether somebody listens at ``address:port`` within ``limit_s`` seconds."""
     end = time.monotonic() + limit_s
     while True:
         try:
@@ -166,7 +166,7 @@ def is_reachable(address: str, port: int, limit_s: float) -> bool:
 
 
 def is_taken(port: int) -> bool:
-    """Whether another process listens on ``port`` of this machine."""
+    """Return whether another process listens on ``port`` of this machine."""
     with socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -177,7 +177,7 @@ def is_taken(port: int) -> bool:
 
 
 def is_known(address: str) -> bool:
-    """Whether this machine can tell what ``address`` means."""
+    """Return whether this machine can tell what ``address`` means."""
     try:
         socket.getaddrinfo(address, None)
     except OSError:
@@ -197,7 +197,7 @@ def missing_keys(store: dist.Store, keys: list[str], limit_s: float) -> list[str
 
 
 def leave(store: dist.Store, members: int, *, serves: bool, limit_s: float) -> None:
-    """The last words: who ``serves`` the store goes when all ``members`` have said theirs, or after ``limit_s``."""
+    """Leave the store: the one that ``serves`` it waits until all ``members`` have left, or for ``limit_s`` seconds."""
     gone = store.add("gone", 1)
     end = time.monotonic() + limit_s
     while serves and gone < members and time.monotonic() < end:
@@ -241,7 +241,7 @@ def meet_machines(address: str, port: int, machines: int, machine_rank: int, tot
 
 def _machine_store(address: str, port: int, machine_rank: int, limit_s: float) -> dist.TCPStore:
     if not is_known(address):
-        raise InputError(f"--main-process-ip {address} is no address that this machine knows")
+        raise InputError(f"--main-process-ip {address} is not an address that this machine knows")
     if machine_rank == 0 and is_taken(port):
         raise InputError(
             f"port {port} of this machine is taken; choose another --main-process-port, the same on all machines"
@@ -267,13 +267,13 @@ def _machine_key(machine_rank: int) -> str:
 
 
 def code_versions() -> dict[str, str]:
-    """Versions of what decides a result, and a digest of this package's own files, whatever its version says."""
+    """Return versions of what decides a result, and a digest of this package's own files, whatever its version says."""
     found = {name: metadata.version(name) for name in PACKAGES}
     return {"python": sys.version.split()[0], "ebomlc_dist": source_digest(SOURCES), **found}
 
 
 def source_digest(folder: Path) -> str:
-    """The first 12 hexadecimal digits of a SHA-256 over all Python files below ``folder``."""
+    """Return the first 12 hexadecimal digits of a SHA-256 over all Python files below ``folder``."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Starting again after a crash, until starts bring no progress any more."""
+"""Start again after a crash, until starts bring no more progress."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +13,9 @@ CRASHED = 1
 def start_until_it_ends(
     start: Callable[[bool], int], folders: Sequence[Path], asked_to_stop: Callable[[], bool] = lambda: False
 ) -> int:
-    """The exit code of the last ``start``. One that crashes is followed by another, at most three without progress.
+    """Return the exit code of the last ``start``.
+
+    A crash is followed by another start, at most three without progress.
 
     Bad input, a stop with a checkpoint and Ctrl-C are no crashes, and end it at once.
 
@@ -38,7 +40,7 @@ def _say(line: str) -> None:
 
 
 def _reached(folders: Sequence[Path]) -> list[tuple[list[str], bool]]:
-    """Each run's checkpoints, and whether it has finished."""
+    """Return each run's checkpoints, and whether it has finished."""
     found = []
     for folder in folders:
         paths = RunFolder(folder)

@@ -1,4 +1,4 @@
-"""Signals that ask a process to stop, which only set a flag, and the line that it says when it has stopped."""
+"""Signals that ask a process to stop. They only set a flag. Also the line that it prints when it has stopped."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ os.write(2, sys.argv[3].encode("utf-8", "surrogateescape") + b"\\n")
 
 
 def is_ignored(number: signal.Signals) -> bool:
-    """Whether the process was told to ignore it: under ``nohup`` a run goes on when its terminal closes."""
+    """Return whether the process was told to ignore it: under ``nohup`` a run goes on when its terminal closes."""
     return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
 
 
@@ -81,7 +81,7 @@ class Signals:
 
 
 def say_last(line: str, *, interrupted: bool) -> None:
-    """Say ``line`` on stderr; after Ctrl-C (``interrupted``) once the launcher, where there is one, has ended.
+    """Print ``line`` on stderr; after Ctrl-C (``interrupted``) once the launcher, where there is one, has ended.
 
     After Ctrl-C the launcher prints a traceback of its own wait, when it has seen its workers end or at once. A line of
     a worker would stand above it. So a small process of its own waits until the launcher is gone, and says it then.

@@ -1,4 +1,4 @@
-"""Who holds up the others: a thread of each rank tells how far it is, and names the rank that died or does not go on.
+"""Name the rank that died or hangs: a thread of each rank reports its progress and watches the others.
 
 A launcher names the rank that noticed, which is a healthy one. Here every rank leaves its beat in the launcher's store;
 one that waits for the others longer than its limit reads them all. A rank without a beat is stopped, or its interpreter
@@ -26,7 +26,7 @@ from ebomlc_dist.launch.rendezvous import RankInfo
 
 
 class WaitCounter:
-    """How far this rank has come: written by the thread that trains, read by the one that watches.
+    """Progress of this rank: written by the training thread, read by the watching one.
 
     Each field is written by one thread alone.
 
@@ -52,7 +52,7 @@ class WaitCounter:
             self.count += 1
 
     def left_s(self) -> float | None:
-        """Seconds until the limit of the present wait, negative after it; None where this rank does not wait."""
+        """Return seconds until the limit of the present wait, negative after it; None where this rank does not wait."""
         waits = self._waits
         return None if waits is None else waits[0] + waits[1] - time.monotonic()
 
@@ -116,12 +116,12 @@ class Watchdog:
         threading.Thread(target=self._wait_for_answers, name="watchdog-answers", daemon=True).start()
 
     def suspect(self) -> None:
-        """A collective failed: where another's death is the cause, the watchdog ends this process within this call."""
+        """Wait after a failed collective. If a rank's death is the cause, the watchdog ends this process."""
         self._suspects = True
         time.sleep(_SUSPICION_S)
 
     def tell(self, reason: str) -> None:
-        """This rank ends for ``reason``, which it alone knows: the others end too, and do not wait for their limit."""
+        """Tell the other ranks that this one ends for ``reason``, so that they end without delay."""
         if self._stop():
             verdict = Verdict(self._own.rank, self._wait_counter.step, reason)
             with contextlib.suppress(dist.DistError):
@@ -129,14 +129,14 @@ class Watchdog:
         print(f"ebomlc: {reason}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leave in order: the others do not take this process's end for a death."""
+        """Stop watching, so that the others do not take this process's end for a death."""
         if not self._stop():
             return
         with contextlib.suppress(dist.DistError):
             self._store.set(f"left/{self._own.rank}", "")
 
     def _stop(self) -> bool:
-        """Look no further. False where the store does not answer: who asks it would wait too."""
+        """Stop the watching thread. Return False where the store does not answer."""
         self._closing.set()
         self._thread.join(2 * BEAT_S + 5.0)
         return not self._thread.is_alive()
@@ -192,12 +192,12 @@ class Watchdog:
                 return _verdict(info, new, _LATE, _IS_STOPPED if stopped else held)
         for info, beat in zip(self._cards, beats, strict=True):
             if beat.count == fewest < self._wait_counter.count:
-                return _verdict(info, beat, _LATE, f"what it does stands in its log, rank-{info.rank}.log")
+                return _verdict(info, beat, _LATE, f"see its log, rank-{info.rank}.log")
         step = self._wait_counter.step
         return Verdict(None, step, f"all ranks wait for each other after step {step}; look at the network and the GPUs")
 
     def _without_store(self) -> None:
-        """The store does not answer. Rank 0 serves it, where no launcher does."""
+        """Handle a store that does not answer. Rank 0 serves it where no launcher does."""
         left, first, beat = self._wait_counter.left_s(), self._cards[0], _Beat(0, 0, self._wait_counter.step)
         if self._own.rank == 0:
             return
@@ -207,7 +207,7 @@ class Watchdog:
             self._end(self._unanswered(), found=True)
 
     def _unanswered(self) -> Verdict:
-        """Nobody can say who is late. The store is the first rank's, or is on its machine."""
+        """Return the verdict on a store that does not answer. Rank 0, or its machine, serves it."""
         first, step = self._cards[0], self._wait_counter.step
         if first.host != self._own.host:
             return _verdict(first, _Beat(0, 0, step), _LATE, _CUT_OFF)
@@ -247,7 +247,7 @@ def _verdict(info: RankInfo, beat: _Beat, what: str, why: str) -> Verdict:
 
 
 def _state(pid: int) -> str:
-    """A process of this machine by the system's letter; ``gone`` for one that has ended."""
+    """Return the state of a process of this machine: the system's letter, or ``gone`` where it has ended."""
     try:
         letter = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

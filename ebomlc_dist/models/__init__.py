@@ -62,7 +62,7 @@ _OWN_SIDES = {"vit_": (224, 224), "maxvit_": (224, 224), "inception_": (75, 299)
 
 
 def usual_sides(name: str) -> tuple[int, int]:
-    """The least and the largest side, in pixels, of images that a model is given without a word from the person.
+    """Return the least and the largest default image side of a model, in pixels.
 
     Known of any name: what is wrong with an unknown one is said where the model is built. A function from outside may
     have an attribute ``sides``.
@@ -78,7 +78,7 @@ def usual_sides(name: str) -> tuple[int, int]:
 def build_main_model(
     name: str, *, num_classes: int, in_channels: int, norm: str, widths: tuple[int, ...] | None = None
 ) -> MainModel:
-    """A freshly initialised main model, a pure function of torch's default generator.
+    """Return a freshly initialised main model, a pure function of torch's default generator.
 
     Call ``torch.manual_seed`` before it: the same seed gives the same parameters, bit for bit.
 
@@ -99,7 +99,7 @@ def build_main_model(
     options = {key: value for key, value in (("widths", widths),) if value is not None}
     if unknown := [key for key in options if key not in known]:
         able = ", ".join(other for other, info in MODELS.items() if unknown[0] in info.options)
-        raise InputError(f"model '{name}' has no option model.{unknown[0]}; leave it away, or take {able}")
+        raise InputError(f"model '{name}' has no option model.{unknown[0]}; leave it out, or take {able}")
     if name.startswith(TORCHVISION):
         from ebomlc_dist.models.torchvision_classifier import torchvision_classifier
 
@@ -116,7 +116,7 @@ def build_main_model(
 
 
 def outside_model(name: str) -> Callable[[int, int], object]:
-    """The function that a name from outside stands for. Raises `InputError` where it is none."""
+    """Return the function that a name from outside stands for. Raises `InputError` where it is none."""
     found = plugins.load("models", name)
     # One written in C is nobody's model, and who knows what it does with two numbers.
     if not (inspect.isfunction(found) or inspect.isclass(found)):

@@ -1,4 +1,4 @@
-"""Activation checkpointing: a block keeps its inputs alone, and is computed again on the way back.
+"""Activation checkpointing: a block keeps its inputs alone, and is computed again in the backward pass.
 
 Half again a forward pass of time for the memory of the activations within the blocks. Both passes see the parameters
 that were in force in the first one, and running statistics move once.
@@ -17,7 +17,7 @@ from ebomlc_dist.models.blocks import blocks
 
 
 def recompute_blocks(module: nn.Module, *, whole: bool) -> int:
-    """Let every repeated block of ``module`` be computed again on the way back, and say how many those are.
+    """Recompute every repeated block of ``module`` in the backward pass; return the number of blocks.
 
     Args:
         module: changed in place.

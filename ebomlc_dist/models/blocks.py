@@ -1,10 +1,10 @@
-"""The repeated blocks of a network: what is gathered, passed through and let go of as one."""
+"""The repeated blocks of a network: the units that sharding gathers and frees."""
 
 from torch import nn
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
-    """The innermost composite modules that stand in a sequence, such as residual blocks or transformer layers.
+    """Return the innermost composite modules that stand in a sequence, such as residual blocks or transformer layers.
 
     A network without any gives an empty list: it is one block.
     """

@@ -1,4 +1,4 @@
-"""The model card: what a hub, and a person who finds the weights, needs to know."""
+"""The model card: what hubs and users of the weights need to know."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ def model_card(
     classifies: bool = True,
     license_id: str = "other",
 ) -> str:
-    """A model card in Markdown, with the YAML front matter that hubs index.
+    """Return a model card in Markdown, with the YAML front matter that hubs index.
 
     Every argument is shown as plain text: names that come from a user's folders cannot bring markup along.
 

@@ -91,7 +91,7 @@ class FastCnn(MainModel):
 
 
 def fast_cnn(num_classes: int, in_channels: int, widths: tuple[int, ...] | None = None) -> MainModel:
-    """The network for (n, C, H, W) images with sides of 9 and more.
+    """Return the network for (n, C, H, W) images with sides of 9 and more.
 
     Args:
         num_classes: K.

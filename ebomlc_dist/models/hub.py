@@ -34,7 +34,7 @@ class Section(BaseModel):
 
 
 class Preprocessing(Section):
-    """What turns an image into the model's input: resize, scale to 0…1, subtract ``mean``, divide by ``std``.
+    """From an image to the model's input: resize, scale to 0…1, subtract ``mean``, divide by ``std``.
 
     Attributes:
         mean, std: one number a channel, for values in 0…1.
@@ -80,7 +80,7 @@ class MainModelConfig(StoredConfig):
         return self
 
     def build(self) -> nn.Module:
-        """The network, freshly initialised, in float32."""
+        """Return the network, freshly initialised, in float32."""
         return build_main_model(
             self.name,
             num_classes=self.num_classes,
@@ -103,7 +103,7 @@ class LabelCorrectorConfig(StoredConfig):
     architecture: Literal["plain", "released"] = "plain"
 
     def build(self) -> nn.Module:
-        """The network, freshly initialised, in float32."""
+        """Return the network, freshly initialised, in float32."""
         fields = self.model_dump(exclude={"model_type", "format_version", "dtype"})
         return build_meta_model("label-corrector", **fields)
 
@@ -114,7 +114,7 @@ class WeightNetConfig(StoredConfig):
     model_type: Literal["ebomlc-weight-net", "ebomlc-beta-weight-net"]
 
     def build(self) -> nn.Module:
-        """The network, freshly initialised, in float32."""
+        """Return the network, freshly initialised, in float32."""
         return WeightNet() if self.model_type == "ebomlc-weight-net" else BetaWeightNet()
 
 
@@ -150,7 +150,7 @@ def save_model(folder: Path, model: nn.Module, config: Mapping[str, Any], card: 
 
 
 def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network stored in ``folder``, on the CPU and in evaluation mode, and its configuration.
+    """Return the network stored in ``folder``, on the CPU and in evaluation mode, and its configuration.
 
     The folder may be a stranger's: the configuration is checked first, then size, names, shapes and dtypes of the
     weights against it. Random numbers are left as they were.
@@ -169,7 +169,7 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def read_preprocessing(folder: Path) -> Preprocessing:
-    """What the main model stored in ``folder`` asks of its images. Raises `InputError` where there is none."""
+    """Return the preprocessing of the main model stored in ``folder``. Raises `InputError` where there is none."""
     config = _validated(read_json(folder / CONFIG, MAX_CONFIG_BYTES), str(folder / CONFIG))
     if not isinstance(config, MainModelConfig):
         raise InputError(f"{folder / CONFIG} does not describe a main model")

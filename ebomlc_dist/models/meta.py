@@ -13,7 +13,7 @@ CORRECTORS = {"plain": LabelCorrector, "released": ReleasedCorrector}
 
 
 def build_meta_model(name: str, *, num_classes: int, feature_dim: int, **settings: Any) -> nn.Module:
-    """A freshly initialised meta model, a function of torch's default generator.
+    """Return a freshly initialised meta model, a function of torch's default generator.
 
     Args:
         name: one of `META_MODELS`.

@@ -14,7 +14,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def on_meta_device(build: Callable[[], Network]) -> Network:
-    """The network that ``build`` makes, on the meta device: names, shapes and dtypes, no values.
+    """Return the network that ``build`` makes, on the meta device: names, shapes and dtypes, no values.
 
     Random numbers are left as they were.
     """
@@ -53,7 +53,7 @@ def check_images(model: MainModel, name: str, channels: int, height: int, width:
 
 
 def trains_on_one(model: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether a network `on_meta_device` can be trained on a batch of one image of ``shape`` (C, H, W).
+    """Return whether a network `on_meta_device` can be trained on a batch of one image of ``shape`` (C, H, W).
 
     It cannot where a batch normalisation would be given a single value of a channel. Nothing is computed.
     """

@@ -60,7 +60,7 @@ def drop_batch_counters(model: nn.Module) -> None:
 
 
 def num_groups(channels: int) -> int:
-    """The largest divisor of ``channels`` up to 32 that leaves 8 channels a group, where there is one.
+    """Return the largest divisor of ``channels`` up to 32 that leaves 8 channels a group, where there is one.
 
     Groups of one channel would wipe out a layer whose map is a single pixel, as the last layers of a deep network
     on small images are.

@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 
 def resnet(depth: int, num_classes: int, in_channels: int) -> MainModel:
-    """A ResNet of ``depth`` = 6n + 2 layers for (n, C, H, W) images with sides of 8 and more; 64 features.
+    """Return a ResNet of ``depth`` = 6n + 2 layers for (n, C, H, W) images with sides of 8 and more; 64 features.
 
     Convolutions and the head start from the normal distribution of He et al. 2015 (fan-in), the head with gain 1 and
     zero bias; normalisation starts as the identity.

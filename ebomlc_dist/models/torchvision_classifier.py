@@ -17,7 +17,7 @@ OWN_ARGUMENTS: dict[str, dict[str, bool]] = {
 
 
 def classifier_names() -> list[str]:
-    """The names that `torchvision_classifier` takes."""
+    """Return the names that `torchvision_classifier` takes."""
     return torchvision.models.list_models(module=torchvision.models)
 
 

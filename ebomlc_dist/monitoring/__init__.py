@@ -1,1 +1,1 @@
-"""What a run tells while it goes: its records, meters, progress, and where its time went."""
+"""Records, meters and progress of a run while it trains, and where its time went."""

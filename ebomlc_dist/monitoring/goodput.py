@@ -1,4 +1,4 @@
-"""What share of a run's wall time went into steps that counted, over all attempts: its first start and every resume.
+"""Goodput: the share of a run's wall time in steps that counted, over its first start and every resume.
 
 Each attempt leaves lines in ``attempts.jsonl``, the first with the step that it went on from. A line says how far the
 attempt was and how its seconds were spent until then, so that one which is missing costs nothing but detail. What an
@@ -52,12 +52,12 @@ class Stopwatch:
         self.switch(before)
 
     def read(self, phase: Phase) -> float:
-        """Seconds of one phase so far, the device waited for."""
+        """Return seconds of one phase so far, the device waited for."""
         self._synchronise()
         return self.split()[phase]
 
     def split(self) -> dict[str, float]:
-        """Seconds of every phase so far. The device is not waited for."""
+        """Return seconds of every phase so far. The device is not waited for."""
         return {**self._seconds, self._phase: self._seconds[self._phase] + time.monotonic() - self._since}
 
 
@@ -98,7 +98,7 @@ class AttemptLog:
             self._append(step)
 
     def finish(self, step: int) -> dict[str, Any] | None:
-        """The run is finished: its `goodput`; None, with a warning, where the file was damaged."""
+        """Mark the run as finished and return its `goodput`; None, with a warning, where the file was damaged."""
         with suppress(OSError, InputError):
             self._append(step, finished=True)
         try:
@@ -113,7 +113,7 @@ class AttemptLog:
 
 
 def read_goodput(path: Path) -> dict[str, Any] | None:
-    """`goodput` of a run's ``attempts.jsonl``, which may be one that is being written; None where there is none.
+    """Return `goodput` of a run's ``attempts.jsonl``, which may be one that is being written; None where there is none.
 
     Raises:
         InputError: a damaged file.
@@ -127,7 +127,7 @@ def read_goodput(path: Path) -> dict[str, Any] | None:
 
 
 def goodput(lines: Sequence[Line]) -> dict[str, Any]:
-    """The account of a run, from the lines of its attempts in order.
+    """Return the account of a run, from the lines of its attempts in order.
 
     Returns:
         share: useful seconds of all, in per cent.
@@ -166,7 +166,7 @@ def goodput(lines: Sequence[Line]) -> dict[str, Any]:
 
 
 def goodput_text(figures: Mapping[str, Any]) -> str:
-    """`goodput` in words."""
+    """Return `goodput` in words."""
     share = "-" if figures["share"] is None else f"{figures['share']:.1f} %"
     attempts = "1 attempt" if figures["attempts"] == 1 else f"{figures['attempts']} attempts"
     return f"{share}, {attempts}"

@@ -35,7 +35,7 @@ class StepMeter:
             self.maxima = torch.maximum(self.maxima, torch.where(skipped, -torch.inf, new))
 
     def read(self) -> tuple[dict[str, float], int, int]:
-        """Means and ``<name>_max`` since the last `reset`, steps skipped since, longest row of skips of the run."""
+        """Return means and ``<name>_max`` since the last `reset`, steps skipped since, longest row of skips."""
         totals, maxima = self.totals.tolist(), self.maxima.tolist()
         *sums, steps, skipped, _, longest = totals
         means = {name: value / steps if steps else float("nan") for name, value in zip(self.names, sums, strict=True)}
@@ -43,7 +43,7 @@ class StepMeter:
         return means, int(skipped), int(longest)
 
     def latest(self) -> dict[str, float]:
-        """The values of the latest step that was not skipped: of one step, so that they belong together."""
+        """Return the values of the latest step that was not skipped: of one step, so that they belong together."""
         return dict(zip(self.names, self._latest.tolist(), strict=True))
 
     def reset(self) -> None:
@@ -77,7 +77,9 @@ class LabelMeter:
 
 
 def label_figures(counts: Tensor, num_classes: int) -> dict[str, float | list[list[int]] | None]:
-    """Readable figures of (global) `LabelMeter` counts; shares in per cent, None where there is nothing to share."""
+    """Return readable figures of (global) `LabelMeter` counts; shares in per cent, None where there is nothing to
+    share.
+    """
     wrong, corrected, right, kept = counts[-4:].tolist()
     return {
         "wrong_labels_corrected": 100.0 * corrected / wrong if wrong else None,

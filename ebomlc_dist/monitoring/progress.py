@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on.
+"""Progress of a run, as a person sees it.
 
 A terminal has a live bar, a notebook one line that is written over, and anything else a plain line every few seconds.
 """
@@ -19,13 +19,13 @@ _OVERWRITTEN_S = 0.5
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
+    """Return whether this process is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 def spoken_to() -> TextIO:
-    """Where lines for a person go: stderr, but in a notebook stdout, as notebooks show stderr as errors."""
+    """Return the stream for messages to a person: stderr, but stdout in a notebook, which shows stderr as errors."""
     return sys.stdout if in_notebook() else sys.stderr
 
 

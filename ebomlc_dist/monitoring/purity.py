@@ -1,4 +1,4 @@
-"""The mark on whatever was trained with trusted images that were chosen from the noisy ones: how pure they are."""
+"""The purity of trusted images that were chosen from the noisy ones, as every result shows it."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ Figures = dict[str, float | None]
 
 
 def purity_figures(estimate: Mapping[str, float | None] | None, true: float | None) -> Figures:
-    """``value``, ``low``, ``high`` and, where the truth is known, ``true``, in per cent, from shares in 0…1."""
+    """Return ``value``, ``low``, ``high`` and, where the truth is known, ``true``, in per cent, from shares in 0…1."""
     found = {name: (estimate or {}).get(name) for name in ("value", "low", "high")} | {"true": true}
     return {name: None if share is None else 100.0 * share for name, share in found.items()}
 

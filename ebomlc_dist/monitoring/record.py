@@ -24,7 +24,7 @@ MAX_MISSED_CHECKPOINTS = 3
 
 
 class Tracker(Protocol):
-    """What is asked of a tracker. It raises nothing: a run does without one that fails."""
+    """A tracker. It raises nothing: a run goes on without one that fails."""
 
     def log(self, values: dict[str, Any], step: int | None) -> None: ...
 
@@ -62,7 +62,7 @@ class RunRecord:
         self._last_heartbeat = -HEARTBEAT_S
 
     def wind_back(self, offset: int) -> None:
-        """Forget metric lines written after the checkpoint that is continued."""
+        """Remove metric lines written after the checkpoint that is continued."""
         self._journal.truncate(offset)
 
     def metrics(self, step: int, epoch: int, figures: Mapping[str, Any], rates: Mapping[str, float]) -> None:

@@ -26,7 +26,7 @@ VARIABLES = (
 
 
 def environment() -> dict[str, Any]:
-    """Plain values for ``environment.json`` and ``ebomlc env``. No paths, no tokens, no host name."""
+    """Return plain values for ``environment.json`` and ``ebomlc env``. No paths, no tokens, no host name."""
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "python": sys.version.split()[0],
@@ -42,7 +42,7 @@ def environment() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's model as the system names it, or its architecture."""
+    """Return the processor's model as the system names it, or its architecture."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             name, _, value = line.partition(":")

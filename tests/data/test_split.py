@@ -82,7 +82,7 @@ def test_noisy_size_is_in_proportion(load: Load) -> None:
     assert dataset.true_labels is not None
     assert dataset.true_labels.bincount().tolist() == [35, 15, 5, 5]
     assert not indices(dataset)[0] & indices(dataset)[1]
-    with pytest.raises(InputError, match="121 noisy images are asked for, 120 are there"):
+    with pytest.raises(InputError, match="asks for 121 noisy images, and there are 120"):
         load(source, clean_size=40, noisy_size=121)
 
 
@@ -439,7 +439,7 @@ def test_a_split_from_before_there_were_validation_images_has_none(load: Load, t
     [
         ({"validation_size": 20}, "would leave a class none to train on"),
         ({"validation_size": 17}, "would leave a class none to train on"),
-        ({"validation_size": 4, "clean_from_noisy": True}, "leave one of them away"),
+        ({"validation_size": 4, "clean_from_noisy": True}, "leave one of them out"),
         ({"validation_augment": True, "augment": "resized-crop-flip"}, "does not go with resized-crop-flip"),
     ],
     ids=str,

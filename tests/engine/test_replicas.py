@@ -114,7 +114,7 @@ def four(odd: tuple[int, ...]) -> Training:
 @pytest.mark.parametrize(
     ("odd", "line"),
     [
-        ((2,), r"^rank 2 differs from the 3 others: other bits in the main network at step 9;"),
+        ((2,), r"^rank 2 differs from the 3 others: different bits in the main network at step 9;"),
         ((0, 3), r"^ranks 0, 1, 2, 3 differ and no majority"),
     ],
 )

@@ -230,7 +230,7 @@ def test_bad_input_on_one_rank_is_refused_on_all(tmp_path: Path, two_ranks: Rank
     first, second = two_ranks.run(refused_on, tmp_path, 1)
     assert first == second
     assert first.startswith("rank 1 on ")
-    assert ": no data here; rank 0 has no such trouble" in first
+    assert ": no data here; rank 0 does not have this problem" in first
     assert read_status(tmp_path).code == 2
 
 

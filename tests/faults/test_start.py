@@ -178,7 +178,7 @@ def test_data_of_one_machine_are_named(starts: Starts) -> None:
     first, second = starts.answers()
     assert first == second
     assert f"rank 1 on {socket.gethostname()}: images is not a folder" in first
-    assert "rank 0 has no such trouble" in first
+    assert "rank 0 does not have this problem" in first
 
 
 def test_other_data_are_named(starts: Starts) -> None:

@@ -192,7 +192,7 @@ def test_a_sleeping_rank_is_named_with_what_it_does(
 ) -> None:
     pairs.append(pair := Pair(zygote, tmp_path, long_config(), sleeper=rank))
     wait_for("the sleep", (tmp_path / "asleep").exists)
-    assert f"stands in its log, rank-{rank}.log" in ended(pair, rank, LIMIT_S + 1.0)
+    assert f"see its log, rank-{rank}.log" in ended(pair, rank, LIMIT_S + 1.0)
     assert_stacks(tmp_path, rank, "test_watchdog.py")
     assert_stacks(tmp_path, 1 - rank, "wait")
 
@@ -202,7 +202,7 @@ def test_a_stopped_data_worker_is_its_ranks_delay(zygote: Zygote, tmp_path: Path
     wait_for("the first step", lambda: is_training(tmp_path))
     (worker,) = Path(f"/proc/{pair.pids[1]}/task/{pair.pids[1]}/children").read_text().split()
     os.kill(int(worker), signal.SIGSTOP)
-    assert "stands in its log, rank-1.log" in ended(pair, 1, LIMIT_S + 2.0)
+    assert "see its log, rank-1.log" in ended(pair, 1, LIMIT_S + 2.0)
     assert_stacks(tmp_path, 1, "read")
     wait_for("the end of the worker", lambda: not Path(f"/proc/{worker}/cmdline").exists(), END_S)
 

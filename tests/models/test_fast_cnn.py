@@ -96,6 +96,6 @@ def test_widths_are_an_option_and_come_back_from_a_folder(tmp_path: Path) -> Non
 
 def test_an_option_that_a_model_does_not_have_is_refused() -> None:
     with pytest.raises(
-        InputError, match=r"model 'resnet8' has no option model\.widths; leave it away, or take fast-cnn"
+        InputError, match=r"model 'resnet8' has no option model\.widths; leave it out, or take fast-cnn"
     ):
         build_main_model("resnet8", num_classes=10, in_channels=3, norm="batch", widths=(8, 8))

@@ -89,7 +89,7 @@ def _read_part(folder: Path, files: list[list[str]], label_key: str) -> tuple[Te
 
 
 def _read_checked(path: Path, md5: str) -> dict[str, Any]:
-    """The content of an official file whose md5 sum is right."""
+    """Return the content of an official file whose md5 sum is right."""
     again = f"remove the folder {path.parent} and fetch it again"
     if not path.exists():
         raise InputError(f"{path} is missing; {again}")

@@ -13,7 +13,7 @@ TEST_EVERY = 5
 
 
 def load(config: DataConfig, progress: Progress | None = None, model: str | None = None) -> Source:
-    """The digits with their fixed test set; pixels 0…16 are scaled to 0…255. ``image_size`` enlarges them."""
+    """Return the digits with their fixed test set; pixels 0…16 are scaled to 0…255. ``image_size`` enlarges them."""
     from sklearn.datasets import load_digits
 
     bundle = load_digits()

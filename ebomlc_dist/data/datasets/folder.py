@@ -122,7 +122,7 @@ def read_parts(
 def _images(
     probe: Probe, config: DataConfig, levels: Levels, progress: Progress | None
 ) -> tuple[Tensor | ImageFiles, NDArray[np.bool_]]:
-    """The probed images, and which they are."""
+    """Return the probed images, and which they are."""
     own_size = config.augment == "resized-crop-flip"
     if own_size and config.image_size is None:
         raise InputError("data.augment=resized-crop-flip needs --image-size, the side that parts of images are cut to")
@@ -154,7 +154,7 @@ def _images(
 
 
 def _old_labels(clean: Listing, readable: NDArray[np.bool_]) -> Tensor | None:
-    """The noisy labels that trusted images had, of those that can be read; None where none is given."""
+    """Return the noisy labels that trusted images had, of those that can be read; None where none is given."""
     if max(clean.old_labels or (), default=-1) < 0:
         return None
     return torch.tensor(clean.old_labels, dtype=torch.int64)[torch.from_numpy(readable)]
@@ -165,15 +165,17 @@ def _part_of(images: Tensor | ImageFiles, begin: int, end: int) -> Tensor | Imag
 
 
 def _folders(root: Path, tables: dict[str, Table]) -> dict[str, list[str]]:
-    """The class folders of each part that is read from a folder; of ``train`` beside a CSV file too, for what its
-    numbers count."""
+    """Return the class folders of each part that is read from a folder.
+
+    Those of ``train`` are read beside a CSV file too: the file's numbers may count them.
+    """
     parts = [part for part in ("train", "clean", "test") if part not in tables]
     found = {part: subfolders(root / part) for part in parts if is_folder_or_absent(root / part)}
     return found if "train" not in tables else found | {"train": subfolders_if_readable(root / "train")}
 
 
 def named_classes(root: Path) -> set[str]:
-    """The lines of `CLASSES_FILE`, composed; none where there is no such file, or one that is no text."""
+    """Return the lines of `CLASSES_FILE`, composed; none where there is no such file, or one that is no text."""
     path = root / CLASSES_FILE
     if not path.is_file():
         return set()
@@ -221,5 +223,5 @@ def _part(
 
 
 def _printable(name: str) -> str:
-    """A name as text that can be written everywhere: undecodable bytes become escapes."""
+    """Return a name as text that can be written everywhere: undecodable bytes become escapes."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -19,7 +19,7 @@ _OPTIONAL = ("progress", "model")
 
 
 def outside_loader(name: str) -> Callable[..., Source]:
-    """The function that a name from outside stands for. Raises `InputError` where it is none."""
+    """Return the function that a name from outside stands for. Raises `InputError` where it is none."""
     found = plugins.load("datasets", name)
     if not inspect.isfunction(found):
         raise plugins.wrong_kind("datasets", name, "is no function of (config) that returns a Source")
@@ -54,7 +54,7 @@ def load_outside(config: DataConfig, progress: Progress | None, model: str | Non
 
 
 def _fault(source: Source) -> str:
-    """What is wrong with a source, in words that follow "gives"; nothing for a good one."""
+    """Return what is wrong with a source, in words that follow "gives"; nothing for a good one."""
     for what, images, labels in (
         ("images", source.images, source.labels),
         ("test_images", source.test_images, source.test_labels),
@@ -81,7 +81,7 @@ def _fault(source: Source) -> str:
 
 
 def _sized(source: Source, config: DataConfig, model: str | None) -> Source:
-    """The source with images of the side that the configuration asks for; files say their own."""
+    """Return the source with images of the side that the configuration asks for; files say their own."""
     side = config.given_side
     if config.image_size == AUTO and model is not None:
         side = side_for(min(source.images.shape[2:]), model)

@@ -1,1 +1,1 @@
-"""What comes from a stranger: image files, folders, tables and arrays, checked before anything is trained on."""
+"""Untrusted input: image files, folders, tables and arrays, checked before training."""

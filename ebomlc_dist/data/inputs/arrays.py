@@ -129,7 +129,9 @@ def _objects(values: Any, what: str) -> NDArray[Any]:
 
 
 def _stacked(array: NDArray[Any], what: str) -> NDArray[Any]:
-    """Images that lie in an array of objects, such as a data frame's column, or a list of images of several sizes."""
+    """Return images that lie in an array of objects, such as a data frame's column, or a list of images of several
+    sizes.
+    """
     images = [np.asarray(item) for item in array.reshape(-1)]
     for place, image in enumerate(images):
         if image.dtype == object or image.ndim not in (2, 3):
@@ -152,7 +154,7 @@ def _batched(array: NDArray[Any], what: str) -> NDArray[Any]:
 
 
 def _channel_axis(shape: tuple[int, ...], what: str) -> int:
-    """Which side of (N, ·, ·, ·) holds the channels: 1 or 3."""
+    """Return which side of (N, ·, ·, ·) holds the channels: 1 or 3."""
     axes = [axis for axis in (1, 3) if shape[axis] in _CHANNELS]
     if not axes:
         # Of other numbers of channels the square picture tells.

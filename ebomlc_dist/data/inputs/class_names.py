@@ -45,7 +45,7 @@ class Classes:
         self._counted = [] if self._by_value else [self._by_name.get(composed(name)) for name in order]
 
     def label(self, text: str) -> int | None:
-        """The label that a cell says, None where it is none."""
+        """Return the label that a cell says, None where it is none."""
         # A name may begin or end with blanks of its own; others are the writer's.
         for form in (composed(text), composed(text.strip())):
             if form in self._by_name:
@@ -56,17 +56,17 @@ class Classes:
         return None if number is None else self.of_number(number)
 
     def folder(self, name: str) -> int | None:
-        """The label of a class folder, None where it is none."""
+        """Return the label of a class folder, None where it is none."""
         return self._by_name.get(composed(name))
 
     def of_number(self, number: int) -> int | None:
-        """The label that a number says: by value, or by count; None where it is none."""
+        """Return the label that a number says: by value, or by count; None where it is none."""
         if self._by_value:
             return self._by_value.get(number) if self._all_numbers else None
         return self._counted[number] if 0 <= number < len(self._counted) else None
 
     def by_value(self) -> list[int]:
-        """Labels in the order of a table that is ordered by numbers: by value, else as they are."""
+        """Return labels in the order of a table that is ordered by numbers: by value, else as they are."""
         if not self._all_numbers:
             return list(range(len(self.names)))
         return [self._by_value[value] for value in sorted(self._by_value)]
@@ -87,17 +87,17 @@ class Classes:
 
 
 def composed(name: str) -> str:
-    """``name`` in Unicode's composed form."""
+    """Return ``name`` in Unicode's composed form."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def value_of(name: str) -> int | None:
-    """The whole number that a name is, None for others."""
+    """Return the whole number that a name is, None for others."""
     return int(name) if _WHOLE.fullmatch(name) else None
 
 
 def merged(names: Iterable[str]) -> list[str]:
-    """Names sorted, each once whatever its Unicode form: as the first of them is written."""
+    """Return names sorted, each once whatever its Unicode form: as the first of them is written."""
     first: dict[str, str] = {}
     for name in sorted(names):
         first.setdefault(composed(name), name)
@@ -105,12 +105,12 @@ def merged(names: Iterable[str]) -> list[str]:
 
 
 def labels_in(table: Table) -> list[str]:
-    """The label of each row of a ``path,label`` file, as it is written there."""
+    """Return the label of each row of a ``path,label`` file, as it is written there."""
     return [cell.strip() for cell in table.column("label")]
 
 
 def classes_of(tables: Sequence[Table], folders: Sequence[str] = (), further: Sequence[str] = ()) -> Classes:
-    """The classes that ``path,label`` files use: names sorted, or 0…K−1 where all labels are whole numbers.
+    """Return the classes that ``path,label`` files use: names sorted, or 0…K−1 where all labels are whole numbers.
 
     Cells that hold no label stay away; `ebomlc_dist.data.inputs.listing.list_csv` tells of them.
 
@@ -137,7 +137,7 @@ def classes_of(tables: Sequence[Table], folders: Sequence[str] = (), further: Se
 
 
 def _says_nothing(text: str, known: Classes) -> bool:
-    """Whether a cell that is no known class is none at all: no value, or a number where classes have names."""
+    """Return whether a cell that is no known class is none at all: no value, or a number where classes have names."""
     return text.lower() in MISSING or (bool(known.names) and value_of(text) is not None)
 
 
@@ -157,5 +157,5 @@ def _count(cells: Sequence[tuple[Table, int, str]], texts: set[str]) -> int:
 
 
 def _is_canonical(text: str) -> bool:
-    """A whole number as it is usually written: ``7`` and ``-1``, but ``07`` is a name."""
+    """Return whether a whole number is written as usual: ``7`` and ``-1``, but ``07`` is a name."""
     return value_of(text) is not None and str(int(text)) == text

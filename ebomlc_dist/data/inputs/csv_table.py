@@ -1,4 +1,4 @@
-"""CSV files that come from a stranger: UTF-8, a header, limits; every bad row is reported with file and line."""
+"""Untrusted CSV files: UTF-8, a header, limits. Every bad row is reported with file and line."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ class Table:
     row_name: str = ""
 
     def column(self, *names: str) -> list[str]:
-        """The cells of the first of ``names`` that the header has.
+        """Return the cells of the first of ``names`` that the header has.
 
         Raises:
             InputError: none is there.
@@ -56,7 +56,7 @@ class Table:
         return [row[position] for row in self.rows]
 
     def first_of(self, *names: str) -> str | None:
-        """The first of ``names`` that the header has, or None."""
+        """Return the first of ``names`` that the header has, or None."""
         return next((name for name in names if name in self.columns), None)
 
     def where(self, row: int) -> str:
@@ -66,7 +66,9 @@ class Table:
 
 
 def csv_table(path: Path, content: bytes) -> Table:
-    """The rows of a CSV file with a header. A byte order mark and blank lines are passed over.
+    """Return the rows of a CSV file with a header.
+
+    A byte order mark and blank lines are passed over.
 
     Raises:
         InputError: not UTF-8, without rows, a column twice, or rows with too few or too many cells, all of them by
@@ -113,7 +115,7 @@ def stop_on(bad: Sequence[str], remedy: str = "") -> None:
 
 
 def _read_rows(path: Path, content: bytes) -> tuple[list[int], list[list[str]]]:
-    """Line numbers and cells of the rows that are not blank."""
+    """Return line numbers and cells of the rows that are not blank."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -135,5 +137,5 @@ def _read_rows(path: Path, content: bytes) -> tuple[list[int], list[list[str]]]:
 
 
 def _binary_kind(content: bytes) -> str | None:
-    """What a file that is no UTF-8 text is, where its first bytes tell."""
+    """Return what a file that is no UTF-8 text is, where its first bytes tell."""
     return next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)

@@ -1,4 +1,4 @@
-"""One image file that may come from a stranger: its header is judged before anything is decoded."""
+"""Decode one untrusted image file. Its header is checked before anything is decoded."""
 
 import hashlib
 import threading
@@ -82,7 +82,7 @@ class Header:
 
 
 def attempt(function: Callable[[Item], Result], item: Item) -> Result | str:
-    """The function's result, or the reason for which a file could not be read."""
+    """Return the function's result, or the reason for which a file could not be read."""
     try:
         return function(item)
     except (RefusedPathError, UnreadableImageError) as error:
@@ -98,7 +98,9 @@ def attempt(function: Callable[[Item], Result], item: Item) -> Result | str:
 
 
 def probe_image(root: Path, max_pixels: int, name: str) -> Header:
-    """The header of the file ``name`` under ``root``. Raises as `decode_image`, and `RefusedPathError`.
+    """Return the header of the file ``name`` under ``root``.
+
+    Raises as `decode_image`, and `RefusedPathError`.
 
     Only images of more than 8 bits are decoded, for the values that they use.
     """
@@ -123,7 +125,7 @@ def probe_image(root: Path, max_pixels: int, name: str) -> Header:
 def decode_image(
     path: Path, shape: tuple[int, ...], *, resize: bool, max_pixels: int, levels: Levels = FULL
 ) -> NDArray[np.uint8]:
-    """The pixels of one file, upright.
+    """Return the pixels of one file, upright.
 
     Args:
         path: a real path.
@@ -153,8 +155,9 @@ def decode_image(
 
 
 def read_thumbnail(root: Path, name: str, *, side: int, max_pixels: int, levels: Levels = FULL) -> Image.Image | None:
-    """An image file under ``root`` as RGB or grey, upright, at most ``side`` pixels wide and high; None where it cannot
-    be read. Nothing of the file but its pixels is kept. ``levels``: what becomes of more than 8 bits."""
+    """Return an image file under ``root`` as RGB or grey, upright, at most ``side`` pixels wide and high; None where it
+    cannot be read. Nothing of the file but its pixels is kept. ``levels``: what becomes of more than 8 bits.
+    """
 
     def shrunk(path: str) -> Image.Image:
         with without_pillow_warnings(), _opened(resolve_under(root.resolve(), path), max_pixels) as opened:
@@ -170,7 +173,7 @@ def read_thumbnail(root: Path, name: str, *, side: int, max_pixels: int, levels:
 
 @contextmanager
 def without_pillow_warnings() -> Iterator[None]:
-    """What Pillow warns of was told in the header pass. Enter it outside a pool of threads, not within."""
+    """Silence Pillow's warnings, which the header pass has logged. Enter it outside a pool of threads, not within."""
     with warnings.catch_warnings():
         ignore_pillow_warnings()
         yield
@@ -216,14 +219,14 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
 
 @lru_cache(maxsize=64)
 def _readable(suffix: str) -> tuple[str, ...]:
-    """Those of `FORMATS` that this build of Pillow has and that a file with this suffix may be of."""
+    """Return those of `FORMATS` that this build of Pillow has and that a file with this suffix may be of."""
     Image.init()
     found = [name for name in FORMATS if name in Image.OPEN]
     return tuple(name for name in found if name not in _BY_NAME_ALONE or suffix in SUFFIXES_OF[name])
 
 
 def _has_16_bits(image: Image.Image) -> bool:
-    """Whether a channel has 16 bits in the file, by the name of Pillow's unpacker."""
+    """Return whether a channel has 16 bits in the file, by the name of Pillow's unpacker."""
     return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
@@ -244,7 +247,7 @@ _PNG_START, _PNG_CHUNK_HEAD, _PNG_CHUNK_END, _MOST_EXIF = 8, 8, 4, 65_536  # byt
 
 
 def is_turned(image: Image.Image) -> bool:
-    """Whether the image that Pillow has opened is to be turned by a quarter, so that width and height change places."""
+    """Return whether EXIF turns the opened image by a quarter, so that width and height change places."""
     if image.format == "TIFF":
         return False  # Pillow has exchanged them already.
     # The base class's: that of a PNG decodes the image, in search of what may stand behind the pixels.
@@ -257,7 +260,7 @@ def is_turned(image: Image.Image) -> bool:
 
 
 def _late_png_exif(file: BufferedReader) -> bytes:
-    """The EXIF chunk of a PNG file, which may stand behind the pixels; empty without one."""
+    """Return the EXIF chunk of a PNG file, which may stand behind the pixels; empty without one."""
     place = file.tell()
     try:
         file.seek(_PNG_START)

@@ -31,7 +31,7 @@ class Levels:
         return self.low + (256 << self.shift) - 1
 
     def apply(self, pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
-        """uint8 pixels in the shape of ``pixels``, whose values are whole numbers in 0…65535."""
+        """Return uint8 pixels in the shape of ``pixels``, whose values are whole numbers in 0…65535."""
         return np.clip((pixels.astype(np.int32) - self.low) >> self.shift, 0, 255).astype(np.uint8)
 
 
@@ -39,7 +39,7 @@ FULL = Levels()
 
 
 def levels_of(ranges: Iterable[Range]) -> Levels:
-    """The levels of a set by the ranges of its images; `FULL` for none.
+    """Return the levels of a set by the ranges of its images; `FULL` for none.
 
     Black stays 0 where that costs no bit of the range.
     """

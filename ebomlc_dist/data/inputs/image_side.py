@@ -1,4 +1,4 @@
-"""The side that images of a folder are brought to where nobody says: by the images and by the model."""
+"""The default side of a folder's images, by the images and by the model."""
 
 import logging
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def side_for(shorter_side: int, model: str) -> int:
-    """The side for images of this shorter side: their own, within what is usual for the model."""
+    """Return the side for images of this shorter side: their own, within what is usual for the model."""
     least, most = usual_sides(model)
     return min(max(shorter_side, least), most)
 

@@ -1,4 +1,4 @@
-"""Labels that would train and mean nothing: measurements, several labels in one cell, one class under two names."""
+"""Refuse labels that are no classes: measurements, several labels in one cell, one class under two names."""
 
 import math
 import re
@@ -62,7 +62,7 @@ def _slips(names: Sequence[str], counts: Sequence[int]) -> list[str]:
 
 
 def _joined(names: Sequence[str]) -> list[str]:
-    """Names made of others: a part of them is a class too, or a part of another such name."""
+    """Return names made of others: a part of them is a class too, or a part of another such name."""
     parts = {name: [part.strip() for part in _SEPARATORS.split(name)] for name in names}
     several = {name: split for name, split in parts.items() if len(split) > 1 and all(split)}
     uses: dict[str, int] = defaultdict(int)

@@ -1,4 +1,4 @@
-"""Label files as tables: CSV, and JSON with one label an image; of others it is said what they are.
+"""Label files as tables: CSV, and JSON with one label an image. Other files are refused by what they are.
 
 - ``metadata.jsonl`` of Hugging Face's image folders, one JSON object a line, and JSON arrays of such objects;
 - Label Studio's JSON and JSON-MIN exports of a project of single choices (see `label_studio_tasks`).
@@ -37,12 +37,12 @@ def read_table(path: Path) -> Table:
 
 
 def is_json(path: Path, content: bytes) -> bool:
-    """Whether a file is meant to be JSON, by its name or by how it begins."""
+    """Return whether a file is meant to be JSON, by its name or by how it begins."""
     return path.suffix.lower() in _SUFFIXES or content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
 
 
 def json_table(path: Path, content: bytes) -> Table:
-    """The rows of a JSON file as a `Table`: ``path`` or ``file_name``, ``label``, and what else is flat.
+    """Return the rows of a JSON file as a `Table`: ``path`` or ``file_name``, ``label``, and what else is flat.
 
     Raises:
         InputError: another kind of file, which is named, damaged JSON, or bad rows, all of them.

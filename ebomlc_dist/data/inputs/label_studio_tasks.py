@@ -30,29 +30,29 @@ class _RowError(ValueError):
 
 
 def is_tasks(values: list[Object]) -> bool:
-    """Whether objects are tasks of the JSON export (or of an import, with predictions)."""
+    """Return whether objects are tasks of the JSON export (or of an import, with predictions)."""
     first = values[0]
     return isinstance(first.get("data"), dict) and any(key in first for key in ("annotations", "predictions", "id"))
 
 
 def is_min(values: list[Object]) -> bool:
-    """Whether objects are those of the JSON-MIN export."""
+    """Return whether objects are those of the JSON-MIN export."""
     return len(_OF_EXPORT & values[0].keys()) > 1
 
 
 def read_tasks(path: Path, tasks: list[Object]) -> Table:
-    """The annotated tasks of a JSON export. Raises `InputError` as `_table`."""
+    """Return the annotated tasks of a JSON export. Raises `InputError` as `_table`."""
     return _table(path, [(task.get("id"), _data(task), _choices(task)) for task in tasks])
 
 
 def read_min(path: Path, rows: list[Object]) -> Table:
-    """The rows of a JSON-MIN export. Raises `InputError` as `_table`."""
+    """Return the rows of a JSON-MIN export. Raises `InputError` as `_table`."""
     found = [(row, _listed(row.get(_name_of(row)))) for row in rows]
     return _table(path, [(row.get("id"), row, [choices] if choices else []) for row, choices in found])
 
 
 def _table(path: Path, tasks: list[tuple[Any, Object, list[list[str]]]]) -> Table:
-    """Rows of the tasks that have an annotation.
+    """Return rows of the tasks that have an annotation.
 
     Args:
         tasks: id, data and the choices of every annotation.
@@ -89,7 +89,7 @@ def _data(task: Object) -> Object:
 
 
 def _choices(task: Object) -> list[list[str]]:
-    """What each annotation that counts has chosen."""
+    """Return what each annotation that counts has chosen."""
     found = []
     for annotation in task.get("annotations") or []:
         if not isinstance(annotation, dict) or annotation.get("was_cancelled"):

@@ -1,4 +1,4 @@
-"""Image files that are decoded when they are asked for: for sets that memory does not hold."""
+"""Image files that are decoded on access, for sets that do not fit into memory."""
 
 import hashlib
 import os
@@ -79,7 +79,7 @@ class ImageFiles:
         return self._framed(image)
 
     def read_good(self) -> tuple[Tensor, dict[int, str]]:
-        """The images that can be decoded, in order, (n, C, H, W) uint8; and row → why, of the others."""
+        """Return the images that can be decoded, in order, (n, C, H, W) uint8; and row → why, of the others."""
         failures: dict[int, str] = {}
         rows, frames = [], []
         for row, found in enumerate(self._decoded(self._attempted, range(len(self)))):
@@ -91,7 +91,7 @@ class ImageFiles:
         return self._seen(rows, frames), failures
 
     def failures(self, progress: Progress | None = None) -> dict[int, str]:
-        """Row → why, of the images that cannot be decoded. ``progress``: (images tried, images in all)."""
+        """Return row → why, of the images that cannot be decoded. ``progress``: (images tried, images in all)."""
         found: dict[int, str] = {}
         for block in torch.arange(len(self)).split(8 * THREADS):
             for row, image in zip(block.tolist(), self._decoded(self._attempted, block.tolist()), strict=True):
@@ -107,12 +107,12 @@ class ImageFiles:
             yield from self._decoded(self.read, block.tolist())
 
     def part(self, begin: int, end: int) -> "ImageFiles":
-        """The images ``begin`` … ``end`` − 1, in frames of the same shape."""
+        """Return the images ``begin`` … ``end`` − 1, in frames of the same shape."""
         rows = slice(begin, end)
         return replace(self, names=self.names[rows], paths=self.paths[rows], sizes=self.sizes[rows])
 
     def without(self, rows: Container[int]) -> "ImageFiles":
-        """The other images, in frames of the same shape."""
+        """Return the other images, in frames of the same shape."""
         kept = [row for row in range(len(self)) if row not in rows]
         names, paths = [self.names[row] for row in kept], [self.paths[row] for row in kept]
         return replace(self, names=names, paths=paths, sizes=self.sizes[kept])
@@ -133,7 +133,7 @@ class ImageFiles:
         return frame
 
     def _seen(self, rows: Sequence[int], frames: Iterable[NDArray[np.uint8]]) -> Tensor:
-        """Frames of these rows, (n, C, h, w), as a model sees them."""
+        """Return frames of these rows, (n, C, h, w), as a model sees them."""
         found = torch.empty(len(rows), *self.frame, dtype=torch.uint8)
         for place, frame in enumerate(frames):
             found[place] = torch.from_numpy(frame)
@@ -154,7 +154,7 @@ def open_images(
     levels: Levels = FULL,
     progress: Progress | None = None,
 ) -> tuple[ImageFiles, NDArray[np.bool_]]:
-    """The images of a header pass, to be decoded later.
+    """Return the images of a header pass, to be decoded later.
 
     Args:
         probe: the header pass.
@@ -201,12 +201,12 @@ def open_images(
 
 
 def keeps_own_size(images: ImageSet) -> bool:
-    """Whether images differ in size and are cut to one, instead of being resized."""
+    """Return whether images differ in size and are cut to one, instead of being resized."""
     return isinstance(images, ImageFiles) and images.own_size
 
 
 def file_digest(probe: Probe, rows: Iterable[int], geometry: str) -> str:
-    """sha256 (hex) over names and contents of some of the probed files, and how they are brought to size."""
+    """Return sha256 (hex) over names and contents of some of the probed files, and how they are brought to size."""
     digest = hashlib.sha256(f"{geometry} in {probe.channels} channel(s)".encode())
     for row in rows:
         digest.update(repr(probe.names[row]).encode())
@@ -228,7 +228,7 @@ def read_loose(
     max_pixels: int,
     levels: Levels = FULL,
 ) -> tuple[Tensor, dict[int, str]]:
-    """Read files that somebody has named; a link is followed.
+    """Read files that the user has named; links are followed.
 
     Args:
         paths: the files.

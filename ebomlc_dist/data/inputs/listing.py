@@ -37,7 +37,8 @@ class Listing:
 
 
 def list_tree(root: Path, folder: Path, classes: Classes) -> Listing:
-    """The images in ``folder/<class>/``, at any depth, by their suffix; hidden files and linked folders are left out.
+    """Return the images in ``folder/<class>/``, at any depth, by their suffix; hidden files and linked folders are left
+    out.
 
     What is left out and not hidden is logged.
 
@@ -73,7 +74,8 @@ def list_tree(root: Path, folder: Path, classes: Classes) -> Listing:
 
 
 def list_csv(root: Path, table: Table, classes: Classes, *, skip_missing: bool = False) -> Listing:
-    """The images of a CSV file with the columns ``path`` (or ``file_name``), ``label`` and perhaps ``noisy_label``.
+    """Return the images of a CSV file with the columns ``path`` (or ``file_name``), ``label`` and perhaps
+    ``noisy_label``.
 
     ``path`` is relative to the data folder; ``file_name`` to the folder of the CSV file where that lies in the data
     folder (Hugging Face's metadata.csv), else to the data folder. A label is read by `Classes`. ``noisy_label`` is
@@ -122,7 +124,7 @@ def list_csv(root: Path, table: Table, classes: Classes, *, skip_missing: bool =
 
 
 def _no_label(what: str, text: str, classes: Classes) -> str:
-    """What is wrong with a cell that is no label."""
+    """Return what is wrong with a cell that is no label."""
     if not text:
         return f" has no {what}"
     if text.lower() in MISSING:
@@ -132,7 +134,7 @@ def _no_label(what: str, text: str, classes: Classes) -> str:
 
 
 def _resolved(root: Path, base: Path, cell: str) -> Path:
-    """The file a cell names: as it stands, without blanks around it, or in another Unicode form."""
+    """Return the file a cell names: as it stands, without blanks around it, or in another Unicode form."""
     refused: RefusedPathError | None = None
     for form in _forms(cell):
         try:

@@ -1,4 +1,4 @@
-"""Reading image files that may come from a stranger, in two passes: every header first, then the pixels.
+"""Read untrusted image files in two passes: every header first, then the pixels.
 
 The header pass refuses what is no image, too large or a special file before it is decoded, and settles what the whole
 set looks like (size, grey or colour, and the range of values beyond 8 bits). The pixel pass decodes on a thread pool
@@ -68,7 +68,7 @@ class Probe:
         return np.array([row not in failures for row in range(len(self.names))], dtype=bool)
 
     def without(self, rows: Collection[int]) -> "Probe":
-        """The same without the images of these rows."""
+        """Return the same without the images of these rows."""
         kept = {row: place for place, row in enumerate(r for r in range(len(self.names)) if r not in rows)}
         return Probe(
             [self.names[row] for row in kept],
@@ -78,7 +78,7 @@ class Probe:
         )
 
     def levels(self, number: int) -> Levels:
-        """What becomes of more than 8 bits, by the first ``number`` images, which are those of training.
+        """Return what becomes of more than 8 bits, by the first ``number`` images, which are those of training.
 
         Raises:
             InputError: images of 16 bits a channel whose content has fewer: Pillow gives their upper bytes alone.
@@ -173,7 +173,7 @@ def decode_images(
     levels: Levels = FULL,
     progress: Progress | None = None,
 ) -> tuple[Tensor, NDArray[np.bool_]]:
-    """The pixel pass of `read_images`."""
+    """Decode the pixels of probed images: the second pass of `read_images`."""
     probe.tell_white(levels)
     height, width = common_size(probe, image_size)
     try:
@@ -212,7 +212,7 @@ def resize_square(images: Tensor, side: int) -> Tensor:
 
 
 def common_size(probe: Probe, image_size: int | None) -> tuple[int, int]:
-    """Height and width of the set. Raises `InputError` for sizes that differ without ``image_size``."""
+    """Return height and width of the set. Raises `InputError` for sizes that differ without ``image_size``."""
     if image_size is not None:
         return image_size, image_size
     first: tuple[int, Header] | None = None

@@ -1,4 +1,4 @@
-"""Paths and names that come from a stranger: kept under a root, opened only where regular, shown harmlessly."""
+"""Untrusted paths and names: kept under a root, opened only where regular, escaped where shown."""
 
 import os
 import stat
@@ -24,7 +24,9 @@ class LeavingPathError(RefusedPathError):
 
 
 def resolve_under(root: Path, text: str | Path) -> Path:
-    """The real path of ``text``, absolute or relative to ``root``, which must lie under ``root``. Opens nothing.
+    """Return the real path of ``text``, absolute or relative to ``root``, which must lie under ``root``.
+
+    Opens nothing.
 
     Args:
         root: a real path (``Path.resolve``).
@@ -70,7 +72,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def shown(name: str | Path) -> str:
-    """A name in quotes, with control characters, direction marks and undecodable bytes escaped, cut at 200."""
+    """Return a name in quotes, with control characters, direction marks and undecodable bytes escaped, cut at 200."""
     text = str(name)
     return repr(text if len(text) <= 200 else f"{text[:200]}…")
 

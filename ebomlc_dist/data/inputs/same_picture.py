@@ -43,7 +43,7 @@ class Parts:
 
 
 def settle(root: Path, parts: Parts, probe: Probe) -> tuple[Parts, Probe]:
-    """Take each image once: a trusted one out of the noisy part, whose label is then its old one.
+    """Take each image once: a trusted image leaves the noisy part, and its label there becomes its old label.
 
     Args:
         root: the data folder, a real path.

@@ -1,4 +1,4 @@
-"""Folders that come from a stranger: what is in them by name, and a word on all that is passed over.
+"""Untrusted folders: what is in them by name, and a log line for whatever is skipped.
 
 A folder that cannot be looked into is an error: what it holds would be missing from the result without a trace.
 """
@@ -28,7 +28,7 @@ class Found:
     linked: list[str] = field(default_factory=list)
 
     def passed_over(self) -> list[str]:
-        """A line for each kind of thing that is left out, for the log."""
+        """Return a line for each kind of thing that is left out, for the log."""
         lines = []
         if self.others:
             what = (
@@ -42,7 +42,7 @@ class Found:
 
 
 def find_images(folder: str | Path, base: str | Path, found: Found | None = None) -> Found:
-    """What lies below ``folder``, with paths relative to ``base``, added to ``found``.
+    """Return what lies below ``folder``, with paths relative to ``base``, added to ``found``.
 
     Raises:
         InputError: folders that cannot be read, all of them by name.
@@ -63,7 +63,7 @@ def find_images(folder: str | Path, base: str | Path, found: Found | None = None
 
 
 def is_folder(path: Path) -> bool:
-    """Whether ``path`` is a folder. Raises `InputError` where it cannot be told."""
+    """Return whether ``path`` is a folder. Raises `InputError` where it cannot be told."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -83,7 +83,7 @@ def is_folder_or_absent(path: Path) -> bool:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in ``folder``, links to folders included, sorted; hidden ones are passed over.
+    """Return names of the folders in ``folder``, links to folders included, sorted; hidden ones are passed over.
 
     Raises:
         InputError: ``folder`` cannot be read, or holds a link to nothing.
@@ -113,7 +113,7 @@ def subfolders_if_readable(folder: Path) -> list[str]:
 
 
 def loose_images(folder: Path) -> list[str]:
-    """Names of the images that lie in ``folder`` itself, sorted; hidden ones are passed over."""
+    """Return names of the images that lie in ``folder`` itself, sorted; hidden ones are passed over."""
     with os.scandir(folder) as entries:
         return sorted(
             entry.name

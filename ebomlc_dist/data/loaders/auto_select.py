@@ -1,4 +1,4 @@
-"""Which loader backend a run takes, and why. All give the same batches: the choice decides time and memory alone."""
+"""Choose the loader backend of a run. All give the same batches: the choice decides time and memory alone."""
 
 import os
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ def check_loader(data: DataConfig) -> None:
 
 
 def held_in_memory(data: DataConfig, needed: int) -> bool:
-    """Whether ``needed`` bytes of decoded images are to lie in this machine's memory.
+    """Return whether ``needed`` bytes of decoded images are to lie in this machine's memory.
 
     Decided from what the machine has, not from what is free: every process of a machine decides alike.
     """
@@ -50,7 +50,7 @@ def held_in_memory(data: DataConfig, needed: int) -> bool:
 
 
 def choose_loader(dataset: NoisyDataset, data: DataConfig, device: torch.device | str) -> Choice:
-    """The backend for these data on this device.
+    """Return the backend for these data on this device.
 
     ``auto`` takes ``resident`` where the images fit, else ``ffcv`` where they are packed and ffcv is installed, else
     ``dataloader``.
@@ -111,7 +111,7 @@ def _fits_device(images: Tensor, device: torch.device) -> bool:
 
 
 def _memory() -> float:
-    """Bytes of memory that this machine, or the container around this process, has."""
+    """Return bytes of memory that this machine, or the container around this process, has."""
     total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     try:
         return min(total, float(_CGROUP_LIMIT.read_text()))

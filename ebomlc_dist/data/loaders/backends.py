@@ -45,7 +45,7 @@ Group = Callable[[RankSlice], Pixels]
 
 
 def open_backend(dataset: NoisyDataset, data: DataConfig, device: torch.device) -> Callable[[], Group]:
-    """What begins groups of shares, whose images come from the backend that `choose_loader` chooses.
+    """Return a function that starts a group of shares on the backend that `choose_loader` chooses.
 
     Raises:
         InputError: see `choose_loader`; packed images that are damaged; ffcv cannot be imported.

@@ -63,7 +63,7 @@ def write_beton(path: Path, images: Iterable[NDArray[np.uint8]], total: int, fra
 
 
 def pipelines(frame: Frame, *, own_size: bool) -> dict[str, list[Any]]:
-    """What FFCV does with each field: images into frames (C, h, w), and their rows."""
+    """Return what FFCV does with each field: images into frames (C, h, w), and their rows."""
     return {"image": [FrameDecoder(frame) if own_size else NDArrayDecoder()], "index": [IntDecoder()]}
 
 

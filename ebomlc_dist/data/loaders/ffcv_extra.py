@@ -8,7 +8,7 @@ from ebomlc_dist.errors import InputError
 
 
 def has_ffcv() -> bool:
-    """Whether ffcv is installed. It takes seconds to import, and is not imported here."""
+    """Return whether ffcv is installed. It takes seconds to import, and is not imported here."""
     return find_spec("ffcv") is not None
 
 

@@ -48,12 +48,16 @@ class Pack(BaseModel):
 
 
 def pack_folder(data: DataConfig) -> Path:
-    """Where the packed images of a data set lie: ``data.pack_dir``, by default ``packed-<dataset>`` beside the data."""
+    """Return where the packed images of a data set lie: ``data.pack_dir``, by default ``packed-<dataset>`` beside the
+    data.
+    """
     return data.pack_dir if data.pack_dir is not None else data.data_dir / f"packed-{data.dataset}"
 
 
 def read_pack(folder: Path) -> Pack | None:
-    """What lies packed in ``folder``, or None. The packed file itself is not looked at.
+    """Return what lies packed in ``folder``, or None.
+
+    The packed file itself is not looked at.
 
     Raises:
         InputError: a pack.json that is damaged or of another version.
@@ -72,7 +76,9 @@ def read_pack(folder: Path) -> Pack | None:
 
 
 def checked_file(folder: Path, pack: Pack) -> Path:
-    """The packed file, after its digest was found right. Reads all of it.
+    """Return the packed file, after its digest was found right.
+
+    Reads all of it.
 
     Raises:
         InputError: it is missing or not the one that was packed.

@@ -93,7 +93,7 @@ def _shape(images: Tensor | ImageFiles, row: int) -> tuple[int, ...]:
 
 
 def _flushed(path: Path) -> tuple[int, str]:
-    """Size and sha256 (hex) of a file that is on the disk when this returns."""
+    """Return size and sha256 (hex) of a file that is on the disk when this returns."""
     calls = operations.current()
     descriptor = calls.open(path, os.O_RDONLY)
     try:
@@ -106,7 +106,7 @@ def _flushed(path: Path) -> tuple[int, str]:
 
 
 def _bytes(images: Tensor | ImageFiles) -> int:
-    """Bytes of all pixels as they are packed."""
+    """Return bytes of all pixels as they are packed."""
     if not isinstance(images, ImageFiles):
         return images.numel()
     channels = 3 if images.own_size else images.frame[0]

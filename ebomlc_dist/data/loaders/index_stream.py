@@ -43,7 +43,10 @@ class IndexStream:
         return np.concatenate([self._order(n)[max(begin - start, 0) : end - start] for n, start in starts.items()])
 
     def _order(self, number: int) -> NDArray[np.int64]:
-        """The permutation of one pass. Sorting raw bits gives the same order with every numpy, unlike `shuffle`."""
+        """Return the permutation of one pass.
+
+        Sorting raw bits gives the same order with every numpy, unlike `shuffle`.
+        """
         if number not in self._orders:
             if len(self._orders) >= 2:
                 self._orders.pop(min(self._orders))
@@ -53,7 +56,7 @@ class IndexStream:
 
 
 def shard(total: int, rank: int, world_size: int) -> slice:
-    """Rank ``rank``'s contiguous part of ``range(total)``. Parts differ by at most 1, and may be empty."""
+    """Return one rank's contiguous slice of ``range(total)``. Parts differ by at most 1, and may be empty."""
     if not 0 <= rank < world_size:
         raise ValueError(f"rank {rank} is outside 0…{world_size - 1}")
     return slice(rank * total // world_size, (rank + 1) * total // world_size)
@@ -97,7 +100,7 @@ class RankSlice:
         return self.part.stop - self.part.start
 
     def positions(self, step: int) -> NDArray[np.int64]:
-        """(n,) where the samples of ``step`` stand in the stream's set."""
+        """Return the (n,) positions of the samples of ``step`` in the stream's set."""
         return self.stream.positions(step)[self.part]
 
     def rows(self, step: int) -> NDArray[np.int64]:

@@ -245,7 +245,7 @@ def build_loader(
     world_size: int,
     device: torch.device | str,
 ) -> PairedLoader:
-    """The loader from the backend that `choose_loader` chooses, serving ``streams`` from the first epoch on.
+    """Return the loader from the backend that `choose_loader` chooses, serving ``streams`` from the first epoch on.
 
     Raises:
         InputError: as `PairedLoader.serve`, or a backend that cannot be had.
@@ -276,7 +276,7 @@ def build_loader(
 
 
 def augmentation(dataset: NoisyDataset, data: DataConfig, seed: np.random.SeedSequence) -> Augmentation:
-    """What is done to training images. Raises `InputError` for padding that they are too small for."""
+    """Return what is done to training images. Raises `InputError` for padding that they are too small for."""
     side = (dataset.images.shape[2], dataset.images.shape[3])
     if data.augment != "resized-crop-flip":
         stream = AugmentStream(data.augment, data.pad, seed, data.pad_mode)
@@ -292,7 +292,7 @@ def augmentation(dataset: NoisyDataset, data: DataConfig, seed: np.random.SeedSe
 
 
 def _noisy_samples(dataset: NoisyDataset, streams: Streams) -> tuple[Tensor, Tensor]:
-    """Rows of the images and the labels that the noisy stream is fed from."""
+    """Return rows of the images and the labels that the noisy stream is fed from."""
     if streams.noisy_images == "clean":
         return dataset.clean_index, dataset.clean_labels
     if streams.noisy_images == "union":
@@ -308,7 +308,7 @@ def _noisy_samples(dataset: NoisyDataset, streams: Streams) -> tuple[Tensor, Ten
 
 
 def _union(dataset: NoisyDataset) -> tuple[Tensor, Tensor]:
-    """Rows and labels of the noisy set and, after it, of the clean set."""
+    """Return rows and labels of the noisy set and, after it, of the clean set."""
     return (
         torch.cat([dataset.noisy_index, dataset.clean_index]),
         torch.cat([dataset.noisy_labels, dataset.clean_labels]),

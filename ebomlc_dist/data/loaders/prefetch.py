@@ -1,4 +1,4 @@
-"""Images read ahead of the steps that need them: what the backends that hold no images have in common."""
+"""Images read ahead of their steps, for backends that do not hold the images in memory."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
@@ -70,7 +70,7 @@ class PrefetchedPixels:
         return self._reader.read(step)[self._part]
 
     def of(self, rows: Tensor, frames: Tensor | None) -> Tensor:
-        """The frames, which are those of ``rows`` already."""
+        """Return the frames, which are those of ``rows`` already."""
         assert frames is not None
         return frames
 

@@ -64,7 +64,7 @@ class ResizedCropStream:
 
 
 def centre_crop(images: Tensor, sizes: Tensor, side: tuple[int, int]) -> Tensor:
-    """The middle square of each image, `CENTRE` of its shorter side, resized.
+    """Return the middle square of each image, `CENTRE` of its shorter side, resized.
 
     Args:
         images: (n, C, h, w) uint8 frames.

@@ -76,11 +76,14 @@ class StreamLoader(Protocol):
     def reads(self) -> bool: ...
 
     def inputs(self, step: int) -> StreamInputs:
-        """The host's part of this rank's share of global batch ``step``, counted from 0 over the whole run."""
+        """Return the host's part of this rank's share of global batch ``step``, counted from 0 over the whole run."""
         ...
 
     def make(self, numbers: Tensor, frames: Tensor | None) -> Batch:
-        """The batch of what `inputs` gave, on the device. No host sync, nothing else that depends on the step."""
+        """Return the batch of what `inputs` gave, on the device.
+
+        No host sync, nothing else that depends on the step.
+        """
         ...
 
     def close(self) -> None:
@@ -131,15 +134,15 @@ class Loader(Protocol):
         ...
 
     def inputs(self, step: int) -> StepInputs:
-        """The host's part of this rank's share of step ``step``, counted from 0 over the whole run."""
+        """Return the host's part of this rank's share of step ``step``, counted from 0 over the whole run."""
         ...
 
     def make(self, inputs: StepInputs) -> PairedBatch:
-        """The batch of inputs that are on the device. No host sync, nothing else that depends on the step."""
+        """Return the batch of inputs that are on the device. No host sync, nothing else that depends on the step."""
         ...
 
     def batch(self, step: int) -> PairedBatch:
-        """Both parts."""
+        """Return the batch of ``step``: `inputs`, then `make`."""
         ...
 
     def close(self) -> None:

@@ -124,7 +124,7 @@ def _collate(frames: list[Tensor | str]) -> Tensor | str:
 
 
 def _lacks_shared_memory(text: str) -> bool:
-    """Whether a worker died of it: its own error is handed on as text, and a page that cannot be had is a bus error."""
+    """Return whether the text of a worker's error says that shared memory ran out. That may also be a bus error."""
     return ("shared memory" in text and "No space left on device" in text) or (
         "unable to write to file" in text or "unable to allocate shared memory" in text or "Bus error" in text
     )
@@ -141,7 +141,7 @@ def _prepare_worker(worker: int) -> None:
 
 
 def _leave_signals_to_the_run(worker: int) -> None:
-    """A signal is the run's to answer, and it wants batches until it has written its checkpoint."""
+    """Ignore signals but SIGTERM in a worker: the run answers them, and needs batches until its checkpoint."""
     for number in _SIGNALS - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_S))
