@@ -18,9 +18,9 @@ from ebomlc_dist.engine.build import build
 from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.methods import config_from_mapping, ebomlc_s
+from ebomlc_dist.methods import config_from_mapping, ebomlc_s_measurement
 from ebomlc_dist.methods.contract import Batch, Task
-from ebomlc_dist.methods.value_gap import value_gap
+from ebomlc_dist.methods.ebomlc import value_gap
 from ebomlc_dist.noise.matrices import uniform_matrix
 from ebomlc_dist.noise.moments import transition_by_counts, transition_by_moments
 from ebomlc_dist.noise.posterior import NoisePosterior, transition_by_posterior
@@ -48,7 +48,7 @@ PAPER = {"barrier_strength": 0.25, "noisy_scale": 0.5, "settings": "fixed", "mix
 @pytest.fixture
 def sure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Estimates are made although the problem's networks have learnt nothing."""
-    monkeypatch.setattr(ebomlc_s, "above_chance", lambda _: True)
+    monkeypatch.setattr(ebomlc_s_measurement, "above_chance", lambda _: True)
 
 
 def after(method: str, **settings: object) -> torch.Tensor:
@@ -77,7 +77,7 @@ def test_old_labels_are_shown_where_they_are_known_and_others_are_drawn() -> Non
     def shown(process: str) -> tuple[torch.Tensor, Batch]:
         learner = make_learner("ebomlc-s", Communicator(CPU), noise_process=process)
         batch = local_batch(learner.method, 3, 0, 1)
-        return learner.method.shown_labels(batch), batch.clean
+        return learner.method.objectives.shown_labels(batch), batch.clean
 
     (observed, clean), (counted, _) = shown("observed"), shown("counted")
     known = clean.old_labels >= 0
@@ -113,7 +113,7 @@ def test_settings_by_given_labels_are_known_from_the_first_step_and_renewed_with
         )
         reliability = learner.method.memory["transition"].diagonal().mean()
         share = float(information_share(reliability, 4, NUM_NOISY, NUM_CLEAN))
-        values = learner.method.settings()
+        values = learner.method.step_weights()
         return {"share": share, **{name: float(value) for name, value in vars(values).items()}}
 
     first, second = (found("estimated", epoch) for epoch in (0, 1))
@@ -132,7 +132,7 @@ def test_settings_by_given_labels_are_known_from_the_first_step_and_renewed_with
 def test_noisy_images_weigh_by_what_their_labels_tell() -> None:
     def found(**more: Any) -> tuple[list[float], torch.Tensor]:
         learner = make_learner("ebomlc-s", Communicator(CPU), **more)
-        values = learner.method.settings()
+        values = learner.method.step_weights()
         return [float(value) for value in vars(values).values()], learner.method.memory["transition"]
 
     nearly = uniform_matrix(4, 0.7)
@@ -165,7 +165,7 @@ def test_the_weight_of_the_corrected_label_follows_from_how_far_both_labels_lead
 def test_the_lower_objective_asks_for_the_corrected_and_the_given_label() -> None:
     def asked(share: float) -> torch.Tensor:
         learner = make_learner("ebomlc-s", Communicator(CPU), settings="fixed", corrected_share=share)
-        return learner.method.soft_labels(answers, torch.zeros_like(answers), labels)
+        return learner.method.objectives.soft_labels(answers, torch.zeros_like(answers), labels)
 
     answers = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]], dtype=torch.float64)
     labels = torch.tensor([2, 0])
@@ -179,7 +179,7 @@ def test_without_any_corrected_label_the_noisy_images_are_those_of_cross_entropy
     learner = make_learner("ebomlc-s", Communicator(CPU), settings="fixed", corrected_share=0.0, batch_norm=False)
     batch = local_batch(learner.method, 0, 0, 1)
     rate, reducer = torch.tensor(0.1), Communicator(CPU)
-    gap = value_gap(learner.method, learner.method.config, learner.networks, rate, batch, reducer)
+    gap = value_gap(learner.method.objectives, learner.method.config, learner.networks, rate, batch, reducer)
     main = learner.networks["main"]
     logits, _ = main(batch.noisy.images)
     (plain,) = gradients(torch.nn.functional.cross_entropy(logits, batch.noisy.labels), [main])
@@ -204,7 +204,7 @@ def test_settings_by_corrected_labels_follow_from_the_second_epoch_on_and_stand_
         assert float(outcome.metrics["barrier_strength"]) == pytest.approx(share**0.5)
         assert float(outcome.metrics["mixture"]) == pytest.approx((1 - share) / 2)
     one = make_learner("ebomlc-s", Communicator(CPU), epoch=1, **{**follow, "followed": ["mixture"]})
-    values = one.method.settings()
+    values = one.method.step_weights()
     assert (float(values.barrier_strength), float(values.noisy_scale)) == (0.25, 0.5)
     assert float(values.mixture) == pytest.approx((1 - share) / 2)
 
@@ -302,7 +302,7 @@ def test_above_a_hundred_classes_the_noise_is_estimated_by_moments(monkeypatch: 
         return learner.method.memory["transition"]
 
     assert not torch.equal(found("posterior"), found("moments"))
-    monkeypatch.setattr(ebomlc_s, "MOST_CLASSES", 3)
+    monkeypatch.setattr(ebomlc_s_measurement, "MOST_CLASSES", 3)
     assert torch.equal(found("posterior"), found("moments"))
 
 
@@ -325,7 +325,7 @@ def test_with_nothing_held_out_no_corrector_is_trusted(
 def test_the_labels_shown_depend_on_place_and_step_not_on_the_rank() -> None:
     def shown(rank: int, world_size: int, step: int = 3) -> torch.Tensor:
         learner = make_learner("ebomlc-s", Communicator(CPU), epoch=0)
-        return learner.method.shown_labels(local_batch(learner.method, step, rank, world_size))
+        return learner.method.objectives.shown_labels(local_batch(learner.method, step, rank, world_size))
 
     whole = shown(0, 1)
     assert torch.equal(torch.cat(over_shards(2, lambda rank, _: shown(rank, 2))), whole)
@@ -428,14 +428,14 @@ def test_the_main_models_posterior_joins_the_target_without_a_gradient() -> None
     method.memory["settings"][3], method.memory["posterior_share"] = 0.25, torch.tensor(0.5).double()
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]], dtype=torch.float64, requires_grad=True)
     answers = torch.full((1, 4), 0.25, dtype=torch.float64)
-    found = method.soft_labels(answers, logits, torch.tensor([1]))
+    found = method.objectives.soft_labels(answers, logits, torch.tensor([1]))
     product = logits.detach()[0].softmax(dim=0) * transition.double()[:, 1]
     expected = 0.25 * 0.25 + 0.5 * product / product.sum() + 0.25 * torch.tensor([0.0, 1.0, 0.0, 0.0])
     torch.testing.assert_close(found[0], expected)
     assert not found.requires_grad
     # A given label that no class has, as T says, is met nevertheless.
     method.memory["transition"][:, 1] = 0.0
-    assert bool(method.soft_labels(answers, logits, torch.tensor([1])).isfinite().all())
+    assert bool(method.objectives.soft_labels(answers, logits, torch.tensor([1])).isfinite().all())
 
 
 @pytest.mark.usefixtures("sure")
@@ -448,7 +448,7 @@ def test_pairs_that_are_cleaner_than_the_estimate_allows_give_way_to_it(
     pairs[0, :2] = torch.tensor([6 - wrong, wrong])
     monkeypatch.setattr("ebomlc_dist.testing.problem.NUM_CLEAN", int(pairs.sum()))
     found = NoisePosterior(uniform_matrix(4, estimate), estimate, (estimate - 0.05, estimate + 0.05), estimate - 0.05)
-    monkeypatch.setattr(ebomlc_s, "noise_posterior", lambda *_: found)
+    monkeypatch.setattr(ebomlc_s_measurement, "noise_posterior", lambda *_: found)
     learner = make_learner("ebomlc-s", Communicator(CPU), epoch=1, old_labels=pairs)
     method = learner.method
     assert method.report()["noise_process"] == ("estimated" if refused else "counted")
@@ -466,7 +466,7 @@ def test_a_model_at_chance_is_not_asked_for_the_noise(monkeypatch: pytest.Monkey
 
     blind = found()
     assert float(blind.diagonal().mean()) == 0.5
-    monkeypatch.setattr(ebomlc_s, "above_chance", lambda _: True)
+    monkeypatch.setattr(ebomlc_s_measurement, "above_chance", lambda _: True)
     assert not torch.equal(found(), blind)
 
 
@@ -477,11 +477,11 @@ def test_pairs_of_very_many_classes_are_not_checked(monkeypatch: pytest.MonkeyPa
     pairs[0, 0] += NUM_CLEAN - int(pairs.sum())
     asked: list[None] = []
     found = NoisePosterior(uniform_matrix(4, 0.1), 0.1, (0.0, 0.9), 0.0)
-    monkeypatch.setattr(ebomlc_s, "noise_posterior", lambda *_: asked.append(None) or found)
+    monkeypatch.setattr(ebomlc_s_measurement, "noise_posterior", lambda *_: asked.append(None) or found)
     make_learner("ebomlc-s", Communicator(CPU), epoch=1, old_labels=pairs)
     assert asked
     asked.clear()
-    monkeypatch.setattr(ebomlc_s, "MOST_CLASSES", 3)
+    monkeypatch.setattr(ebomlc_s_measurement, "MOST_CLASSES", 3)
     make_learner("ebomlc-s", Communicator(CPU), epoch=1, old_labels=pairs)
     assert not asked
 
@@ -500,7 +500,7 @@ def test_an_estimate_below_the_interval_of_the_one_before_is_not_believed(monkey
     interlude, rates = WholeInterlude(learner.networks), []
     for epoch, (rate, low) in {1: (0.4, 0.3), 2: (0.35, 0.33), 4: (0.2, 0.15)}.items():
         found = NoisePosterior(uniform_matrix(4, rate), rate, (0.0, 1.0), low)
-        monkeypatch.setattr(ebomlc_s, "noise_posterior", lambda *_, found=found: found)
+        monkeypatch.setattr(ebomlc_s_measurement, "noise_posterior", lambda *_, found=found: found)
         learner.method.enter_epoch(epoch, 8)
         learner.method.begin_epoch(learner.networks, interlude)
         rates.append(round(float(1 - learner.method.memory["transition"].diagonal().mean()), 6))

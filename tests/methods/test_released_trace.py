@@ -151,7 +151,7 @@ def test_w_ascends_the_upper_objective_by_the_square_of_the_rate(monkeypatch: py
     method = method_class(config.method.name)(config.method)
     result = method.step(networks, rules, PairedBatch(noisy, clean, clean), Communicator(torch.device("cpu")))
     monkeypatch.setattr(functional, "dropout", Masks())
-    total = method.upper_sum(networks, clean, clean.labels, config.method.mixture)  # type: ignore[attr-defined]
+    total = method.objectives.upper_sum(networks, clean, clean.labels, config.method.mixture)  # type: ignore[attr-defined]
     gradient = torch.cat([g.flatten() for g in torch.autograd.grad(total / BATCH, list(module.parameters()))])
     rate = float(optimizers["main"].rate)
     torch.testing.assert_close(-rate * result.directions["main"], rate**2 * gradient, rtol=1e-6, atol=1e-12)
