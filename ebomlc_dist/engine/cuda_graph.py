@@ -144,17 +144,17 @@ class RecordedProgram:
         self._training = training
         self._make_graph = graph
         self._graph: Graph | None = None
-        self._course: Hashable = None
+        self._capture_key: Hashable = None
         self._inputs: StepInputs | None = None
         self._taken: Taken | None = None
         self.recordings = 0
 
     def __call__(self, step: int) -> Taken:
         given = self._training.loader.inputs(step)
-        course = self._course_now()
-        if self._graph is None or course != self._course:
+        capture_key = self._capture_key_now()
+        if self._graph is None or capture_key != self._capture_key:
             self._record(given)
-            self._course = course
+            self._capture_key = capture_key
         assert self._inputs is not None
         assert self._graph is not None
         assert self._taken is not None
@@ -164,11 +164,11 @@ class RecordedProgram:
             self._graph.replay()
         return self._taken
 
-    def _course_now(self) -> Hashable:
+    def _capture_key_now(self) -> Hashable:
         """What a recording has fixed. The shapes of frames go with the streams they belong to."""
         training = self._training
         constants = tuple(optimizer.constants for optimizer in training.optimizers.values())
-        return training.method.course, training.method.streams, training.loader.layout, constants
+        return training.method.capture_key, training.method.streams, training.loader.layout, constants
 
     def _record(self, given: StepInputs) -> None:
         # The last recording's memory is given back first.

@@ -21,7 +21,7 @@ _SEED = 7
 
 
 @dataclass(frozen=True)
-class Trials:
+class TrustedCases:
     """Trusted images under labels that they could have been given: what suspicion does to right and to wrong labels.
 
     Attributes:
@@ -53,7 +53,7 @@ class ScoredBlock:
     corrected: Tensor
 
 
-def trusted_trials(dataset: NoisyDataset) -> Trials:
+def trusted_cases(dataset: NoisyDataset) -> TrustedCases:
     """The trials of a data set, a pure function of it: every label where that is few, else the own one and a sample."""
     num_trusted, num_classes = len(dataset.clean_index), dataset.num_classes
     tried = min(num_classes, max(2, TRIALS // max(1, num_trusted)))
@@ -62,7 +62,7 @@ def trusted_trials(dataset: NoisyDataset) -> Trials:
     shifts = torch.cat([shifts.new_zeros(num_trusted, 1), shifts], dim=1)
     truth = dataset.clean_labels[:, None].expand_as(shifts)
     weights = torch.where(shifts == 0, 1.0, (num_classes - 1) / (tried - 1)).double()
-    return Trials(
+    return TrustedCases(
         rows=dataset.clean_index[:, None].expand_as(shifts).reshape(-1),
         labels=((truth + shifts) % num_classes).reshape(-1),
         truth=truth.reshape(-1),
@@ -99,8 +99,8 @@ def suspicion(block: ScoredBlock, given: Tensor) -> Tensor:
 
 
 def epoch_scores(training: Training) -> dict[str, Tensor]:
-    """Suspicion as it stands: ``noisy`` (Nn,) of the noisy set's labels, ``trials`` (m,) of `trusted_trials`."""
-    dataset, trials = training.dataset, trusted_trials(training.dataset)
+    """Suspicion as it stands: ``noisy`` (Nn,) of the noisy set's labels, ``trials`` (m,) of `trusted_cases`."""
+    dataset, trials = training.dataset, trusted_cases(training.dataset)
     asked = {"noisy": (dataset.noisy_index, dataset.noisy_labels), "trials": (trials.rows, trials.labels)}
     found = {}
     for name, (rows, given) in asked.items():

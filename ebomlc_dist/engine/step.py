@@ -61,11 +61,11 @@ class TrainStep:
         norms = [self.networks[name].norm(direction) for name, direction in result.directions.items()]
         skipped = ~torch.stack(norms).isfinite().all()
         with torch.no_grad():
-            for name, origin in result.origins.items():
+            for name, origin in result.start_points.items():
                 vector = self.networks[name].vector
                 vector.copy_(torch.where(skipped, vector, origin))
             for name, direction in result.directions.items():
-                rests = skipped | result.waits[name] if name in result.waits else skipped
+                rests = skipped | result.skip_update[name] if name in result.skip_update else skipped
                 self.optimizers[name].apply(direction, rests.float())
             for name, network in self.networks.items():
                 network.statistics.copy_(torch.where(skipped, before[name], network.statistics))

@@ -90,7 +90,7 @@ class Streams:
         lower_clean: the clean batch is split in two halves, the second one for the lower objective.
         noisy_images: what the noisy stream is fed from: the ``noisy`` set; the ``clean`` set (a reference that must
             not see a noisy label); or their ``union``, in which clean images carry their trusted label.
-        held_out: share of each class of the clean set that the clean streams leave out (`Interlude.sum_held_out`).
+        held_out: share of each class of the clean set that the clean streams leave out (`DatasetReducer.sum_held_out`).
         noisy_labels: ``noisy``, or ``true``: the noisy stream carries the true labels (the oracle reference only).
     """
 
@@ -162,7 +162,7 @@ class Reducer(Protocol):
         ...
 
 
-class Interlude(Protocol):
+class DatasetReducer(Protocol):
     """What a method may ask for between two epochs. Collective: every rank asks for the same, in the same order."""
 
     def gather_noisy(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -185,7 +185,7 @@ class Interlude(Protocol):
         """(N, …): `values` of every image of that part, in its order."""
         ...
 
-    def once(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
+    def from_first_rank(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
         """What ``work`` gives on one rank, on every rank; ``like``: a tensor of its shape and dtype, overwritten."""
         ...
 
@@ -203,8 +203,8 @@ class StepResult:
         metrics: name → 0-dim tensor on the device, global values, the same on every rank.
         maxima: the same, for figures whose largest value over an interval matters.
         corrected: (n,) int64 label the method believes for each sample of ``batch.noisy``, where it forms one.
-        origins: network name → (P,) vector the optimiser starts from instead of the current parameters.
-        waits: network name → 0-dim bool, the same on every rank: where true, this network's optimiser rests this step.
+        start_points: network name → (P,) vector the optimiser starts from instead of the current parameters.
+        skip_update: network name → 0-dim bool, the same on every rank: where true, this optimiser rests.
         memory: new values of `Method.memory`, under the same names.
     """
 
@@ -212,8 +212,8 @@ class StepResult:
     metrics: Mapping[str, Tensor]
     maxima: Mapping[str, Tensor] = field(default_factory=dict)
     corrected: Tensor | None = None
-    origins: Mapping[str, Tensor] = field(default_factory=dict)
-    waits: Mapping[str, Tensor] = field(default_factory=dict)
+    start_points: Mapping[str, Tensor] = field(default_factory=dict)
+    skip_update: Mapping[str, Tensor] = field(default_factory=dict)
     memory: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -263,7 +263,7 @@ class Method(ABC):
         self.epoch, self.epochs = epoch, epochs
 
     @property
-    def course(self) -> Hashable:
+    def capture_key(self) -> Hashable:
         """What, besides tensors, decides the way a step goes; while it stays equal, one recording holds every step."""
         return None
 
@@ -272,7 +272,7 @@ class Method(ABC):
         """Whether a step differentiates a backward pass, which neither a recorded nor a compiled step can hold."""
         return getattr(self.config, "hypergradient", None) == "double_backward"
 
-    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:  # noqa: B027  # nor need a pause
+    def begin_epoch(self, networks: Networks, interlude: DatasetReducer) -> None:  # noqa: B027  # nor need a pause
         """Work between two epochs: once for each, after `enter_epoch`, never in the middle of one."""
 
     def selections(self) -> Mapping[str, Tensor]:
@@ -287,7 +287,7 @@ class Method(ABC):
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         """One step on one batch. No host sync, no data-dependent shape: it can be captured in a CUDA graph.
 
-        A value that changes from step to step is a tensor, in place; one of Python's that does is part of `course`.
+        A value that changes from step to step is a tensor, in place; one of Python's is part of `capture_key`.
 
         Args:
             networks: ``main`` (images → logits, features) and whatever else `networks` names.

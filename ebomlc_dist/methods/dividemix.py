@@ -31,7 +31,7 @@ from ebomlc_dist.methods.contract import (
     MAIN_MODELS,
     Batch,
     CleanImages,
-    Interlude,
+    DatasetReducer,
     MethodConfig,
     Networks,
     PairedBatch,
@@ -107,11 +107,11 @@ class DivideMix(TwoNetworks):
         return self.epoch < self.config.warm_up_epochs
 
     @property
-    def course(self) -> bool:
+    def capture_key(self) -> bool:
         """Whether this epoch is one of plain CE."""
         return self.warming_up
 
-    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
+    def begin_epoch(self, networks: Networks, interlude: DatasetReducer) -> None:
         if self.warming_up:
             return
         config, memory = self.config, self.memory
@@ -128,7 +128,7 @@ class DivideMix(TwoNetworks):
             # Each learns from the other's split.
             return torch.stack([small_loss_probability(row) for row in mean.flip(0)])
 
-        memory["clean_probability"].copy_(interlude.once(split, like=torch.zeros_like(mean)))
+        memory["clean_probability"].copy_(interlude.from_first_rank(split, like=torch.zeros_like(mean)))
         rise = (self.epoch - config.warm_up_epochs) / config.ramp_epochs
         memory["ramp"].fill_(config.unlabelled_weight * min(rise, 1.0))
 

@@ -36,9 +36,9 @@ from ebomlc_dist.methods.contract import (
     Streams,
 )
 from ebomlc_dist.numerics.barrier import Gram, barrier_coefficient, barrier_direction, gram
-from ebomlc_dist.numerics.beside import beside
 from ebomlc_dist.numerics.losses import MixtureKind, cross_entropy, mixture_cross_entropy, soft_cross_entropy
 from ebomlc_dist.numerics.network import gradients
+from ebomlc_dist.numerics.overlap import overlap
 
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 LowerObjective = Annotated[
@@ -246,7 +246,7 @@ def barrier_step(
     """Algorithm 2 on one batch: eqs. (11) to (14) of the module, with ρ, δ and ξ of ``weights``."""
     main, meta, clean = networks["main"], networks["meta"], batch.clean
     assert clean is not None
-    upper = beside(
+    upper = overlap(
         main.vector.device,
         lambda: objectives.upper_sum(networks, clean, objectives.shown_labels(batch), weights.mixture),
         lambda total: reducer.mean_of_sums([*gradients(total, [main, meta]), total.detach()], clean.count),

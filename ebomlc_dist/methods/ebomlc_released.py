@@ -38,9 +38,9 @@ from ebomlc_dist.methods.ebomlc import (
     Objectives,
 )
 from ebomlc_dist.numerics.barrier import gram
-from ebomlc_dist.numerics.beside import beside
 from ebomlc_dist.numerics.losses import MixtureKind, soft_cross_entropy
 from ebomlc_dist.numerics.network import gradients
+from ebomlc_dist.numerics.overlap import overlap
 
 
 class EbomlcReleasedConfig(CorrectorConfig):
@@ -79,7 +79,7 @@ class EbomlcReleased(LabelCorrection):
         count = self.objectives.lower_count(batch)
 
         clean = batch.clean
-        upper = beside(
+        upper = overlap(
             main.vector.device,
             lambda: self.objectives.upper_sum(networks, clean, clean.labels, config.mixture),
             lambda total: reducer.mean_of_sums([*gradients(total, [main, meta]), total.detach()], clean.count),
@@ -115,7 +115,7 @@ class EbomlcReleased(LabelCorrection):
         applied_gap = -rule.step(gap_main, ahead) if config.gap_as_step else gap_main
         return StepResult(
             directions={"main": entered + weight * applied_gap, "meta": upper_meta + weight * gap_meta[0]},
-            origins={"main": ahead},
+            start_points={"main": ahead},
             metrics={
                 "upper": upper_mean,
                 "lower": lower_mean,

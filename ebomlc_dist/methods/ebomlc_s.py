@@ -40,7 +40,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ebomlc_dist.fields import frame
-from ebomlc_dist.methods.contract import Interlude, Networks, PairedBatch, Reducer, Rules, StepResult, Task
+from ebomlc_dist.methods.contract import DatasetReducer, Networks, PairedBatch, Reducer, Rules, StepResult, Task
 from ebomlc_dist.methods.ebomlc import (
     BarrierStrength,
     LabelCorrection,
@@ -196,7 +196,7 @@ class EbomlcS(LabelCorrection):
         is_due = epoch.bit_count() == 1 or epoch == last > 0
         self._estimates_now = keeps and is_due and self.noise.is_estimated(epoch)
 
-    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
+    def begin_epoch(self, networks: Networks, interlude: DatasetReducer) -> None:
         if not self.streams.held_out:
             return
         if self._estimates_now:

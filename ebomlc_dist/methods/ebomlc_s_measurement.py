@@ -1,8 +1,8 @@
 """What EBOMLC-S measures between two epochs: the noise process T, and its networks on held-out images.
 
 `NoiseProcess` finds T. `measured_figures` and `reading_weights` ask the networks image by image. The functions below
-them give values of one block of images, (n, C, H, W), and their labels, (n,) int64, as `Interlude` takes them: given
-labels of noisy images, true labels of held-out ones. float64, evaluation mode, no gradient.
+them give values of one block of images, (n, C, H, W), and their labels, (n,) int64, as `DatasetReducer` takes them:
+given labels of noisy images, true labels of held-out ones. float64, evaluation mode, no gradient.
 """
 
 import logging
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.methods.contract import Interlude, Networks, Task
+from ebomlc_dist.methods.contract import DatasetReducer, Networks, Task
 from ebomlc_dist.noise.moments import (
     blind_transition,
     transition_by_counts,
@@ -23,7 +23,7 @@ from ebomlc_dist.noise.moments import (
 )
 from ebomlc_dist.noise.pairs import too_clean
 from ebomlc_dist.noise.posterior import MOST_CLASSES, NoisePosterior, above_chance, noise_posterior
-from ebomlc_dist.noise.reliability import lead
+from ebomlc_dist.noise.reliability import margin
 from ebomlc_dist.numerics.one_hot import in_own_row, one_hot
 from ebomlc_dist.numerics.stacking import stacking_weights
 
@@ -69,7 +69,7 @@ class NoiseProcess:
         checks = self._pairs is not None and epoch > 0 and len(self.transition) <= MOST_CLASSES
         return self.kind == "estimated" or checks
 
-    def estimate(self, networks: Networks, interlude: Interlude) -> None:
+    def estimate(self, networks: Networks, interlude: DatasetReducer) -> None:
         """Renew T, or check the pairs that it was counted from."""
         transition, way, num_classes = self.transition, self._way, len(self.transition)
         soft = way == "mean_softmax"
@@ -80,7 +80,7 @@ class NoiseProcess:
             if not above_chance(confusion):
                 return
             like = torch.zeros(num_classes**2 + 4, dtype=torch.float64, device=transition.device)
-            shared = interlude.once(lambda: noise_posterior(joint, confusion).flat(), like=like)
+            shared = interlude.from_first_rank(lambda: noise_posterior(joint, confusion).flat(), like=like)
             if self._is_believed(found := NoisePosterior.of(shared)):
                 transition.copy_(found.transition)
         else:
@@ -133,13 +133,15 @@ class NoiseProcess:
         return True
 
 
-def measured_figures(networks: Networks, interlude: Interlude, features_of: Features, transition: Tensor) -> Tensor:
+def measured_figures(
+    networks: Networks, interlude: DatasetReducer, features_of: Features, transition: Tensor
+) -> Tensor:
     """(4,) of the held-out images, see `mean_figures`."""
     return mean_figures(interlude.sum_held_out(partial(corrector_figures, networks, features_of, transition)))
 
 
 def reading_weights(
-    networks: Networks, interlude: Interlude, features_of: Features, posterior: Posterior, transition: Tensor
+    networks: Networks, interlude: DatasetReducer, features_of: Features, posterior: Posterior, transition: Tensor
 ) -> Tensor:
     """(3,) κ_c, κ_p and the rest: by what the readings of every label that a held-out image could have been given, as
     likely as T says, give to its true label."""
@@ -183,7 +185,7 @@ def mean_figures(summed: Tensor) -> Tensor:
     shares = torch.stack([accuracy, answers.trace(), sure - right]) / count.clamp_min(1.0)
     # A class of which no image is held out leads nowhere.
     mean_answers = answers / answers.sum(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    return torch.cat([shares, lead(mean_answers)[None]])
+    return torch.cat([shares, margin(mean_answers)[None]])
 
 
 def readings_of_true_labels(

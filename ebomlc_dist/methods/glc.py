@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import (
-    Interlude,
+    DatasetReducer,
     Method,
     MethodConfig,
     Networks,
@@ -70,7 +70,7 @@ class Glc(Method):
         super().enter_epoch(epoch, epochs)
         self.streams = Streams(noisy_images="union" if epoch >= epochs else "noisy")
 
-    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
+    def begin_epoch(self, networks: Networks, interlude: DatasetReducer) -> None:
         if self.epoch != self.epochs:
             return
         transition = self.memory["transition"]

@@ -119,7 +119,7 @@ class Mlc(LabelCorrection):
             directions={"main": result.directions["main"], "meta": hypergradient},
             metrics={**result.metrics, "hypergradient_carry": carry},
             corrected=result.corrected,
-            waits={"meta": ~due},
+            skip_update={"meta": ~due},
             memory={
                 "hypergradient": torch.where(due, 0.0, hypergradient),
                 "steps": torch.where(due, 0.0, steps),

@@ -21,8 +21,8 @@ from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult
 from ebomlc_dist.methods.ebomlc import BarrierStrength, LabelCorrection, ValueGapConfig, barrier_metrics, value_gap
 from ebomlc_dist.numerics.barrier import barrier_coefficient, barrier_direction, gram
-from ebomlc_dist.numerics.beside import beside
 from ebomlc_dist.numerics.network import gradients
+from ebomlc_dist.numerics.overlap import overlap
 
 
 class MlcDConfig(ValueGapConfig):
@@ -44,7 +44,7 @@ class MlcD(LabelCorrection):
         assert batch.clean is not None
 
         clean = batch.clean
-        upper = beside(
+        upper = overlap(
             main.vector.device,
             lambda: self.objectives.clean_sum(main, clean),
             lambda total: reducer.mean_of_sums([*gradients(total, [main]), total.detach()], clean.count),

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.fields import frame
-from ebomlc_dist.methods.contract import Interlude, Networks, PairedBatch, Task
+from ebomlc_dist.methods.contract import DatasetReducer, Networks, PairedBatch, Task
 from ebomlc_dist.methods.sample_weights import Net, SampleWeights, SampleWeightsConfig
 from ebomlc_dist.numerics.draws import beta, keys_of
 from ebomlc_dist.numerics.losses import beta_divergence
@@ -48,7 +48,7 @@ class PmwNet(SampleWeights):
         vector = networks["meta"].vector.detach()
         self.memory = {"prior": vector.new_ones(2), "shapes": vector.new_zeros(3)}
 
-    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
+    def begin_epoch(self, networks: Networks, interlude: DatasetReducer) -> None:
         first, second, steps = self.memory["shapes"]
         told = torch.stack([first, second]) / steps.clamp_min(1.0)
         self.memory["prior"].copy_(torch.where(steps > 0, told, self.memory["prior"]))

@@ -106,7 +106,7 @@ def _proposal(make: Make) -> Iterator[str]:
     size = len(local_batch(learner.method, 0, 0, 1).noisy.labels)
     result = propose(learner)
     yield from _misshapen(learner, result, size)
-    for kind, values in (("metric", result.metrics), ("maximum", result.maxima), ("skip", result.waits)):
+    for kind, values in (("metric", result.metrics), ("maximum", result.maxima), ("skip", result.skip_update)):
         for name, value in values.items():
             if not isinstance(value, Tensor) or value.ndim:
                 yield f"the {kind} '{name}' is no 0-dim tensor"
@@ -118,7 +118,7 @@ def _proposal(make: Make) -> Iterator[str]:
 def _misshapen(learner: Learner, result: StepResult, size: int) -> Iterator[str]:
     if not result.directions:
         yield "a step has no direction for any network"
-    for kind, vectors in (("direction", result.directions), ("origin", result.origins)):
+    for kind, vectors in (("direction", result.directions), ("origin", result.start_points)):
         for name, vector in vectors.items():
             if name not in learner.optimizers:
                 yield f"a {kind} for '{name}', which is not among the trained networks {', '.join(learner.optimizers)}"

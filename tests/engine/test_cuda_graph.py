@@ -138,7 +138,7 @@ def test_what_python_changes_unnoticed_is_not_in_a_recording(monkeypatch: pytest
     recorded = make_training(config)
     on_tape = Recorded.of(recorded)
     # The phase stays what it is for the step, and is kept from the recording.
-    monkeypatch.setattr(on_tape.program, "_course_now", lambda: None)
+    monkeypatch.setattr(on_tape.program, "_capture_key_now", lambda: None)
     assert not equal(all_steps(recorded, on_tape.program), expected)
     assert on_tape.program.recordings == 1
 

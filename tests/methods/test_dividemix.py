@@ -14,7 +14,7 @@ from ebomlc_dist.testing.problem import (
     NUM_CLEAN,
     NUM_NOISY,
     Learner,
-    WholeInterlude,
+    WholeDatasetReducer,
     local_batch,
     make_learner,
     propose,
@@ -45,7 +45,7 @@ def test_equal_losses_give_a_split_all_the_same() -> None:
 
 def test_each_model_learns_from_the_others_split() -> None:
     learner = make_learner("dividemix", Communicator(CPU), epoch=EPOCH)
-    method, interlude = learner.method, WholeInterlude(learner.networks)
+    method, interlude = learner.method, WholeDatasetReducer(learner.networks)
     rows = slice(0, NUM_NOISY)
     for index, other in enumerate(("peer", "main")):
         network = learner.networks[other]
@@ -75,7 +75,7 @@ def test_no_selection_is_empty_and_trusted_images_join_the_labelled() -> None:
 
 def test_losses_of_several_epochs_are_averaged() -> None:
     learner = make_learner("dividemix", Communicator(CPU), epoch=EPOCH, loss_epochs=2)
-    method, interlude = learner.method, WholeInterlude(learner.networks)
+    method, interlude = learner.method, WholeDatasetReducer(learner.networks)
     assert float(method.memory["splits"]) == 1
     first = method.memory["losses"][0].clone()
     run_steps(learner, 2)

@@ -24,7 +24,7 @@ from ebomlc_dist.methods.ebomlc import value_gap
 from ebomlc_dist.noise.matrices import uniform_matrix
 from ebomlc_dist.noise.moments import transition_by_counts, transition_by_moments
 from ebomlc_dist.noise.posterior import NoisePosterior, transition_by_posterior
-from ebomlc_dist.noise.reliability import LITTLE, corrected_share, information_share, information_told, lead
+from ebomlc_dist.noise.reliability import LITTLE, corrected_share, information_share, information_told, margin
 from ebomlc_dist.numerics.network import gradients
 from ebomlc_dist.testing import problem
 from ebomlc_dist.testing.lockstep import over_shards
@@ -32,7 +32,7 @@ from ebomlc_dist.testing.problem import (
     NUM_CLEAN,
     NUM_NOISY,
     OLD_LABELS,
-    WholeInterlude,
+    WholeDatasetReducer,
     local_batch,
     make_learner,
     run_steps,
@@ -155,7 +155,7 @@ def test_noisy_images_weigh_by_what_their_labels_tell() -> None:
 def test_the_weight_of_the_corrected_label_follows_from_how_far_both_labels_lead() -> None:
     learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted", settings="given")
     memory = learner.method.memory
-    expected = float(corrected_share(memory["measured"][3], lead(memory["transition"])))
+    expected = float(corrected_share(memory["measured"][3], margin(memory["transition"])))
     assert 0 < expected < 1
     assert float(memory["settings"][3]) == learner.method.report()["corrected_share"] == expected
     kept = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted", followed=["mixture"])
@@ -212,7 +212,7 @@ def test_settings_by_corrected_labels_follow_from_the_second_epoch_on_and_stand_
 def test_what_is_measured_is_what_a_loop_over_images_and_labels_finds() -> None:
     learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted", settings="corrected")
     main, meta = (learner.networks[name] for name in ("main", "meta"))
-    whole = WholeInterlude(learner.networks)
+    whole = WholeDatasetReducer(learner.networks)
     transition, found = learner.method.memory["transition"], torch.zeros(4, dtype=torch.float64)
     only = int(whole.held_out_labels[0])
     answers = torch.zeros(4, dtype=torch.float64)
@@ -243,7 +243,7 @@ def test_what_is_estimated_comes_from_predictions_down_and_given_labels_across(
 ) -> None:
     learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="estimated", estimate=way, epoch=1)
     run_steps(learner, 6)
-    whole = WholeInterlude(learner.networks)
+    whole = WholeDatasetReducer(learner.networks)
     # More of one class, so that predictions and given labels are counted differently.
     whole.labels[:10] = 1
     whole.held_out_labels = torch.arange(len(whole.held_out_labels))
@@ -275,7 +275,7 @@ def test_the_noise_is_estimated_ever_more_rarely_and_once_more_before_it_is_kept
     until: float, epochs: int, renewed: list[int]
 ) -> None:
     learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="estimated", held_out_until=until)
-    counting = CountingInterlude(learner.networks)
+    counting = CountingDatasetReducer(learner.networks)
     found = []
     for epoch in range(epochs):
         learner.method.enter_epoch(epoch, epochs)
@@ -285,7 +285,7 @@ def test_the_noise_is_estimated_ever_more_rarely_and_once_more_before_it_is_kept
     assert found == renewed
 
 
-class CountingInterlude(WholeInterlude):
+class CountingDatasetReducer(WholeDatasetReducer):
     """Counts how often the whole noisy set is looked at."""
 
     looks_at_noisy = 0
@@ -497,7 +497,7 @@ def test_a_share_that_does_not_follow_stays_where_it_was_set() -> None:
 def test_an_estimate_below_the_interval_of_the_one_before_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that memorises labels finds ever fewer of them wrong."""
     learner = make_learner("ebomlc-s", Communicator(CPU), epoch=0, noise_process="estimated")
-    interlude, rates = WholeInterlude(learner.networks), []
+    interlude, rates = WholeDatasetReducer(learner.networks), []
     for epoch, (rate, low) in {1: (0.4, 0.3), 2: (0.35, 0.33), 4: (0.2, 0.15)}.items():
         found = NoisePosterior(uniform_matrix(4, rate), rate, (0.0, 1.0), low)
         monkeypatch.setattr(ebomlc_s_measurement, "noise_posterior", lambda *_, found=found: found)

@@ -11,7 +11,7 @@ from ebomlc_dist.engine.build import build
 from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.numerics.losses import forward_corrected
-from ebomlc_dist.testing.problem import EPOCHS, NUM_CLASSES, WholeInterlude, make_learner, run_steps
+from ebomlc_dist.testing.problem import EPOCHS, NUM_CLASSES, WholeDatasetReducer, make_learner, run_steps
 from tests.support.runs import alone, tiny_config
 
 CPU = torch.device("cpu")
@@ -48,7 +48,7 @@ def test_trusted_labels_are_not_corrected() -> None:
 
 def test_the_matrix_is_the_mean_prediction_of_each_class() -> None:
     learner = make_learner("glc", Communicator(CPU), epoch=EPOCHS)
-    interlude = WholeInterlude(learner.networks)
+    interlude = WholeDatasetReducer(learner.networks)
     clean = slice(-12, None)
     interlude.labels[clean] = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3])
     learner.method.begin_epoch(learner.networks, interlude)
@@ -64,7 +64,7 @@ def test_the_matrix_is_the_mean_prediction_of_each_class() -> None:
 
 def test_a_class_without_trusted_images_is_refused() -> None:
     learner = make_learner("glc", Communicator(CPU))
-    interlude = WholeInterlude(learner.networks)
+    interlude = WholeDatasetReducer(learner.networks)
     interlude.labels = interlude.labels.clamp_max(NUM_CLASSES - 2)
     learner.method.enter_epoch(EPOCHS, EPOCHS)
     with pytest.raises(InputError, match=f"none of class {NUM_CLASSES - 1}"):

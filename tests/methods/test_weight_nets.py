@@ -17,9 +17,9 @@ from ebomlc_dist.engine.evaluate import evaluating, images_of, outputs
 from ebomlc_dist.engine.optimizers import make_meta_optimizer
 from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.numerics.draws import beta, keys_of
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.numerics.losses import beta_divergence, cross_entropy
-from ebomlc_dist.testing.problem import WholeInterlude, local_batch, make_learner, propose, run_steps
+from ebomlc_dist.testing.problem import WholeDatasetReducer, local_batch, make_learner, propose, run_steps
 from tests.support.runs import alone, tiny_config
 
 CPU = torch.device("cpu")
@@ -104,7 +104,7 @@ def test_with_constant_weights_it_is_cross_entropy_bit_for_bit(method: str) -> N
         settings = {"prior_weight": 0.0} if method == "pmw-net" else {}
         learner = make_learner(method, Communicator(CPU), weights="current", **settings)
         pair = method == "pmw-net"
-        networks = {"main": learner.networks["main"], "meta": FlatModule(Constant(weight, pair))}
+        networks = {"main": learner.networks["main"], "meta": FlatNetwork(Constant(weight, pair))}
         meta = make_meta_optimizer(networks["meta"], OptimConfig(meta_lr=1e-300), 10)
         optimizers = {"main": learner.optimizers["main"], "meta": meta}
         learner.step = TrainStep(learner.method, networks, optimizers, Communicator(CPU), None)
@@ -135,14 +135,14 @@ def test_the_prior_is_the_last_epochs_mean_and_lasts() -> None:
         run_steps(learner, 1, first=step)
     assert learner.method.memory["prior"].tolist() == [1.0, 1.0]
     learner.method.enter_epoch(1, 4)
-    learner.method.begin_epoch(learner.networks, WholeInterlude(learner.networks))
+    learner.method.begin_epoch(learner.networks, WholeDatasetReducer(learner.networks))
     prior = learner.method.memory["prior"].clone()
     torch.testing.assert_close(prior, torch.stack(told).mean(dim=0))
     run_steps(learner, 1, first=3)
     assert torch.equal(learner.method.memory["prior"], prior)
     # An epoch in which nothing was learnt keeps the prior it had.
     learner.method.memory["shapes"].zero_()
-    learner.method.begin_epoch(learner.networks, WholeInterlude(learner.networks))
+    learner.method.begin_epoch(learner.networks, WholeDatasetReducer(learner.networks))
     assert torch.equal(learner.method.memory["prior"], prior)
 
 
