@@ -2,7 +2,7 @@
 
 A recorded step reads one static index buffer, and the images where they are not on the device: the host writes them,
 then replays. Everything else that changes from step to step (parameters, statistics, optimiser state, learning rates, a
-method's memory) is a tensor that stays in its place, or part of what makes a recording be made anew.
+method's state) is a tensor that stays in its place, or part of what makes a recording be made anew.
 """
 
 import logging
@@ -69,7 +69,7 @@ class CudaGraph:
 
 def mutable_tensors(training: Training) -> list[Tensor]:
     """Every tensor that a step may write and the next one reads, in place for as long as the run lasts."""
-    found: list[Tensor] = [training.runtime.communicator.stop_asked, *training.method.memory.values()]
+    found: list[Tensor] = [training.runtime.communicator.stop_asked, *training.method.state.values()]
     for network in training.networks.values():
         found += [network.vector.detach(), *network.module.buffers()]
     for optimizer in training.optimizers.values():

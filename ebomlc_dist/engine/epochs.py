@@ -17,7 +17,7 @@ def begin_epoch(training: Training, epoch: int) -> None:
 
 
 def resume_epoch(training: Training, epoch: int) -> None:
-    """Before a step in the middle of ``epoch``: what `begin_epoch` left in the method's memory is there already."""
+    """Before a step in the middle of ``epoch``: what `begin_epoch` left in the method's state is there already."""
     training.method.enter_epoch(epoch, training.config.train.epochs)
     _serve(training, epoch)
 

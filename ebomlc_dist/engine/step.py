@@ -35,7 +35,7 @@ class TrainStep:
     """Applies a method's proposal through the optimisers.
 
     A proposal that is not finite on any rank is not finite in the reduced values, hence on every rank: all of them skip
-    together, and parameters, optimiser state, running statistics and the method's memory stay as they were.
+    together, and parameters, optimiser state, running statistics and the method's state stay as they were.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class TrainStep:
                 self.optimizers[name].apply(direction, rests.float())
             for name, network in self.networks.items():
                 network.statistics.copy_(torch.where(skipped, before[name], network.statistics))
-            for name, value in result.memory.items():
-                old = self.method.memory[name]
+            for name, value in result.state.items():
+                old = self.method.state[name]
                 old.copy_(torch.where(skipped, old, value))
             for average in self.averages.values():
                 average.update(skipped)

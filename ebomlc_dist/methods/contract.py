@@ -205,7 +205,7 @@ class StepResult:
         corrected: (n,) int64 label the method believes for each sample of ``batch.noisy``, where it forms one.
         start_points: network name → (P,) vector the optimiser starts from instead of the current parameters.
         skip_update: network name → 0-dim bool, the same on every rank: where true, this optimiser rests.
-        memory: new values of `Method.memory`, under the same names.
+        state: new values of `Method.state`, under the same names.
     """
 
     directions: Mapping[str, Tensor]
@@ -214,7 +214,7 @@ class StepResult:
     corrected: Tensor | None = None
     start_points: Mapping[str, Tensor] = field(default_factory=dict)
     skip_update: Mapping[str, Tensor] = field(default_factory=dict)
-    memory: Mapping[str, Tensor] = field(default_factory=dict)
+    state: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Method(ABC):
@@ -231,8 +231,8 @@ class Method(ABC):
         smooths: whether a main model learns given labels as they are, so that they can be smoothed.
         paper: where a method from outside comes from, for the listing.
         noisy_units, clean_units: cost of its step, likewise; see `ebomlc_dist.methods.MethodInfo`.
-        memory: name → tensor on the device, the same on every rank: what a step or an epoch leaves for the next.
-            Checkpoints hold it. A step returns new values in `StepResult.memory`, unused where it is skipped.
+        state: name → tensor on the device, the same on every rank: what a step or an epoch leaves for the next.
+            Checkpoints hold it. A step returns new values in `StepResult.state`, unused where it is skipped.
         epoch: epochs before the present one, over all stages.
         epochs: epochs of one stage.
     """
@@ -251,12 +251,12 @@ class Method(ABC):
 
     def __init__(self, config: Any) -> None:
         self.config = config
-        self.memory: dict[str, Tensor] = {}
+        self.state: dict[str, Tensor] = {}
         self.epoch = 0
         self.epochs = 1
 
     def allocate(self, networks: Networks, task: Task) -> None:  # noqa: B027  # most methods remember nothing
-        """Fill `memory` with what the first step is to find. Called once."""
+        """Fill `state` with what the first step is to find. Called once."""
 
     def enter_epoch(self, epoch: int, epochs: int) -> None:
         """Set `epoch` and `epochs`: before each epoch's first step, and before a resumed run's. Host work only."""
@@ -279,7 +279,7 @@ class Method(ABC):
         """Name → (m,) int64 positions, m ≥ 1, that a stream of its own is to draw from this epoch.
 
         Positions count through the noisy set and then, from N on, through the clean set. A function of `epoch` and
-        `memory`; called after `begin_epoch`, and on a resume.
+        `state`; called after `begin_epoch`, and on a resume.
         """
         return {}
 

@@ -60,7 +60,7 @@ class CoteachingPlus(TwoNetworks):
     """The step of Co-teaching+. See the module's docstring.
 
     Attributes:
-        memory: ``kept_share``: 1 − R(e), 0-dim.
+        state: ``kept_share``: 1 − R(e), 0-dim.
     """
 
     Config: ClassVar = CoteachingPlusConfig
@@ -72,10 +72,10 @@ class CoteachingPlus(TwoNetworks):
         return self.epoch >= self.config.init_epochs
 
     def allocate(self, networks: Networks, task: Task) -> None:
-        self.memory = {"kept_share": networks["main"].vector.detach().new_ones((), dtype=torch.float64)}
+        self.state = {"kept_share": networks["main"].vector.detach().new_ones((), dtype=torch.float64)}
 
     def begin_epoch(self, networks: Networks, interlude: DatasetReducer) -> None:
-        self.memory["kept_share"].fill_(1.0 - forget_share(self.config, self.epoch))
+        self.state["kept_share"].fill_(1.0 - forget_share(self.config, self.epoch))
 
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         noisy = batch.noisy
@@ -86,7 +86,7 @@ class CoteachingPlus(TwoNetworks):
         (whole,) = reducer.assemble(told, noisy).wait()
 
         candidates = whole[:, 2] > 0 if self.capture_key else torch.ones_like(whole[:, 2]).bool()
-        num_kept = (self.memory["kept_share"] * candidates.sum()).floor()
+        num_kept = (self.state["kept_share"] * candidates.sum()).floor()
         mine = slice(noisy.offset, noisy.offset + len(noisy.labels)) if noisy.count else slice(0, 1)
         chosen = [smallest(whole[:, column], candidates, num_kept)[mine] for column in range(2)]
 

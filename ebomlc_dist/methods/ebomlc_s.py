@@ -150,8 +150,8 @@ class EbomlcS(LabelCorrection):
     """The step of EBOMLC with noisy labels shown. See the module's docstring.
 
     Attributes:
-        noise: T, and where it comes from; its part of `memory` is told there.
-        memory: all float64. ``settings``: (4,) ρ, δ, ξ and κ_c. ``measured``: (4,), `mean_figures` of the held-out
+        noise: T, and where it comes from; its part of `state` is told there.
+        state: all float64. ``settings``: (4,) ρ, δ, ξ and κ_c. ``measured``: (4,), `mean_figures` of the held-out
             images, when last held out; zeros where none is. Where readings are stacked also, 0-dim,
             ``posterior_share``: κ_p, and ``least_rate``.
     """
@@ -163,8 +163,8 @@ class EbomlcS(LabelCorrection):
     def __init__(self, config: EbomlcSConfig) -> None:
         super().__init__(config)
         self._stacks = config.settings in ("informed", "measured")
-        self.noise = NoiseProcess(config.noise_process, config.estimate, config.transition, self.memory)
-        self.objectives = ShownNoise(config, self.noise, self._stacks, self.memory)
+        self.noise = NoiseProcess(config.noise_process, config.estimate, config.transition, self.state)
+        self.objectives = ShownNoise(config, self.noise, self._stacks, self.state)
         self._held_out_until = 1.0
         self._estimates_now = False
         self._sizes = (2, 1, 1)
@@ -176,11 +176,11 @@ class EbomlcS(LabelCorrection):
         self._held_out_until = config.held_out_until or (1.0 if task.audited else 0.5)
         self._sizes = (task.num_classes, task.num_noisy, task.num_clean)
         fixed = [config.mixture, config.barrier_strength, config.noisy_scale, config.corrected_share]
-        self.memory["settings"] = torch.tensor(fixed, dtype=torch.float64, device=device)
-        self.memory["measured"] = torch.zeros(4, dtype=torch.float64, device=device)
+        self.state["settings"] = torch.tensor(fixed, dtype=torch.float64, device=device)
+        self.state["measured"] = torch.zeros(4, dtype=torch.float64, device=device)
         if self._stacks:
             for name in ("posterior_share", "least_rate"):
-                self.memory[name] = torch.zeros((), dtype=torch.float64, device=device)
+                self.state[name] = torch.zeros((), dtype=torch.float64, device=device)
         self._follow()
 
     @property
@@ -202,11 +202,11 @@ class EbomlcS(LabelCorrection):
         if self._estimates_now:
             self.noise.estimate(networks, interlude)
         features_of, transition = self.objectives.features, self.noise.transition
-        self.memory["measured"].copy_(measured_figures(networks, interlude, features_of, transition))
+        self.state["measured"].copy_(measured_figures(networks, interlude, features_of, transition))
         if self._stacks and "corrected_share" in self.config.followed and self.epoch > 0:
             shares = reading_weights(networks, interlude, features_of, self.objectives.posterior, transition)
-            self.memory["settings"][3] = shares[0]
-            self.memory["posterior_share"].copy_(shares[1])
+            self.state["settings"][3] = shares[0]
+            self.state["posterior_share"].copy_(shares[1])
         self._follow()
 
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
@@ -218,7 +218,7 @@ class EbomlcS(LabelCorrection):
         config = self.config
         if config.settings == "fixed":
             return StepWeights(config.mixture, config.barrier_strength, config.noisy_scale)
-        return StepWeights(*self.memory["settings"][:3])
+        return StepWeights(*self.state["settings"][:3])
 
     def report(self) -> Mapping[str, str | float]:
         return {"noise_process": self.noise.kind, **{name: float(v) for name, v in self._figures().items()}}
@@ -228,10 +228,10 @@ class EbomlcS(LabelCorrection):
         found = {"noise_rate": 1 - self.noise.transition.diagonal().mean()}
         if self._measures:
             names = ("held_out_accuracy", "held_out_reliability", "held_out_overconfidence", "held_out_lead")
-            found |= dict(zip(names, self.memory["measured"], strict=True))
+            found |= dict(zip(names, self.state["measured"], strict=True))
         if self.config.settings != "fixed":
-            found |= dict(zip(get_args(Followed), self.memory["settings"], strict=True))
-        return found | {name: self.memory[name] for name in ("posterior_share", "pairs_refused") if name in self.memory}
+            found |= dict(zip(get_args(Followed), self.state["settings"], strict=True))
+        return found | {name: self.state[name] for name in ("posterior_share", "pairs_refused") if name in self.state}
 
     def _told(self) -> Tensor:
         """r, 0-dim: 1 where nothing is known of it, 0 where it is too little to train on, but for an audit's sake."""
@@ -244,7 +244,7 @@ class EbomlcS(LabelCorrection):
 
     def _follow(self) -> None:
         """Renew the settings that follow from what is known of the given and the corrected labels."""
-        config, settings, measured = self.config, self.memory["settings"], self.memory["measured"]
+        config, settings, measured = self.config, self.state["settings"], self.state["measured"]
         if config.settings == "fixed":
             return
         is_measured = measured[1] > 0

@@ -65,7 +65,7 @@ class Mlc(LabelCorrection):
     """The step of MLC. See the module's equations.
 
     Attributes:
-        memory: at K > 1, ``hypergradient``: D_{t−1} (P_meta,), and ``steps``: 0-dim, steps since α moved.
+        state: at K > 1, ``hypergradient``: D_{t−1} (P_meta,), and ``steps``: 0-dim, steps since α moved.
     """
 
     Config: ClassVar = MlcConfig
@@ -75,7 +75,7 @@ class Mlc(LabelCorrection):
         """No hypergradient yet: α counts as just moved."""
         if self.config.look_ahead_steps > 1:
             meta = networks["meta"].vector.detach()
-            self.memory = {"hypergradient": torch.zeros_like(meta), "steps": meta.new_zeros(())}
+            self.state = {"hypergradient": torch.zeros_like(meta), "steps": meta.new_zeros(())}
 
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         config, objectives, rule, noisy = self.config, self.objectives, rules["main"], batch.noisy
@@ -112,15 +112,15 @@ class Mlc(LabelCorrection):
 
     def _carried(self, result: StepResult, carry: Tensor) -> StepResult:
         """The same step as one of K: D_{t−1} joins times γ = ``carry``, and α waits unless this is the K-th."""
-        hypergradient = result.directions["meta"] + carry * self.memory["hypergradient"]
-        steps = self.memory["steps"] + 1
+        hypergradient = result.directions["meta"] + carry * self.state["hypergradient"]
+        steps = self.state["steps"] + 1
         due = steps >= self.config.look_ahead_steps
         return StepResult(
             directions={"main": result.directions["main"], "meta": hypergradient},
             metrics={**result.metrics, "hypergradient_carry": carry},
             corrected=result.corrected,
             skip_update={"meta": ~due},
-            memory={
+            state={
                 "hypergradient": torch.where(due, 0.0, hypergradient),
                 "steps": torch.where(due, 0.0, steps),
             },

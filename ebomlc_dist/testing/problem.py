@@ -69,7 +69,7 @@ class Learner:
         for name, optimizer in self.optimizers.items():
             state[f"{name}.vector"] = self.networks[name].vector.detach().clone()
             state |= {f"{name}.{key}": value.clone() for key, value in optimizer.state().items()}
-        state |= {f"method.{name}": value.clone() for name, value in self.method.memory.items()}
+        state |= {f"method.{name}": value.clone() for name, value in self.method.state.items()}
         return state
 
 

@@ -220,9 +220,9 @@ def test_what_a_step_writes_is_what_is_put_back() -> None:
         }
         assert others == {}, method
         with restored_afterwards(training):
-            memory = {name: tensor.data_ptr() for name, tensor in training.method.memory.items()}
+            memory = {name: tensor.data_ptr() for name, tensor in training.method.state.items()}
             EagerProgram(training)(0)
-            assert {name: tensor.data_ptr() for name, tensor in training.method.memory.items()} == memory
+            assert {name: tensor.data_ptr() for name, tensor in training.method.state.items()} == memory
 
 
 def test_images_that_are_read_go_through_memory_that_stays() -> None:

@@ -42,7 +42,7 @@ def asked(communicator: Communicator) -> dict[str, Tensor]:
         "noisy": interlude.gather_noisy(values),
         "clean": interlude.sum_clean(values),
         "once": interlude.from_first_rank(lambda: torch.full((2,), float(communicator.rank)), like=torch.zeros(2)),
-        "probability": training.method.memory["clean_probability"],
+        "probability": training.method.state["clean_probability"],
         "labelled": training.method.selections()["main_labelled"],
     }
 

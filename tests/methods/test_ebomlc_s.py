@@ -95,7 +95,7 @@ def test_the_noise_process_follows_what_is_known() -> None:
     assert {name: method.report()["noise_process"] for name, method in found.items()} == {
         "all": "counted", "some": "estimated", "none": "estimated"
     }  # fmt: skip
-    assert torch.equal(found["all"].memory["transition"], transition_by_counts(complete))
+    assert torch.equal(found["all"].state["transition"], transition_by_counts(complete))
     assert [method.streams.held_out for method in found.values()] == [0.2, 0.2, 0.2]
     # Nothing is held out where nothing is measured.
     fixed = make_learner("ebomlc-s", Communicator(CPU), old_labels=complete, settings="fixed")
@@ -111,7 +111,7 @@ def test_settings_by_given_labels_are_known_from_the_first_step_and_renewed_with
         learner = make_learner(
             "ebomlc-s", Communicator(CPU), epoch=epoch, noise_process=process, settings="given", **more
         )
-        reliability = learner.method.memory["transition"].diagonal().mean()
+        reliability = learner.method.state["transition"].diagonal().mean()
         share = float(information_share(reliability, 4, NUM_NOISY, NUM_CLEAN))
         values = learner.method.step_weights()
         return {"share": share, **{name: float(value) for name, value in vars(values).items()}}
@@ -133,7 +133,7 @@ def test_noisy_images_weigh_by_what_their_labels_tell() -> None:
     def found(**more: Any) -> tuple[list[float], torch.Tensor]:
         learner = make_learner("ebomlc-s", Communicator(CPU), **more)
         values = learner.method.step_weights()
-        return [float(value) for value in vars(values).values()], learner.method.memory["transition"]
+        return [float(value) for value in vars(values).values()], learner.method.state["transition"]
 
     nearly = uniform_matrix(4, 0.7)
     assert 0 < float(information_told(nearly)) < LITTLE
@@ -154,12 +154,12 @@ def test_noisy_images_weigh_by_what_their_labels_tell() -> None:
 
 def test_the_weight_of_the_corrected_label_follows_from_how_far_both_labels_lead() -> None:
     learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted", settings="given")
-    memory = learner.method.memory
+    memory = learner.method.state
     expected = float(corrected_share(memory["measured"][3], margin(memory["transition"])))
     assert 0 < expected < 1
     assert float(memory["settings"][3]) == learner.method.report()["corrected_share"] == expected
     kept = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted", followed=["mixture"])
-    assert float(kept.method.memory["settings"][3]) == 1.0
+    assert float(kept.method.state["settings"][3]) == 1.0
 
 
 def test_the_lower_objective_asks_for_the_corrected_and_the_given_label() -> None:
@@ -213,7 +213,7 @@ def test_what_is_measured_is_what_a_loop_over_images_and_labels_finds() -> None:
     learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="counted", settings="corrected")
     main, meta = (learner.networks[name] for name in ("main", "meta"))
     whole = WholeDatasetReducer(learner.networks)
-    transition, found = learner.method.memory["transition"], torch.zeros(4, dtype=torch.float64)
+    transition, found = learner.method.state["transition"], torch.zeros(4, dtype=torch.float64)
     only = int(whole.held_out_labels[0])
     answers = torch.zeros(4, dtype=torch.float64)
     main.module.eval()
@@ -230,7 +230,7 @@ def test_what_is_measured_is_what_a_loop_over_images_and_labels_finds() -> None:
     # Of three classes no image is held out.
     rival = max(answers[other] for other in range(4) if other != only)
     found[3] = (answers[only] - rival) / 4
-    torch.testing.assert_close(learner.method.memory["measured"], found / 4)
+    torch.testing.assert_close(learner.method.state["measured"], found / 4)
     assert float(found[3]) > 0
 
 
@@ -256,7 +256,7 @@ def test_what_is_estimated_comes_from_predictions_down_and_given_labels_across(
             joint[main(image[None])[0].argmax(), label] += 1
         for image, label in zip(whole.held_out_images, whole.held_out_labels, strict=True):
             confusion[label, main(image[None])[0].argmax()] += 1
-    found = learner.method.memory["transition"]
+    found = learner.method.state["transition"]
     torch.testing.assert_close(found, estimate(joint, confusion))
     assert not torch.allclose(found, estimate(joint.t(), confusion), atol=1e-3)
 
@@ -299,7 +299,7 @@ class CountingDatasetReducer(WholeDatasetReducer):
 def test_above_a_hundred_classes_the_noise_is_estimated_by_moments(monkeypatch: pytest.MonkeyPatch) -> None:
     def found(way: str) -> torch.Tensor:
         learner = make_learner("ebomlc-s", Communicator(CPU), noise_process="estimated", estimate=way, epoch=1)
-        return learner.method.memory["transition"]
+        return learner.method.state["transition"]
 
     assert not torch.equal(found("posterior"), found("moments"))
     monkeypatch.setattr(ebomlc_s_measurement, "MOST_CLASSES", 3)
@@ -409,7 +409,7 @@ def test_what_follows_in_a_run_is_the_same_on_every_rank(two_ranks: RankPool, tm
 def test_the_target_is_what_makes_held_out_labels_likeliest_and_the_label_itself_until_then() -> None:
     def shares(epoch: int) -> tuple[float, float]:
         learner = make_learner("ebomlc-s", Communicator(CPU), epoch=epoch, noise_process="counted")
-        memory = learner.method.memory
+        memory = learner.method.state
         return float(memory["settings"][3]), float(memory["posterior_share"])
 
     assert shares(0) == (0.0, 0.0)
@@ -425,7 +425,7 @@ def test_the_main_models_posterior_joins_the_target_without_a_gradient() -> None
         "ebomlc-s", Communicator(CPU), noise_process="known", transition=transition.double().tolist()
     )
     method = learner.method
-    method.memory["settings"][3], method.memory["posterior_share"] = 0.25, torch.tensor(0.5).double()
+    method.state["settings"][3], method.state["posterior_share"] = 0.25, torch.tensor(0.5).double()
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]], dtype=torch.float64, requires_grad=True)
     answers = torch.full((1, 4), 0.25, dtype=torch.float64)
     found = method.objectives.soft_labels(answers, logits, torch.tensor([1]))
@@ -434,7 +434,7 @@ def test_the_main_models_posterior_joins_the_target_without_a_gradient() -> None
     torch.testing.assert_close(found[0], expected)
     assert not found.requires_grad
     # A given label that no class has, as T says, is met nevertheless.
-    method.memory["transition"][:, 1] = 0.0
+    method.state["transition"][:, 1] = 0.0
     assert bool(method.objectives.soft_labels(answers, logits, torch.tensor([1])).isfinite().all())
 
 
@@ -453,16 +453,16 @@ def test_pairs_that_are_cleaner_than_the_estimate_allows_give_way_to_it(
     method = learner.method
     assert method.report()["noise_process"] == ("estimated" if refused else "counted")
     expected = found.transition if refused else transition_by_counts(pairs)
-    torch.testing.assert_close(method.memory["transition"], expected)
+    torch.testing.assert_close(method.state["transition"], expected)
     assert ("no random sample" in caplog.text) == refused
     # The choice survives a resume: it is part of what a checkpoint holds.
-    assert bool(method.memory["pairs_refused"]) == refused
+    assert bool(method.state["pairs_refused"]) == refused
 
 
 def test_a_model_at_chance_is_not_asked_for_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     def found() -> torch.Tensor:
         learner = make_learner("ebomlc-s", Communicator(CPU), epoch=1, noise_process="estimated")
-        return learner.method.memory["transition"]
+        return learner.method.state["transition"]
 
     blind = found()
     assert float(blind.diagonal().mean()) == 0.5
@@ -489,7 +489,7 @@ def test_pairs_of_very_many_classes_are_not_checked(monkeypatch: pytest.MonkeyPa
 def test_a_share_that_does_not_follow_stays_where_it_was_set() -> None:
     chosen = {"followed": ["mixture"], "corrected_share": 0.3}
     learner = make_learner("ebomlc-s", Communicator(CPU), epoch=1, noise_process="counted", **chosen)
-    memory = learner.method.memory
+    memory = learner.method.state
     assert (float(memory["settings"][3]), float(memory["posterior_share"])) == (0.3, 0.0)
 
 
@@ -503,7 +503,7 @@ def test_an_estimate_below_the_interval_of_the_one_before_is_not_believed(monkey
         monkeypatch.setattr(ebomlc_s_measurement, "noise_posterior", lambda *_, found=found: found)
         learner.method.enter_epoch(epoch, 8)
         learner.method.begin_epoch(learner.networks, interlude)
-        rates.append(round(float(1 - learner.method.memory["transition"].diagonal().mean()), 6))
+        rates.append(round(float(1 - learner.method.state["transition"].diagonal().mean()), 6))
     assert rates == [0.4, 0.35, 0.35]
 
 

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def after_steps(method: str, transition: Tensor | None = None, **settings: object) -> Tensor:
     learner = make_learner(method, Communicator(CPU), **settings)
     if transition is not None:
-        learner.method.memory["transition"].copy_(transition)
+        learner.method.state["transition"].copy_(transition)
     run_steps(learner, 4)
     return torch.cat([learner.networks["main"].vector.detach(), learner.networks["main"].statistics])
 
@@ -58,7 +58,7 @@ def test_the_matrix_is_the_mean_prediction_of_each_class() -> None:
         probabilities = main(interlude.images[clean])[0].softmax(dim=1)
     labels = interlude.labels[clean]
     expected = torch.stack([probabilities[labels == k].mean(dim=0) for k in range(NUM_CLASSES)])
-    torch.testing.assert_close(learner.method.memory["transition"], expected)
+    torch.testing.assert_close(learner.method.state["transition"], expected)
     assert interlude.restarted == ["main"]
 
 
@@ -114,7 +114,7 @@ def test_the_matrix_of_known_flips_is_recovered_on_digits() -> None:
         training.optimizers["main"].end("epoch")
     begin_epoch(training, config.train.epochs)
 
-    estimated = training.method.memory["transition"].double()
+    estimated = training.method.state["transition"].double()
     counted = torch.zeros(10, 10, dtype=torch.float64)
     ones = torch.ones(len(dataset.noisy_labels), dtype=torch.float64)
     counted.index_put_((dataset.true_labels, dataset.noisy_labels), ones, accumulate=True)

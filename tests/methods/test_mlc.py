@@ -95,7 +95,7 @@ def test_a_skipped_step_leaves_the_window_as_it_was() -> None:
     before = learner.state()
     assert bool(learner.step(bad).skipped)
     assert all(torch.equal(before[name], value) for name, value in learner.state().items())
-    assert float(learner.method.memory["steps"]) == 1
+    assert float(learner.method.state["steps"]) == 1
     run_steps(learner, 4, first=2)
     run_steps(control, 1)
     run_steps(control, 4, first=2)
