@@ -31,7 +31,7 @@ from ebomlc_dist.methods.contract import Batch, Method, PairedBatch, Task
 from ebomlc_dist.models.main_model import MainModel
 from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.noise.matrices import apply_transition, flip_matrix, realised_rate, uniform_matrix
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.numerics.network import Network
 
 CLASSES, WIDTH = 10, 256
@@ -140,7 +140,7 @@ def run(
     pairs.index_put_((data.clean_labels, data.clean_old_labels), torch.tensor(1), accumulate=True)
     method.allocate(networks, Task(CLASSES, len(data.noisy), len(data.clean), pairs))
     step = TrainStep(method, networks, optimizers, Communicator(CPU), None)
-    interlude = Interlude(data, method, networks, optimizers, seed)
+    interlude = DatasetReducer(data, method, networks, optimizers, seed)
     draws = torch.Generator().manual_seed(seed)
     for epoch in range(method.stages * EPOCHS):
         method.enter_epoch(epoch, EPOCHS)
@@ -169,7 +169,7 @@ def networks_of(method: Method, width: int, seed: int) -> dict[str, Network]:
             module: nn.Module = MainModel(body, nn.Linear(WIDTH, CLASSES))
         else:
             module = build_meta_model(method.meta_model, num_classes=CLASSES, feature_dim=WIDTH)
-        found[name] = FlatModule(module)
+        found[name] = FlatNetwork(module)
     return found
 
 
@@ -217,7 +217,7 @@ def endless(pool: Tensor, count: int, draws: torch.Generator) -> Tensor:
     return torch.cat([pool[torch.randperm(len(pool), generator=draws)] for _ in range(turns)])[:count]
 
 
-class Interlude:
+class DatasetReducer:
     """What a method may ask for between two epochs, of rows of features."""
 
     def __init__(self, data: Data, method: Method, networks: dict[str, Network], optimizers: Any, seed: int) -> None:
@@ -240,7 +240,7 @@ class Interlude:
     def sum_held_out(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         return self.gather_held_out(values).sum(dim=0)
 
-    def once(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
+    def from_first_rank(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
         return like.copy_(work())
 
     def restart(self, name: str) -> None:

@@ -93,9 +93,9 @@ def habit(
     return _field(default, help, About(Role.HABIT, flags, metavar, panel, keyed=keyed), limits)
 
 
-def shared(help: str) -> Any:
+def shared(help: str, **limits: Any) -> Any:
     """Declare a frame without its default, for a type that several methods share: ``Annotated[…, shared("…")]``."""
-    return frame(PydanticUndefined, help)
+    return frame(PydanticUndefined, help, **limits)
 
 
 def about(field: FieldInfo) -> About | None:

@@ -11,12 +11,12 @@ from rich.progress import track
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ebomlc_dist.audit.judge import Evidence
+from ebomlc_dist.audit.rank_labels import Evidence
 from ebomlc_dist.audit.table import ScoreTable
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.evaluate import BATCH
-from ebomlc_dist.engine.scores import ScoredBlock, score, suspicion, trusted_trials
+from ebomlc_dist.engine.scores import ScoredBlock, score, suspicion, trusted_cases
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.reading import read_bytes
 from ebomlc_dist.files.run_folder import RunFolder
@@ -44,7 +44,7 @@ class Collector:
     _probabilities: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.trials = trusted_trials(self.dataset)
+        self.trials = trusted_cases(self.dataset)
         size = len(self.trials.rows)
         self._suspicion = torch.zeros(size)
         self._corrected, self._predicted = (torch.zeros(size, dtype=torch.int64) for _ in range(2))
@@ -62,7 +62,7 @@ class Collector:
                 self.table.put(*arrays)
 
     def trusted(self, training: Training, positions: Tensor) -> None:
-        """Score the trusted cases at ``positions`` (m,) of `trusted_trials`. Collective."""
+        """Score the trusted cases at ``positions`` (m,) of `trusted_cases`. Collective."""
         rows, labels = self.trials.rows[positions], self.trials.labels[positions]
         for own, block in self._scored(training, rows, labels):
             self._suspicion[positions[own]] = suspicion(block, labels[own])

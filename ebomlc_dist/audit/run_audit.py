@@ -17,7 +17,7 @@ from ebomlc_dist.audit.files import write_corrected, write_labels, write_matrix,
 from ebomlc_dist.audit.findings import Findings, Kind, Relabel, Subject
 from ebomlc_dist.audit.html_report import write_page
 from ebomlc_dist.audit.images import ImageFiles
-from ebomlc_dist.audit.judge import judge
+from ebomlc_dist.audit.rank_labels import rank_labels
 from ebomlc_dist.audit.summary import given_to_corrected, summarise
 from ebomlc_dist.audit.table import ScoreTable, score_table
 from ebomlc_dist.config import RunConfig
@@ -172,7 +172,7 @@ def _judged(
         last = method_class(config.method.name).stages * config.train.epochs
         stage = range(last - config.train.epochs + 1, last + 1)
         epochs = epoch_means(paths, stage, len(subject.ids), len(collector.trials.rows))
-    return judge(subject, collector.evidence(epochs, unseen), options.scores, options.relabel)
+    return rank_labels(subject, collector.evidence(epochs, unseen), options.scores, options.relabel)
 
 
 def _collect(

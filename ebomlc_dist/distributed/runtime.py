@@ -83,7 +83,7 @@ class Runtime:
         # Kept, as rank 0 serves it where no launcher does.
         store, infos = _meet("" if cpu else _gpu(), config.rendezvous_timeout_s)
         limit = InitProcessGroupKwargs(timeout=timedelta(seconds=config.start_timeout_s + WATCHED_S))
-        # FlatModule enters autocast, on plain modules; Accelerate's own precision acts on prepared ones only.
+        # FlatNetwork enters autocast, on plain modules; Accelerate's own precision acts on prepared ones only.
         accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[limit])
         world_size = accelerator.num_processes
         group: dist.ProcessGroup | None = None

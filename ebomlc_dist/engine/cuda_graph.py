@@ -2,7 +2,7 @@
 
 A recorded step reads one static index buffer, and the images where they are not on the device: the host writes them,
 then replays. Everything else that changes from step to step (parameters, statistics, optimiser state, learning rates, a
-method's memory) is a tensor that stays in its place, or part of what makes a recording be made anew.
+method's state) is a tensor that stays in its place, or part of what makes a recording be made anew.
 """
 
 import logging
@@ -69,7 +69,7 @@ class CudaGraph:
 
 def mutable_tensors(training: Training) -> list[Tensor]:
     """Return every tensor that a step may write and the next one reads, in place for as long as the run lasts."""
-    found: list[Tensor] = [training.runtime.communicator.stop_asked, *training.method.memory.values()]
+    found: list[Tensor] = [training.runtime.communicator.stop_asked, *training.method.state.values()]
     for network in training.networks.values():
         found += [network.vector.detach(), *network.module.buffers()]
     for optimizer in training.optimizers.values():
@@ -144,17 +144,17 @@ class RecordedProgram:
         self._training = training
         self._make_graph = graph
         self._graph: Graph | None = None
-        self._course: Hashable = None
+        self._capture_key: Hashable = None
         self._inputs: StepInputs | None = None
         self._taken: Taken | None = None
         self.recordings = 0
 
     def __call__(self, step: int) -> Taken:
         given = self._training.loader.inputs(step)
-        course = self._course_now()
-        if self._graph is None or course != self._course:
+        capture_key = self._capture_key_now()
+        if self._graph is None or capture_key != self._capture_key:
             self._record(given)
-            self._course = course
+            self._capture_key = capture_key
         assert self._inputs is not None
         assert self._graph is not None
         assert self._taken is not None
@@ -164,11 +164,11 @@ class RecordedProgram:
             self._graph.replay()
         return self._taken
 
-    def _course_now(self) -> Hashable:
+    def _capture_key_now(self) -> Hashable:
         """Return what a recording has fixed. The shapes of frames go with the streams they belong to."""
         training = self._training
         constants = tuple(optimizer.constants for optimizer in training.optimizers.values())
-        return training.method.course, training.method.streams, training.loader.layout, constants
+        return training.method.capture_key, training.method.streams, training.loader.layout, constants
 
     def _record(self, given: StepInputs) -> None:
         # The last recording's memory is given back first.

@@ -12,12 +12,12 @@ from ebomlc_dist.engine.evaluate import evaluating, images_of, share_of
 def begin_epoch(training: Training, epoch: int) -> None:
     """Prepare the method for the first step of ``epoch`` (from 0, over all stages). Collective."""
     training.method.enter_epoch(epoch, training.config.train.epochs)
-    training.method.begin_epoch(training.networks, EngineInterlude(training))
+    training.method.begin_epoch(training.networks, RunDatasetReducer(training))
     _serve(training, epoch)
 
 
 def resume_epoch(training: Training, epoch: int) -> None:
-    """Prepare the method to continue in the middle of ``epoch``. The method's memory has what `begin_epoch` left."""
+    """Prepare the method to continue in the middle of ``epoch``. Its state has what `begin_epoch` left."""
     training.method.enter_epoch(epoch, training.config.train.epochs)
     _serve(training, epoch)
 
@@ -29,8 +29,8 @@ def _serve(training: Training, epoch: int) -> None:
 Values = Callable[[Tensor, Tensor], Tensor]
 
 
-class EngineInterlude:
-    """The `Interlude` of a run."""
+class RunDatasetReducer:
+    """The `DatasetReducer` of a run."""
 
     def __init__(self, training: Training) -> None:
         self._training = training
@@ -71,7 +71,7 @@ class EngineInterlude:
             total += block.sum(dim=0)
         return self._training.runtime.patient.sum(total)
 
-    def once(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
+    def from_first_rank(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
         runtime = self._training.runtime
         if runtime.is_main:
             like.copy_(work())

@@ -52,7 +52,7 @@ def _replicated(training: Training) -> Iterator[tuple[str, Tensor]]:
     for name, optimizer in training.optimizers.items():
         for key, tensor in optimizer.state().items() if name in alike else ():
             yield f"the {name} optimiser's {key}", tensor
-    for name, tensor in training.method.memory.items():
+    for name, tensor in training.method.state.items():
         yield f"the method's {name}", tensor
 
 

@@ -21,7 +21,7 @@ _SEED = 7
 
 
 @dataclass(frozen=True)
-class Trials:
+class TrustedCases:
     """Trusted images under right and wrong labels, to measure how suspicion tells them apart.
 
     Attributes:
@@ -53,8 +53,8 @@ class ScoredBlock:
     corrected: Tensor
 
 
-def trusted_trials(dataset: NoisyDataset) -> Trials:
-    """Return the trials of a data set: every label where classes are few, else the own one and a sample.
+def trusted_cases(dataset: NoisyDataset) -> TrustedCases:
+    """Return the cases of a data set: every label where classes are few, else the own one and a sample.
 
     A pure function of the data set.
     """
@@ -65,7 +65,7 @@ def trusted_trials(dataset: NoisyDataset) -> Trials:
     shifts = torch.cat([shifts.new_zeros(num_trusted, 1), shifts], dim=1)
     truth = dataset.clean_labels[:, None].expand_as(shifts)
     weights = torch.where(shifts == 0, 1.0, (num_classes - 1) / (tried - 1)).double()
-    return Trials(
+    return TrustedCases(
         rows=dataset.clean_index[:, None].expand_as(shifts).reshape(-1),
         labels=((truth + shifts) % num_classes).reshape(-1),
         truth=truth.reshape(-1),
@@ -102,8 +102,8 @@ def suspicion(block: ScoredBlock, given: Tensor) -> Tensor:
 
 
 def epoch_scores(training: Training) -> dict[str, Tensor]:
-    """Return suspicion as it stands: ``noisy`` (Nn,) of the noisy set's labels, ``trials`` (m,) of `trusted_trials`."""
-    dataset, trials = training.dataset, trusted_trials(training.dataset)
+    """Return suspicion as it stands: ``noisy`` (Nn,) of the noisy set's labels, ``trials`` (m,) of `trusted_cases`."""
+    dataset, trials = training.dataset, trusted_cases(training.dataset)
     asked = {"noisy": (dataset.noisy_index, dataset.noisy_labels), "trials": (trials.rows, trials.labels)}
     found = {}
     for name, (rows, given) in asked.items():

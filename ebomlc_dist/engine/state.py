@@ -32,8 +32,8 @@ def capture(training: Training, step_meter: StepMeter | None, label_meter: Label
         groups[f"ranks-{name}"]["averaged_statistics"] = gather(average.statistics)
     for name, optimizer in training.optimizers.items():
         groups[f"optimizer-{name}"] = _named(training.networks[name], optimizer.state())
-    if training.method.memory:
-        groups["method"] = dict(training.method.memory)
+    if training.method.state:
+        groups["method"] = dict(training.method.state)
     ranks = {"cpu_generator": gather(torch.get_rng_state().to(training.runtime.device))}
     if training.runtime.device.type == "cuda":
         ranks["cuda_generator"] = gather(torch.cuda.get_rng_state(training.runtime.device).to(training.runtime.device))
@@ -74,7 +74,7 @@ def restore(
         average.statistics.copy_(_own(groups[f"ranks-{name}"]["averaged_statistics"], training, torch.mean))
     for name, optimizer in training.optimizers.items():
         optimizer.load(_flattened(training.networks[name], groups[f"optimizer-{name}"]), done[optimizer.unit])
-    for name, tensor in training.method.memory.items():
+    for name, tensor in training.method.state.items():
         tensor.copy_(groups["method"][name])
     ranks = groups["ranks"]
     if len(ranks["cpu_generator"]) == runtime.world_size:
@@ -130,7 +130,7 @@ def _check(training: Training, groups: Mapping[str, Mapping[str, Tensor]]) -> No
         expected[f"optimizer-{name}"] = _named(training.networks[name], optimizer.state())
     for name, average in training.averages.items():
         expected[f"average-{name}"] = _averaged(training.networks[name], average)
-    if training.method.memory:
-        expected["method"] = training.method.memory
+    if training.method.state:
+        expected["method"] = training.method.state
     for group, tensors in expected.items():
         check_state(tensors, groups.get(group, {}), f"{group} in the checkpoint")

@@ -35,7 +35,7 @@ class TrainStep:
     """Applies a method's proposal through the optimisers.
 
     A proposal that is not finite on any rank is not finite in the reduced values, hence on every rank: all of them skip
-    together, and parameters, optimiser state, running statistics and the method's memory stay as they were.
+    together, and parameters, optimiser state, running statistics and the method's state stay as they were.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class TrainStep:
         norms = [self.networks[name].norm(direction) for name, direction in result.directions.items()]
         skipped = ~torch.stack(norms).isfinite().all()
         with torch.no_grad():
-            for name, origin in result.origins.items():
+            for name, origin in result.start_points.items():
                 vector = self.networks[name].vector
                 vector.copy_(torch.where(skipped, vector, origin))
             for name, direction in result.directions.items():
-                rests = skipped | result.waits[name] if name in result.waits else skipped
+                rests = skipped | result.skip_update[name] if name in result.skip_update else skipped
                 self.optimizers[name].apply(direction, rests.float())
             for name, network in self.networks.items():
                 network.statistics.copy_(torch.where(skipped, before[name], network.statistics))
-            for name, value in result.memory.items():
-                old = self.method.memory[name]
+            for name, value in result.state.items():
+                old = self.method.state[name]
                 old.copy_(torch.where(skipped, old, value))
             for average in self.averages.values():
                 average.update(skipped)

@@ -10,7 +10,7 @@ from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import MAIN_MODELS
 from ebomlc_dist.models.activation_checkpointing import recompute_blocks
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Network
 
@@ -73,7 +73,7 @@ def hold(
         )
     if strategy == "replicated":
         compiled = config.train.compile and name in MAIN_MODELS
-        network = FlatModule(module, autocast=autocast, loss_scale=loss_scale, compiled=compiled)
+        network = FlatNetwork(module, autocast=autocast, loss_scale=loss_scale, compiled=compiled)
         agree(network, runtime)
         return network
     for tensor in module.state_dict().values():

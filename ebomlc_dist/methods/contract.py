@@ -90,7 +90,7 @@ class Streams:
         lower_clean: the clean batch is split in two halves, the second one for the lower objective.
         noisy_images: what the noisy stream is fed from: the ``noisy`` set; the ``clean`` set (a reference that must
             not see a noisy label); or their ``union``, in which clean images carry their trusted label.
-        held_out: share of each class of the clean set that the clean streams leave out (`Interlude.sum_held_out`).
+        held_out: share of each class of the clean set that the clean streams leave out (`DatasetReducer.sum_held_out`).
         noisy_labels: ``noisy``, or ``true``: the noisy stream carries the true labels (the oracle reference only).
     """
 
@@ -164,7 +164,7 @@ class Reducer(Protocol):
         ...
 
 
-class Interlude(Protocol):
+class DatasetReducer(Protocol):
     """What a method may ask for between two epochs. Collective: every rank asks for the same, in the same order."""
 
     def gather_noisy(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -187,7 +187,7 @@ class Interlude(Protocol):
         """(N, …): `values` of every image of that part, in its order."""
         ...
 
-    def once(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
+    def from_first_rank(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
         """What ``work`` gives on one rank, on every rank; ``like``: a tensor of its shape and dtype, overwritten."""
         ...
 
@@ -205,18 +205,18 @@ class StepResult:
         metrics: name → 0-dim tensor on the device, global values, the same on every rank.
         maxima: the same, for figures whose largest value over an interval matters.
         corrected: (n,) int64 label the method believes for each sample of ``batch.noisy``, where it forms one.
-        origins: network name → (P,) vector the optimiser starts from instead of the current parameters.
-        waits: network name → 0-dim bool, the same on every rank: where true, this network's optimiser rests this step.
-        memory: new values of `Method.memory`, under the same names.
+        start_points: network name → (P,) vector the optimiser starts from instead of the current parameters.
+        skip_update: network name → 0-dim bool, the same on every rank: where true, this optimiser rests.
+        state: new values of `Method.state`, under the same names.
     """
 
     directions: Mapping[str, Tensor]
     metrics: Mapping[str, Tensor]
     maxima: Mapping[str, Tensor] = field(default_factory=dict)
     corrected: Tensor | None = None
-    origins: Mapping[str, Tensor] = field(default_factory=dict)
-    waits: Mapping[str, Tensor] = field(default_factory=dict)
-    memory: Mapping[str, Tensor] = field(default_factory=dict)
+    start_points: Mapping[str, Tensor] = field(default_factory=dict)
+    skip_update: Mapping[str, Tensor] = field(default_factory=dict)
+    state: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Method(ABC):
@@ -233,8 +233,8 @@ class Method(ABC):
         smooths: whether a main model learns given labels as they are, so that they can be smoothed.
         paper: where a method from outside comes from, for the listing.
         noisy_units, clean_units: cost of its step, likewise; see `ebomlc_dist.methods.MethodInfo`.
-        memory: name → tensor on the device, the same on every rank: what a step or an epoch leaves for the next.
-            Checkpoints hold it. A step returns new values in `StepResult.memory`, unused where it is skipped.
+        state: name → tensor on the device, the same on every rank: what a step or an epoch leaves for the next.
+            Checkpoints hold it. A step returns new values in `StepResult.state`, unused where it is skipped.
         epoch: epochs before the present one, over all stages.
         epochs: epochs of one stage.
     """
@@ -253,19 +253,19 @@ class Method(ABC):
 
     def __init__(self, config: Any) -> None:
         self.config = config
-        self.memory: dict[str, Tensor] = {}
+        self.state: dict[str, Tensor] = {}
         self.epoch = 0
         self.epochs = 1
 
     def allocate(self, networks: Networks, task: Task) -> None:  # noqa: B027  # most methods remember nothing
-        """Fill `memory` with what the first step is to find. Called once."""
+        """Fill `state` with what the first step is to find. Called once."""
 
     def enter_epoch(self, epoch: int, epochs: int) -> None:
         """Set `epoch` and `epochs`: before each epoch's first step, and before a resumed run's. Host work only."""
         self.epoch, self.epochs = epoch, epochs
 
     @property
-    def course(self) -> Hashable:
+    def capture_key(self) -> Hashable:
         """What, besides tensors, decides the way a step goes; while it stays equal, one recording holds every step."""
         return None
 
@@ -274,14 +274,14 @@ class Method(ABC):
         """Whether a step differentiates a backward pass, which neither a recorded nor a compiled step can hold."""
         return getattr(self.config, "hypergradient", None) == "double_backward"
 
-    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:  # noqa: B027  # nor need a pause
+    def begin_epoch(self, networks: Networks, interlude: DatasetReducer) -> None:  # noqa: B027  # nor need a pause
         """Work between two epochs: once for each, after `enter_epoch`, never in the middle of one."""
 
     def selections(self) -> Mapping[str, Tensor]:
         """Name → (m,) int64 positions, m ≥ 1, that a stream of its own is to draw from this epoch.
 
         Positions count through the noisy set and then, from N on, through the clean set. A function of `epoch` and
-        `memory`; called after `begin_epoch`, and on a resume.
+        `state`; called after `begin_epoch`, and on a resume.
         """
         return {}
 
@@ -289,7 +289,7 @@ class Method(ABC):
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         """One step on one batch. No host sync, no data-dependent shape: it can be captured in a CUDA graph.
 
-        A value that changes from step to step is a tensor, in place; one of Python's that does is part of `course`.
+        A value that changes from step to step is a tensor, in place; one of Python's is part of `capture_key`.
 
         Args:
             networks: ``main`` (images → logits, features) and whatever else `networks` names.

@@ -23,7 +23,7 @@ from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import (
     MAIN_MODELS,
     CleanImages,
-    Interlude,
+    DatasetReducer,
     MethodConfig,
     Networks,
     PairedBatch,
@@ -60,22 +60,22 @@ class CoteachingPlus(TwoNetworks):
     """The step of Co-teaching+. See the module's docstring.
 
     Attributes:
-        memory: ``kept_share``: 1 − R(e), 0-dim.
+        state: ``kept_share``: 1 − R(e), 0-dim.
     """
 
     Config: ClassVar = CoteachingPlusConfig
     config: CoteachingPlusConfig
 
     @property
-    def course(self) -> bool:
+    def capture_key(self) -> bool:
         """Whether disagreement counts."""
         return self.epoch >= self.config.init_epochs
 
     def allocate(self, networks: Networks, task: Task) -> None:
-        self.memory = {"kept_share": networks["main"].vector.detach().new_ones((), dtype=torch.float64)}
+        self.state = {"kept_share": networks["main"].vector.detach().new_ones((), dtype=torch.float64)}
 
-    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
-        self.memory["kept_share"].fill_(1.0 - forget_share(self.config, self.epoch))
+    def begin_epoch(self, networks: Networks, interlude: DatasetReducer) -> None:
+        self.state["kept_share"].fill_(1.0 - forget_share(self.config, self.epoch))
 
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         noisy = batch.noisy
@@ -85,8 +85,8 @@ class CoteachingPlus(TwoNetworks):
         told = torch.stack([*(loss.detach() for loss in losses), (first != second).to(losses[0].dtype)], dim=1)
         (whole,) = reducer.assemble(told, noisy).wait()
 
-        candidates = whole[:, 2] > 0 if self.course else torch.ones_like(whole[:, 2]).bool()
-        num_kept = (self.memory["kept_share"] * candidates.sum()).floor()
+        candidates = whole[:, 2] > 0 if self.capture_key else torch.ones_like(whole[:, 2]).bool()
+        num_kept = (self.state["kept_share"] * candidates.sum()).floor()
         mine = slice(noisy.offset, noisy.offset + len(noisy.labels)) if noisy.count else slice(0, 1)
         chosen = [smallest(whole[:, column], candidates, num_kept)[mine] for column in range(2)]
 
@@ -107,7 +107,7 @@ class CoteachingPlus(TwoNetworks):
                 "disagreement": whole[:, 2].mean(),
                 "kept_share": num_kept / noisy.global_size,
             },
-            waits=dict.fromkeys(MAIN_MODELS, num_kept < 1),
+            skip_update=dict.fromkeys(MAIN_MODELS, num_kept < 1),
         )
 
 

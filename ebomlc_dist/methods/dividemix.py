@@ -31,7 +31,7 @@ from ebomlc_dist.methods.contract import (
     MAIN_MODELS,
     Batch,
     CleanImages,
-    Interlude,
+    DatasetReducer,
     MethodConfig,
     Networks,
     PairedBatch,
@@ -79,7 +79,7 @@ class DivideMix(TwoNetworks):
     """DivideMix. See the module's docstring.
 
     Attributes:
-        memory: ``clean_probability``: w (2, N) for the labels that main and peer learn from; ``losses``: (epochs, 2, N)
+        state: ``clean_probability``: w (2, N) for the labels that main and peer learn from; ``losses``: (epochs, 2, N)
             scaled losses, the latest first; ``splits``: 0-dim, splits made so far; ``ramp``: 0-dim, λ_u·r.
     """
 
@@ -93,7 +93,7 @@ class DivideMix(TwoNetworks):
 
     def allocate(self, networks: Networks, task: Task) -> None:
         like = networks["main"].vector.detach()
-        self.memory = {
+        self.state = {
             "clean_probability": like.new_zeros((2, task.num_noisy)),
             "losses": like.new_zeros((self.config.loss_epochs, 2, task.num_noisy)),
             "splits": like.new_zeros(()),
@@ -107,37 +107,37 @@ class DivideMix(TwoNetworks):
         return self.epoch < self.config.warm_up_epochs
 
     @property
-    def course(self) -> bool:
+    def capture_key(self) -> bool:
         """Whether this epoch is one of plain CE."""
         return self.warming_up
 
-    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
+    def begin_epoch(self, networks: Networks, interlude: DatasetReducer) -> None:
         if self.warming_up:
             return
-        config, memory = self.config, self.memory
+        config, state = self.config, self.state
 
         def both(images: Tensor, labels: Tensor) -> Tensor:
             return torch.stack([cross_entropy(networks[name](images)[0], labels) for name in MAIN_MODELS], dim=1)
 
         new = torch.stack([unit_range(column) for column in interlude.gather_noisy(both).t()])
-        memory["losses"].copy_(torch.cat([new[None], memory["losses"][:-1]]))
-        memory["splits"] += 1
-        mean = memory["losses"].sum(dim=0) / memory["splits"].clamp_max(config.loss_epochs)
+        state["losses"].copy_(torch.cat([new[None], state["losses"][:-1]]))
+        state["splits"] += 1
+        mean = state["losses"].sum(dim=0) / state["splits"].clamp_max(config.loss_epochs)
 
         def split() -> Tensor:
             # Each learns from the other's split.
             return torch.stack([small_loss_probability(row) for row in mean.flip(0)])
 
-        memory["clean_probability"].copy_(interlude.once(split, like=torch.zeros_like(mean)))
+        state["clean_probability"].copy_(interlude.from_first_rank(split, like=torch.zeros_like(mean)))
         rise = (self.epoch - config.warm_up_epochs) / config.ramp_epochs
-        memory["ramp"].fill_(config.unlabelled_weight * min(rise, 1.0))
+        state["ramp"].fill_(config.unlabelled_weight * min(rise, 1.0))
 
     def selections(self) -> Mapping[str, Tensor]:
         """Of each model: labelled (with trusted images, where those join in) and unlabelled."""
         if self.warming_up:
             return {}
         found = {}
-        for name, probability in zip(MAIN_MODELS, self.memory["clean_probability"], strict=True):
+        for name, probability in zip(MAIN_MODELS, self.state["clean_probability"], strict=True):
             kept = probability > self.config.threshold
             # A group that is empty is lent the sample that is nearest to it.
             nearest = torch.arange(len(kept), device=kept.device)
@@ -174,7 +174,7 @@ class DivideMix(TwoNetworks):
         loss_sums, labelled_sums, unlabelled_sums = [], [], []
         for logits, target, share in zip(outputs, mixed_targets, shares, strict=True):
             labelled, unlabelled, penalty = _losses(logits, target, share)
-            loss_sums.append(place.sum(labelled + self.memory["ramp"] * unlabelled + penalty))
+            loss_sums.append(place.sum(labelled + self.state["ramp"] * unlabelled + penalty))
             labelled_sums.append(place.sum(labelled.detach()))
             unlabelled_sums.append(place.sum(unlabelled.detach()))
         figures = [*labelled_sums, unlabelled_sums[0]]
@@ -197,7 +197,7 @@ class DivideMix(TwoNetworks):
         own, other = networks[MAIN_MODELS[index]], networks[MAIN_MODELS[1 - index]]
         refined = (_predictions(own, half.labelled) + _predictions(own, half.labelled_again)) / 2
         assert half.labelled.positions is not None
-        weights = torch.cat([self.memory["clean_probability"][index], refined.new_ones(self._num_clean)])
+        weights = torch.cat([self.state["clean_probability"][index], refined.new_ones(self._num_clean)])
         weight = weights[half.labelled.positions][:, None]
         given = one_hot(half.labelled.labels, refined.shape[1], refined.dtype)
         views = (half.unlabelled, half.unlabelled_again)

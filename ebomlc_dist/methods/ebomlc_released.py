@@ -28,15 +28,22 @@ from torch import Tensor
 
 from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult
-from ebomlc_dist.methods.label_correction import Forward
-from ebomlc_dist.methods.mixture import MixtureConfig, MixtureCorrection
+from ebomlc_dist.methods.ebomlc import (
+    BarrierStrength,
+    CorrectorConfig,
+    Forward,
+    LabelCorrection,
+    Mixture,
+    NoisyScale,
+    Objectives,
+)
 from ebomlc_dist.numerics.barrier import gram
-from ebomlc_dist.numerics.beside import beside
 from ebomlc_dist.numerics.losses import MixtureKind, soft_cross_entropy
 from ebomlc_dist.numerics.network import gradients
+from ebomlc_dist.numerics.overlap import overlap
 
 
-class EbomlcReleasedConfig(MixtureConfig):
+class EbomlcReleasedConfig(CorrectorConfig):
     """The released code's settings. Its companions (meta model, optimisers, split, flips, padding, score) belong to the
     recipe."""
 
@@ -44,7 +51,10 @@ class EbomlcReleasedConfig(MixtureConfig):
     lower_objective: Literal["noisy", "with_clean"] = frame(
         "with_clean", "G on noisy samples, or on these and half of the clean batch."
     )
+    mixture: Mixture = 0.2
     mixture_kind: MixtureKind = frame("released", "What ρ mixes.")
+    barrier_strength: BarrierStrength = 0.25
+    noisy_scale: NoisyScale = 0.5
     gap_as_step: bool = frame(False, "Line 5; the released code does it except on CIFAR-10.")
     look_ahead_statistics: Literal["kept", "moved"] = frame(
         "kept",
@@ -53,21 +63,25 @@ class EbomlcReleasedConfig(MixtureConfig):
     )
 
 
-class EbomlcReleased(MixtureCorrection):
+class EbomlcReleased(LabelCorrection):
     """The released step. See the module's equations."""
 
     Config: ClassVar = EbomlcReleasedConfig
     config: EbomlcReleasedConfig
 
+    def __init__(self, config: EbomlcReleasedConfig) -> None:
+        super().__init__(config)
+        self.objectives = Objectives(config, config.mixture_kind)
+
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
         config, main, meta, rule = self.config, networks["main"], networks["meta"], rules["main"]
         assert batch.clean is not None
-        count = self.lower_count(batch)
+        count = self.objectives.lower_count(batch)
 
         clean = batch.clean
-        upper = beside(
+        upper = overlap(
             main.vector.device,
-            lambda: self.upper_sum(networks, clean, clean.labels, config.mixture),
+            lambda: self.objectives.upper_sum(networks, clean, clean.labels, config.mixture),
             lambda total: reducer.mean_of_sums([*gradients(total, [main, meta]), total.detach()], clean.count),
         )
 
@@ -101,7 +115,7 @@ class EbomlcReleased(MixtureCorrection):
         applied_gap = -rule.step(gap_main, ahead) if config.gap_as_step else gap_main
         return StepResult(
             directions={"main": entered + weight * applied_gap, "meta": upper_meta + weight * gap_meta[0]},
-            origins={"main": ahead},
+            start_points={"main": ahead},
             metrics={
                 "upper": upper_mean,
                 "lower": lower_mean,
@@ -119,8 +133,9 @@ class EbomlcReleased(MixtureCorrection):
 
     def _lower(self, networks: Networks, forward: Forward, batch: PairedBatch) -> tuple[Tensor, Tensor, Tensor]:
         """G's sum with fixed soft labels, its noisy part with fixed predictions (for ∇_α), the soft labels (n, K)."""
-        noisy = batch.noisy
+        objectives, noisy = self.objectives, batch.noisy
         logits, features = forward(noisy.images)
-        soft_labels = networks["meta"](self.features(networks, noisy.images, features), noisy.labels).softmax(dim=1)
+        seen = objectives.features(networks, noisy.images, features)
+        soft_labels = networks["meta"](seen, noisy.labels).softmax(dim=1)
         for_meta = noisy.sum(soft_cross_entropy(logits.detach().log_softmax(dim=1), soft_labels))
-        return self.lower_sum(forward, batch, logits, soft_labels.detach()), for_meta, soft_labels.detach()
+        return objectives.lower_sum(forward, batch, logits, soft_labels.detach()), for_meta, soft_labels.detach()

@@ -31,49 +31,46 @@ until T is known; below `LITTLE` all trusted images are trained on, and they alo
 image weighs alike, ρ = 1 − δ = n_c / (n_c + n_n). ξ = 1. ``measured`` has r = 1. Cost: 7 forward units.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ebomlc_dist.errors import InputError
 from ebomlc_dist.fields import frame
-from ebomlc_dist.methods.contract import Interlude, Networks, PairedBatch, Task
-from ebomlc_dist.methods.ebomlc import Ebomlc, EbomlcConfig, StepSettings
-from ebomlc_dist.methods.readings import corrector_figures, mean_figures, prediction_counts, readings_of_true_labels
-from ebomlc_dist.noise.moments import (
-    blind_transition,
-    draw_labels,
-    transition_by_counts,
-    transition_by_mean_softmax,
-    transition_by_moments,
+from ebomlc_dist.methods.contract import DatasetReducer, Networks, PairedBatch, Reducer, Rules, StepResult, Task
+from ebomlc_dist.methods.ebomlc import (
+    BarrierStrength,
+    LabelCorrection,
+    Mixed,
+    Mixture,
+    NoisyScale,
+    Objectives,
+    StepWeights,
+    ValueGapConfig,
+    barrier_step,
 )
-from ebomlc_dist.noise.pairs import too_clean
-from ebomlc_dist.noise.posterior import MOST_CLASSES, NoisePosterior, above_chance, noise_posterior
+from ebomlc_dist.methods.ebomlc_s_measurement import NoiseProcess, measured_figures, reading_weights
+from ebomlc_dist.noise.moments import blind_transition, draw_labels
 from ebomlc_dist.noise.reliability import LITTLE, information_told, settings_by_formula
 from ebomlc_dist.numerics.draws import keys_of, uniform
-from ebomlc_dist.numerics.losses import MixtureKind
 from ebomlc_dist.numerics.one_hot import one_hot
-from ebomlc_dist.numerics.stacking import stacking_weights
 
 Followed = Literal["mixture", "barrier_strength", "noisy_scale", "corrected_share"]
 LEAST_PROBABILITY = 1e-6
 """Of a given label, whatever T says: a label that T excludes is met nevertheless."""
-log = logging.getLogger(__name__)
 
 
-class EbomlcSConfig(EbomlcConfig):
+class EbomlcSConfig(ValueGapConfig):
     """EBOMLC-S's settings."""
 
-    name: Literal["ebomlc-s"] = "ebomlc-s"  # type: ignore[assignment]
-    mixture_kind: MixtureKind = frame("loss", "What ρ mixes: probabilities, logits, losses, or as the released code.")
-    barrier_strength: float = frame(1.0, "δ, strength of the barrier.", ge=0.0)
-    noisy_scale: float = frame(1.0, "ξ, factor of β in the step.", gt=0.0, le=1.0)
+    mixture: Mixture = 0.2
+    mixture_kind: Mixed = "loss"
+    barrier_strength: BarrierStrength = 1.0
+    noisy_scale: NoisyScale = 1.0
+    name: Literal["ebomlc-s"] = "ebomlc-s"
     corrected_share: float = frame(1.0, "κ, weight of the corrected label against the given one in G.", ge=0.0, le=1.0)
     noise_process: Literal["auto", "observed", "counted", "estimated", "known"] = frame(
         "auto", "Where the noisy labels that the corrector is shown on trusted images come from."
@@ -105,58 +102,90 @@ class EbomlcSConfig(EbomlcConfig):
         return self
 
 
-class EbomlcS(Ebomlc):
+class ShownNoise(Objectives):
+    """F in which the corrector is shown noisy labels, and G whose target three readings share.
+
+    ``noise``: T and where shown labels come from. ``stacks``: whether readings are weighed by likelihood. ``state``: of
+    `EbomlcS`.
+    """
+
+    def __init__(self, config: EbomlcSConfig, noise: NoiseProcess, stacks: bool, state: dict[str, Tensor]) -> None:
+        super().__init__(config, config.mixture_kind)
+        self._noise, self._stacks, self._state = noise, stacks, state
+
+    def shown_labels(self, batch: PairedBatch) -> Tensor:
+        """y', (n,) int64: the label that each clean image had, or one drawn from T."""
+        assert batch.clean is not None
+        assert batch.key is not None
+        labels, old = batch.clean.labels, batch.clean.old_labels
+        places = batch.clean.offset + torch.arange(len(labels), device=labels.device)
+        numbers = uniform(keys_of(batch.key, places), 1, 0)[:, 0]
+        drawn = draw_labels(labels, self._noise.transition, numbers)
+        if self._noise.kind != "observed":
+            return drawn
+        assert old is not None
+        return torch.where(old >= 0, old, drawn)
+
+    def soft_labels(self, answers: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """κ_c·g_α + κ_p·p + (1 − κ_c − κ_p)·e_ỹ, (n, K)."""
+        shares = self._state["settings"][3].to(answers.dtype), self._state.get("posterior_share")
+        corrected = shares[0] * answers
+        left = 1 - shares[0]
+        if shares[1] is not None:
+            share = shares[1].to(answers.dtype)
+            corrected, left = corrected + share * self.posterior(logits, labels), left - share
+        return corrected + left * one_hot(labels, answers.shape[1], answers.dtype)
+
+    def corrected_labels(self, answers: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """The target of G where its readings are weighed by likelihood; else the corrector's answer."""
+        return self.soft_labels(answers, logits, labels) if self._stacks else answers
+
+    def posterior(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """p(y | x, ỹ) ∝ softmax(logits)_y T[y, ỹ], (n, K), without a gradient."""
+        likelihood = self._noise.transition.t()[labels].clamp_min(LEAST_PROBABILITY).to(logits.dtype)
+        return (logits.detach().log_softmax(dim=1) + likelihood.log()).softmax(dim=1)
+
+
+class EbomlcS(LabelCorrection):
     """The step of EBOMLC with noisy labels shown. See the module's docstring.
 
     Attributes:
-        noise_process: the configured one, ``auto`` resolved once the data are known.
-        memory: all float64. ``transition``: T (K, K), ``T[true, noisy]``. ``settings``: (4,) ρ, δ, ξ and κ_c.
-            ``measured``: (4,), `readings.mean_figures` of the held-out images, when last held out; zeros where
-            none is. Where readings are stacked also, 0-dim, ``posterior_share``: κ_p, and ``least_rate``, below which
-            no later estimate of the rate is believed. Where ``auto`` found pairs, ``pairs_refused``: 0-dim, 1 once the
-            estimate has taken their place.
+        noise: T, and where it comes from; its part of `state` is told there.
+        state: all float64. ``settings``: (4,) ρ, δ, ξ and κ_c. ``measured``: (4,), `mean_figures` of the held-out
+            images, when last held out; zeros where none is. Where readings are stacked also, 0-dim,
+            ``posterior_share``: κ_p, and ``least_rate``.
     """
 
     Config: ClassVar = EbomlcSConfig
     config: EbomlcSConfig
+    objectives: ShownNoise
 
     def __init__(self, config: EbomlcSConfig) -> None:
         super().__init__(config)
-        self.noise_process: str = config.noise_process
+        self._stacks = config.settings in ("informed", "measured")
+        self.noise = NoiseProcess(config.noise_process, config.estimate, config.transition, self.state)
+        self.objectives = ShownNoise(config, self.noise, self._stacks, self.state)
         self._held_out_until = 1.0
         self._estimates_now = False
         self._sizes = (2, 1, 1)
-        self._pairs: Tensor | None = None
 
     def allocate(self, networks: Networks, task: Task) -> None:
         config, device = self.config, networks["main"].vector.device
-        self.noise_process = self._chosen_process(task)
-        log.info("labels shown on trusted images: %s", self.noise_process)
+        self.noise.allocate(task, device)
         # An audit reads from images that were never trained on how sure the model may be.
         self._held_out_until = config.held_out_until or (1.0 if task.audited else 0.5)
         self._sizes = (task.num_classes, task.num_noisy, task.num_clean)
         fixed = [config.mixture, config.barrier_strength, config.noisy_scale, config.corrected_share]
-        self.memory = {
-            "transition": self._first_transition(task).to(device),
-            "settings": torch.tensor(fixed, dtype=torch.float64, device=device),
-            "measured": torch.zeros(4, dtype=torch.float64, device=device),
-        }
+        self.state["settings"] = torch.tensor(fixed, dtype=torch.float64, device=device)
+        self.state["measured"] = torch.zeros(4, dtype=torch.float64, device=device)
         if self._stacks:
             for name in ("posterior_share", "least_rate"):
-                self.memory[name] = torch.zeros((), dtype=torch.float64, device=device)
-        if config.noise_process == "auto" and self.noise_process == "counted":
-            assert task.old_labels is not None
-            self._pairs = task.old_labels
-            self.memory["pairs_refused"] = torch.zeros((), dtype=torch.float64, device=device)
+                self.state[name] = torch.zeros((), dtype=torch.float64, device=device)
         self._follow()
 
     @property
     def _measures(self) -> bool:
-        return self.noise_process == "estimated" or self.config.settings != "fixed"
-
-    @property
-    def _stacks(self) -> bool:
-        return self.config.settings in ("informed", "measured")
+        return self.noise.kind == "estimated" or self.config.settings != "fixed"
 
     def enter_epoch(self, epoch: int, epochs: int) -> None:
         super().enter_epoch(epoch, epochs)
@@ -165,156 +194,48 @@ class EbomlcS(Ebomlc):
         self.streams = replace(self.streams, held_out=self.config.held_out if keeps else 0.0)
         # T changes ever more slowly; that each estimate counts the noisy set anew would be felt in a long run.
         is_due = epoch.bit_count() == 1 or epoch == last > 0
-        self._estimates_now = keeps and is_due and self._estimates(epoch)
+        self._estimates_now = keeps and is_due and self.noise.is_estimated(epoch)
 
-    def _estimates(self, epoch: int) -> bool:
-        """Whether T is estimated in this epoch: to be used, or, once the model has learnt, to check the pairs by."""
-        if self._pairs is not None and bool(self.memory["pairs_refused"]):
-            self.noise_process = "estimated"
-        checks = self._pairs is not None and epoch > 0 and len(self.memory["transition"]) <= MOST_CLASSES
-        return self.noise_process == "estimated" or checks
-
-    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
+    def begin_epoch(self, networks: Networks, interlude: DatasetReducer) -> None:
         if not self.streams.held_out:
             return
         if self._estimates_now:
-            self._estimate(networks, interlude)
-        self._measure(networks, interlude)
+            self.noise.estimate(networks, interlude)
+        features_of, transition = self.objectives.features, self.noise.transition
+        self.state["measured"].copy_(measured_figures(networks, interlude, features_of, transition))
         if self._stacks and "corrected_share" in self.config.followed and self.epoch > 0:
-            self._weigh_readings(networks, interlude)
+            shares = reading_weights(networks, interlude, features_of, self.objectives.posterior, transition)
+            self.state["settings"][3] = shares[0]
+            self.state["posterior_share"].copy_(shares[1])
         self._follow()
 
-    def shown_labels(self, batch: PairedBatch) -> Tensor:
-        assert batch.clean is not None
-        assert batch.key is not None
-        labels, old = batch.clean.labels, batch.clean.old_labels
-        places = batch.clean.offset + torch.arange(len(labels), device=labels.device)
-        numbers = uniform(keys_of(batch.key, places), 1, 0)[:, 0]
-        drawn = draw_labels(labels, self.memory["transition"], numbers)
-        if self.noise_process != "observed":
-            return drawn
-        assert old is not None
-        return torch.where(old >= 0, old, drawn)
+    def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
+        result = barrier_step(self.objectives, self.config, self.step_weights(), networks, rules, batch, reducer)
+        return replace(result, metrics={**result.metrics, **self._figures()})
 
-    def settings(self) -> StepSettings:
-        if self.config.settings == "fixed":
-            return super().settings()
-        return StepSettings(*self.memory["settings"][:3])
-
-    def soft_labels(self, answers: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        shares = self.memory["settings"][3].to(answers.dtype), self.memory.get("posterior_share")
-        corrected = shares[0] * answers
-        left = 1 - shares[0]
-        if shares[1] is not None:
-            share = shares[1].to(answers.dtype)
-            corrected, left = corrected + share * self._posterior(logits, labels), left - share
-        return corrected + left * one_hot(labels, answers.shape[1], answers.dtype)
-
-    def corrected_labels(self, answers: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        return self.soft_labels(answers, logits, labels) if self._stacks else answers
-
-    def _posterior(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """p(y | x, ỹ) ∝ softmax(logits)_y T[y, ỹ], (n, K), without a gradient."""
-        likelihood = self.memory["transition"].t()[labels].clamp_min(LEAST_PROBABILITY).to(logits.dtype)
-        return (logits.detach().log_softmax(dim=1) + likelihood.log()).softmax(dim=1)
-
-    def own_metrics(self) -> dict[str, Tensor]:
-        found = {"noise_rate": 1 - self.memory["transition"].diagonal().mean()}
-        if self._measures:
-            names = ("held_out_accuracy", "held_out_reliability", "held_out_overconfidence", "held_out_lead")
-            found |= dict(zip(names, self.memory["measured"], strict=True))
-        if self.config.settings != "fixed":
-            found |= dict(zip(get_args(Followed), self.memory["settings"], strict=True))
-        return found | {name: self.memory[name] for name in ("posterior_share", "pairs_refused") if name in self.memory}
+    def step_weights(self) -> StepWeights:
+        """What this step takes for ρ, δ and ξ."""
+        config = self.config
+        if config.settings == "fixed":
+            return StepWeights(config.mixture, config.barrier_strength, config.noisy_scale)
+        return StepWeights(*self.state["settings"][:3])
 
     def report(self) -> Mapping[str, str | float]:
-        return {"noise_process": self.noise_process, **{name: float(v) for name, v in self.own_metrics().items()}}
+        return {"noise_process": self.noise.kind, **{name: float(v) for name, v in self._figures().items()}}
 
-    def _chosen_process(self, task: Task) -> str:
-        asked = self.config.noise_process
-        known = 0 if task.old_labels is None else int(task.old_labels.sum())
-        if asked == "auto":
-            return "counted" if known and known == task.num_clean else "estimated"
-        if asked in ("observed", "counted") and not known:
-            raise InputError(
-                f"method.noise_process={asked} needs the labels that trusted images had in the noisy set, and none is "
-                "known; give a column noisy_label in --clean-csv, or method.noise_process=estimated"
-            )
-        return asked
-
-    def _first_transition(self, task: Task) -> Tensor:
-        given = self.config.transition
-        if given is not None:
-            if len(given) != task.num_classes:
-                raise InputError(f"method.transition has {len(given)} rows and there are {task.num_classes} classes")
-            return torch.tensor(given, dtype=torch.float64)
-        if self.noise_process == "estimated":
-            return blind_transition(task.num_classes)
-        assert task.old_labels is not None
-        return transition_by_counts(task.old_labels)
-
-    def _estimate(self, networks: Networks, interlude: Interlude) -> None:
-        """Renew T, or check the pairs that it was counted from."""
-        transition, way, num_classes = self.memory["transition"], self.config.estimate, len(self.memory["transition"])
-        soft = way == "mean_softmax"
-        counted = partial(prediction_counts, networks, num_classes, soft)
-        joint, confusion = interlude.sum_noisy(counted).t(), interlude.sum_held_out(counted)
-        if self._pairs is not None or (way == "posterior" and num_classes <= MOST_CLASSES):
-            # A model at chance confounds the classes, and may be sure of it.
-            if not above_chance(confusion):
-                return
-            like = torch.zeros(num_classes**2 + 4, dtype=torch.float64, device=transition.device)
-            shared = interlude.once(lambda: noise_posterior(joint, confusion).flat(), like=like)
-            if self._is_believed(found := NoisePosterior.of(shared)):
-                transition.copy_(found.transition)
-        else:
-            transition.copy_((transition_by_mean_softmax if soft else transition_by_moments)(joint, confusion))
-
-    def _is_believed(self, found: NoisePosterior) -> bool:
-        """Whether an estimate takes the place of T.
-
-        Pairs stay as long as they can be a sample. And a model that memorises labels finds them right: an estimate
-        below the interval of the one before is not believed.
-        """
-        least, low = self.memory.get("least_rate"), found.interval[0]
-        if self._pairs is not None and not self.memory["pairs_refused"]:
-            if not too_clean(self._pairs, low):
-                return False
-            wrong, total = int(self._pairs.sum() - self._pairs.trace()), int(self._pairs.sum())
-            log.warning(
-                "%d of %d trusted images had a wrong label before, but the model finds at least %.0f %% wrong labels. "
-                "These images are no random sample of the noisy ones; the noise is estimated from the model instead",
-                *(wrong, total, 100 * low),
-            )
-            self.memory["pairs_refused"].fill_(1.0)
-            self.noise_process = "estimated"
-        if least is not None:
-            if found.rate < least:
-                return False
-            least.fill_(found.least_drawn)
-        return True
-
-    def _measure(self, networks: Networks, interlude: Interlude) -> None:
-        """Renew what is known of the networks on held-out images."""
-        figures = partial(corrector_figures, networks, self.features, self.memory["transition"])
-        self.memory["measured"].copy_(mean_figures(interlude.sum_held_out(figures)))
-
-    def _weigh_readings(self, networks: Networks, interlude: Interlude) -> None:
-        """Renew κ_c and κ_p: by what the readings of every label that a held-out image could have been given, as likely
-        as T says, give to its true label."""
-        found = interlude.gather_held_out(
-            partial(readings_of_true_labels, networks, self.features, self._posterior, self.memory["transition"])
-        )
-        cases = found.flatten(0, 1)
-        # One image more that speaks for the given label, so that nothing is believed on no evidence.
-        pseudo_counts = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64, device=cases.device)
-        shares = stacking_weights(cases[:, :3], cases[:, 3], pseudo_counts)
-        self.memory["settings"][3] = shares[0]
-        self.memory["posterior_share"].copy_(shares[1])
+    def _figures(self) -> dict[str, Tensor]:
+        """What is known of the labels and of the networks, for each step's metrics."""
+        found = {"noise_rate": 1 - self.noise.transition.diagonal().mean()}
+        if self._measures:
+            names = ("held_out_accuracy", "held_out_reliability", "held_out_overconfidence", "held_out_lead")
+            found |= dict(zip(names, self.state["measured"], strict=True))
+        if self.config.settings != "fixed":
+            found |= dict(zip(get_args(Followed), self.state["settings"], strict=True))
+        return found | {name: self.state[name] for name in ("posterior_share", "pairs_refused") if name in self.state}
 
     def _told(self) -> Tensor:
         """r, 0-dim: 1 where nothing is known of it, 0 where it is too little to train on, but for an audit's sake."""
-        transition = self.memory["transition"]
+        transition = self.noise.transition
         told = information_told(transition)
         if self._held_out_until < 1:
             told = torch.where(told < LITTLE, 0.0, told)
@@ -323,7 +244,7 @@ class EbomlcS(Ebomlc):
 
     def _follow(self) -> None:
         """Renew the settings that follow from what is known of the given and the corrected labels."""
-        config, settings, measured = self.config, self.memory["settings"], self.memory["measured"]
+        config, settings, measured = self.config, self.state["settings"], self.state["measured"]
         if config.settings == "fixed":
             return
         is_measured = measured[1] > 0
@@ -338,7 +259,7 @@ class EbomlcS(Ebomlc):
                 renewed[3] = 0.0
         else:
             by_corrected, losses_mixed = config.settings == "corrected", config.mixture_kind == "loss"
-            renewed = settings_by_formula(self.memory["transition"], measured, self._sizes, by_corrected, losses_mixed)
+            renewed = settings_by_formula(self.noise.transition, measured, self._sizes, by_corrected, losses_mixed)
             is_known = is_measured & (self.epoch > 0) if by_corrected else torch.ones_like(is_measured)
         follows = torch.tensor([name in config.followed for name in get_args(Followed)], device=settings.device)
         known = torch.stack([is_known, is_known, is_known, torch.ones_like(is_known)])

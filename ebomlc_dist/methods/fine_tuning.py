@@ -14,7 +14,7 @@ from typing import Literal
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.fields import frame
-from ebomlc_dist.methods.contract import Interlude, MethodConfig, Networks, Streams
+from ebomlc_dist.methods.contract import DatasetReducer, MethodConfig, Networks, Streams
 from ebomlc_dist.methods.cross_entropy import CrossEntropy
 
 
@@ -41,7 +41,7 @@ class FineTuning(CrossEntropy):
         first = min(max(round((1 - self.config.finetune_share) * epochs), 1), max(epochs - 1, 1))
         self.streams = Streams(noisy_images="clean" if epoch >= first else "noisy")
 
-    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
+    def begin_epoch(self, networks: Networks, interlude: DatasetReducer) -> None:
         if self.epochs < 2:
             raise InputError(
                 "ce-finetune needs two epochs, one on noisy labels and one on trusted images, and the run has "

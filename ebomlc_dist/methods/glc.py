@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import (
-    Interlude,
+    DatasetReducer,
     Method,
     MethodConfig,
     Networks,
@@ -55,7 +55,7 @@ class Glc(Method):
     """The two stages of GLC. See the module's equations.
 
     Attributes:
-        memory: ``transition``: Ĉ (K, K), the identity until it is estimated.
+        state: ``transition``: Ĉ (K, K), the identity until it is estimated.
     """
 
     Config: ClassVar = GlcConfig
@@ -64,16 +64,16 @@ class Glc(Method):
 
     def allocate(self, networks: Networks, task: Task) -> None:
         vector = networks["main"].vector
-        self.memory = {"transition": torch.eye(task.num_classes, dtype=vector.dtype, device=vector.device)}
+        self.state = {"transition": torch.eye(task.num_classes, dtype=vector.dtype, device=vector.device)}
 
     def enter_epoch(self, epoch: int, epochs: int) -> None:
         super().enter_epoch(epoch, epochs)
         self.streams = Streams(noisy_images="union" if epoch >= epochs else "noisy")
 
-    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
+    def begin_epoch(self, networks: Networks, interlude: DatasetReducer) -> None:
         if self.epoch != self.epochs:
             return
-        transition = self.memory["transition"]
+        transition = self.state["transition"]
 
         def outer(images: Tensor, labels: Tensor) -> Tensor:
             """(n, K, K + 1): the sample's probabilities, and a one, in the row of its class."""
@@ -94,7 +94,7 @@ class Glc(Method):
         losses = cross_entropy(logits, noisy.labels)
         corrected: Tensor | None = None
         if noisy.trusted is not None:
-            transition = self.memory["transition"]
+            transition = self.state["transition"]
             noisy_losses = forward_corrected(logits.log_softmax(dim=1), noisy.labels, transition)
             losses = torch.where(noisy.trusted, losses, noisy_losses)
             corrected = self._posterior(logits.detach(), noisy.labels).argmax(dim=1)
@@ -111,5 +111,5 @@ class Glc(Method):
 
     def _posterior(self, logits: Tensor, labels: Tensor) -> Tensor:
         """P(i | x, ỹ) ∝ p_i(x) Ĉ[i, ỹ], (n, K)."""
-        likelihood = self.memory["transition"].t()[labels].to(logits.dtype)
+        likelihood = self.state["transition"].t()[labels].to(logits.dtype)
         return (logits.log_softmax(dim=1) + likelihood.log()).softmax(dim=1)

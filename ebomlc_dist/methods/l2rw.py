@@ -78,5 +78,5 @@ class L2rw(Method):
                 "lower_main_norm": main.norm(direction),
                 "no_agreement": nothing.double(),
             },
-            waits={"main": nothing},
+            skip_update={"main": nothing},
         )

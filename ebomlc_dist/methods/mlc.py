@@ -1,6 +1,6 @@
 """MLC: meta label correction by a hypergradient (Zheng et al. 2021, "Meta Label Correction for Noisy Label Learning").
 
-With the lower objective G and the plain upper objective F of `label_correction`, one step is
+With the lower objective G of `ebomlc` and the plain upper objective F(w) = mean CE(f_w(x_c), y_c), one step is
 
     w' = w − η·(momentum·velocity + ∇_wG(w, α) + decay·w),   v = ∇_wF(w')
     D = −η∇_α⟨∇_wG(w, α), v⟩                     hypergradient of F(w'(α)), see `look_ahead`
@@ -40,7 +40,7 @@ from torch import Tensor
 
 from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult, Task
-from ebomlc_dist.methods.label_correction import CorrectorConfig, LabelCorrection, LowerObjective
+from ebomlc_dist.methods.ebomlc import CorrectorConfig, LabelCorrection, LowerObjective
 from ebomlc_dist.methods.look_ahead import (
     LookAheadConfig,
     LookAheadRule,
@@ -65,7 +65,7 @@ class Mlc(LabelCorrection):
     """The step of MLC. See the module's equations.
 
     Attributes:
-        memory: at K > 1, ``hypergradient``: D_{t−1} (P_meta,), and ``steps``: 0-dim, steps since α moved.
+        state: at K > 1, ``hypergradient``: D_{t−1} (P_meta,), and ``steps``: 0-dim, steps since α moved.
     """
 
     Config: ClassVar = MlcConfig
@@ -75,16 +75,17 @@ class Mlc(LabelCorrection):
         """No hypergradient yet: α counts as just moved."""
         if self.config.look_ahead_steps > 1:
             meta = networks["meta"].vector.detach()
-            self.memory = {"hypergradient": torch.zeros_like(meta), "steps": meta.new_zeros(())}
+            self.state = {"hypergradient": torch.zeros_like(meta), "steps": meta.new_zeros(())}
 
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
-        config, main, meta, rule, noisy = self.config, networks["main"], networks["meta"], rules["main"], batch.noisy
+        config, objectives, rule, noisy = self.config, self.objectives, rules["main"], batch.noisy
+        main, meta = networks["main"], networks["meta"]
         assert batch.clean is not None
         upper_here: Tensor | None = None
         if config.look_ahead_steps > 1:
             upper_here, _ = upper_gradient(main, main.vector, batch.clean, reducer)
         logits, features = main(in_layout(config.hypergradient, noisy.images))
-        soft_labels = meta(self.features(networks, noisy.images, features), noisy.labels).softmax(dim=1)
+        soft_labels = meta(objectives.features(networks, noisy.images, features), noisy.labels).softmax(dim=1)
         ahead = look_ahead(
             config,
             networks,
@@ -92,8 +93,8 @@ class Mlc(LabelCorrection):
             batch,
             reducer,
             coefficients=soft_labels,
-            lower_sum=lambda targets: self.lower_sum(main, batch, logits, targets),
-            lower_count=self.lower_count(batch),
+            lower_sum=lambda targets: objectives.lower_sum(main, batch, logits, targets),
+            lower_count=objectives.lower_count(batch),
             terms=lambda point: -main.at(point, noisy.images)[0].log_softmax(dim=1),
             here=-logits.detach().log_softmax(dim=1),
         )
@@ -111,15 +112,15 @@ class Mlc(LabelCorrection):
 
     def _carried(self, result: StepResult, carry: Tensor) -> StepResult:
         """The same step as one of K: D_{t−1} joins times γ = ``carry``, and α waits unless this is the K-th."""
-        hypergradient = result.directions["meta"] + carry * self.memory["hypergradient"]
-        steps = self.memory["steps"] + 1
+        hypergradient = result.directions["meta"] + carry * self.state["hypergradient"]
+        steps = self.state["steps"] + 1
         due = steps >= self.config.look_ahead_steps
         return StepResult(
             directions={"main": result.directions["main"], "meta": hypergradient},
             metrics={**result.metrics, "hypergradient_carry": carry},
             corrected=result.corrected,
-            waits={"meta": ~due},
-            memory={
+            skip_update={"meta": ~due},
+            state={
                 "hypergradient": torch.where(due, 0.0, hypergradient),
                 "steps": torch.where(due, 0.0, steps),
             },

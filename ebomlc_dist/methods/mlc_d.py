@@ -1,6 +1,6 @@
 """MLC-D: meta label correction with BOME's dynamic barrier (Algorithm 1).
 
-With the plain upper objective F and the lower objective G of `label_correction`, and Q the value gap of `value_gap`
+With the plain upper objective F(w) = mean CE(f_w(x_c), y_c), the lower objective G of `ebomlc`, and Q its value gap
 after T inner steps:
 
     β = max(0, δ − ⟨∇_wF, ∇_wQ⟩ / ‖∇Q‖²)        barrier coefficient, eq. (7); F does not depend on α
@@ -19,11 +19,10 @@ import torch
 
 from ebomlc_dist.fields import frame
 from ebomlc_dist.methods.contract import Networks, PairedBatch, Reducer, Rules, StepResult
-from ebomlc_dist.methods.label_correction import LabelCorrection
-from ebomlc_dist.methods.value_gap import ValueGapConfig, barrier_metrics, value_gap
+from ebomlc_dist.methods.ebomlc import BarrierStrength, LabelCorrection, ValueGapConfig, barrier_metrics, value_gap
 from ebomlc_dist.numerics.barrier import barrier_coefficient, barrier_direction, gram
-from ebomlc_dist.numerics.beside import beside
 from ebomlc_dist.numerics.network import gradients
+from ebomlc_dist.numerics.overlap import overlap
 
 
 class MlcDConfig(ValueGapConfig):
@@ -31,7 +30,7 @@ class MlcDConfig(ValueGapConfig):
 
     name: Literal["mlc-d"] = "mlc-d"
     inner_steps: int = frame(5, "T, gradient steps from w to w'.", ge=1)
-    barrier_strength: float = frame(0.5, "δ, strength of the barrier.", ge=0.0)
+    barrier_strength: BarrierStrength = 0.5
 
 
 class MlcD(LabelCorrection):
@@ -45,12 +44,12 @@ class MlcD(LabelCorrection):
         assert batch.clean is not None
 
         clean = batch.clean
-        upper = beside(
+        upper = overlap(
             main.vector.device,
-            lambda: self.clean_sum(main, clean),
+            lambda: self.objectives.clean_sum(main, clean),
             lambda total: reducer.mean_of_sums([*gradients(total, [main]), total.detach()], clean.count),
         )
-        gap = value_gap(self, config, networks, rules["main"].rate, batch, reducer)
+        gap = value_gap(self.objectives, config, networks, rules["main"].rate, batch, reducer)
         upper_main, upper_mean = upper().wait()
 
         upper_meta = torch.zeros_like(gap.meta)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.fields import frame
-from ebomlc_dist.methods.contract import Interlude, Networks, PairedBatch, Task
+from ebomlc_dist.methods.contract import DatasetReducer, Networks, PairedBatch, Task
 from ebomlc_dist.methods.sample_weights import Net, SampleWeights, SampleWeightsConfig
 from ebomlc_dist.numerics.draws import beta, keys_of
 from ebomlc_dist.numerics.losses import beta_divergence
@@ -37,7 +37,7 @@ class PmwNet(SampleWeights):
     """The step of PMW-Net. See the module's equations.
 
     Attributes:
-        memory: ``prior``: (a₀, b₀); ``shapes``: sums over this epoch's steps of the mean a and b, and their number.
+        state: ``prior``: (a₀, b₀); ``shapes``: sums over this epoch's steps of the mean a and b, and their number.
     """
 
     Config: ClassVar = PmwNetConfig
@@ -46,13 +46,13 @@ class PmwNet(SampleWeights):
 
     def allocate(self, networks: Networks, task: Task) -> None:
         vector = networks["meta"].vector.detach()
-        self.memory = {"prior": vector.new_ones(2), "shapes": vector.new_zeros(3)}
+        self.state = {"prior": vector.new_ones(2), "shapes": vector.new_zeros(3)}
 
-    def begin_epoch(self, networks: Networks, interlude: Interlude) -> None:
-        first, second, steps = self.memory["shapes"]
+    def begin_epoch(self, networks: Networks, interlude: DatasetReducer) -> None:
+        first, second, steps = self.state["shapes"]
         told = torch.stack([first, second]) / steps.clamp_min(1.0)
-        self.memory["prior"].copy_(torch.where(steps > 0, told, self.memory["prior"]))
-        self.memory["shapes"].zero_()
+        self.state["prior"].copy_(torch.where(steps > 0, told, self.state["prior"]))
+        self.state["shapes"].zero_()
 
     def weigh(self, net: Net, losses: Tensor, batch: PairedBatch, draw: int) -> Tensor:
         assert batch.key is not None
@@ -62,11 +62,11 @@ class PmwNet(SampleWeights):
 
     def penalty(self, net: Net, losses: Tensor) -> Tensor:
         a, b = net(losses)
-        prior_a, prior_b = self.memory["prior"]
+        prior_a, prior_b = self.state["prior"]
         return self.config.prior_weight * beta_divergence(a, b, prior_a, prior_b)
 
     def observe(self, net: Net, losses: Tensor) -> Tensor:
         return torch.stack(net(losses), dim=1).detach()
 
     def remember(self, observed: Tensor) -> Mapping[str, Tensor]:
-        return {"shapes": self.memory["shapes"] + torch.cat([observed, torch.ones_like(observed[:1])])}
+        return {"shapes": self.state["shapes"] + torch.cat([observed, torch.ones_like(observed[:1])])}

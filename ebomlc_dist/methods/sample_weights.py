@@ -57,7 +57,7 @@ class SampleWeights(Method):
         return None
 
     def remember(self, observed: Tensor) -> Mapping[str, Tensor]:
-        """New values of `Method.memory`, from the (k,) mean of what was observed."""
+        """New values of `Method.state`, from the (k,) mean of what was observed."""
         return {}
 
     def step(self, networks: Networks, rules: Rules, batch: PairedBatch, reducer: Reducer) -> StepResult:
@@ -93,5 +93,5 @@ class SampleWeights(Method):
         return StepResult(
             directions={"main": direction, "meta": ahead.hypergradient},
             metrics=look_ahead_metrics(main, ahead),
-            memory={} if observed is None else self.remember(ahead.observed),
+            state={} if observed is None else self.remember(ahead.observed),
         )

@@ -24,9 +24,9 @@ from ebomlc_dist.methods.contract import (
     StepResult,
     Streams,
 )
-from ebomlc_dist.numerics.beside import beside
 from ebomlc_dist.numerics.losses import cross_entropy
 from ebomlc_dist.numerics.network import Network, gradients
+from ebomlc_dist.numerics.overlap import overlap
 
 
 class WeightedCrossEntropyConfig(MethodConfig):
@@ -51,7 +51,7 @@ class WeightedCrossEntropy(Method):
         main, weight = networks["main"], self.config.clean_weight
         assert batch.clean is not None
         clean = batch.clean
-        clean_mean = beside(
+        clean_mean = overlap(
             main.vector.device,
             lambda: _loss_sum(main, clean),
             lambda total: reducer.mean_of_sums([*gradients(total, [main]), total.detach()], clean.count),

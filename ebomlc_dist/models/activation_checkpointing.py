@@ -21,7 +21,7 @@ def recompute_blocks(module: nn.Module, *, whole: bool) -> int:
 
     Args:
         module: changed in place.
-        whole: whether passes may be given other parameters than the module's own, as `FlatModule.at` does. A spread
+        whole: whether passes may be given other parameters than the module's own, as `FlatNetwork.at` does. A spread
             network has them in place on the way back.
     """
     found = blocks(module)

@@ -25,7 +25,7 @@ class Cases:
     Attributes:
         image: (m,) which trusted image, any integers that tell them apart. Its cases stand together, the own one first.
         truth, label: (m,) the right label, and the one tried.
-        weights: (m,) that sum to K over each image, see `ebomlc_dist.engine.scores.Trials`.
+        weights: (m,) that sum to K over each image, see `ebomlc_dist.engine.scores.TrustedCases`.
         suspicion: (m,) of the label tried.
         corrected, predicted: (m,) the corrector's label for this case, and the main model's for its image.
     """

@@ -53,7 +53,7 @@ def information_share(reliability: Tensor, num_classes: int, num_noisy: int, num
     return worth / (worth + num_clean)
 
 
-def lead(mean_labels: Tensor) -> Tensor:
+def margin(mean_labels: Tensor) -> Tensor:
     """λ in 0…1, 0-dim, of A (K, K), rows on the simplex."""
     rivals = mean_labels.clone().fill_diagonal_(-torch.inf).max(dim=1).values
     return (mean_labels.diagonal() - rivals).mean().clamp_min(0.0)
@@ -92,6 +92,6 @@ def settings_by_formula(
         losses_mixed: whether F mixes losses.
     """
     reliability = measured[1] if by_corrected else transition.diagonal().mean()
-    kappa = corrected_share(measured[3], lead(transition))
+    kappa = corrected_share(measured[3], margin(transition))
     kappa = torch.where(measured[1] > 0, kappa, 0.0)
     return torch.cat([settings_for(information_share(reliability, *sizes), losses_mixed), kappa[None]])

@@ -17,7 +17,7 @@ from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Network, scaled, whole_dots
 
 
-class FlatModule(Network):
+class FlatNetwork(Network):
     """A network held as one parameter vector and one vector of running statistics.
 
     The wrapped module's parameters and floating-point buffers become views of `vector` and `statistics`: writing to a

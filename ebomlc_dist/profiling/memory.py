@@ -1,6 +1,6 @@
 """Bytes a process holds for the main model in EBOMLC's step, on paper, by strategy.
 
-Vectors of P float32 values, P the main model's parameters (`methods.value_gap`, `methods.ebomlc`):
+Vectors of P float32 values, P the main model's parameters (`methods.ebomlc`):
 
     parameters w; momentum of SGD; gradients ∇_wG, ∇_wF and the direction d_w; look-ahead w'; and, replicated, one
     buffer into which a reduction packs its gradient

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from ebomlc_dist.methods.contract import MAIN_MODELS, Method, PairedBatch, Pending, Reducer
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.numerics.hypergradient import Hypergradient
 from ebomlc_dist.numerics.network import Network
 from ebomlc_dist.profiling.clock import DeviceClock
@@ -101,8 +101,8 @@ def watched(step: Step, record: PhaseRecord) -> Iterator[None]:
     watch = _Watch(step, record)
     with ExitStack() as stack:
         calls: list[tuple[Any, str, Callable[..., None]]] = [
-            (FlatModule, "__call__", watch.forward_here),
-            (FlatModule, "at", watch.forward_elsewhere),
+            (FlatNetwork, "__call__", watch.forward_here),
+            (FlatNetwork, "at", watch.forward_elsewhere),
             (Hypergradient, "slopes", watch.slopes),
             (torch.autograd, "grad", watch.backward),
             (step.method, "step", watch.step),

@@ -3,8 +3,8 @@
 | check | what holds |
 |---|---|
 | settings | a setting that the method does not have is refused |
-| proposal | directions, metrics, corrected labels and memory have their shapes and dtypes, and are finite |
-| no trace | a step changes no parameter and no memory itself, and draws from no generator of torch's |
+| proposal | directions, metrics, corrected labels and state have their shapes and dtypes, and are finite |
+| no trace | a step changes no parameter and no state itself, and draws from no generator of torch's |
 | no wait | a step never makes the host wait for the device |
 | two shards | two ranks hold the same bits, and the parameters of the whole batch to rounding; empty shares too |
 | fault | a NaN on one rank skips the step on both, as if it had not been |
@@ -106,7 +106,7 @@ def _proposal(make: Make) -> Iterator[str]:
     size = len(local_batch(learner.method, 0, 0, 1).noisy.labels)
     result = propose(learner)
     yield from _misshapen(learner, result, size)
-    for kind, values in (("metric", result.metrics), ("maximum", result.maxima), ("skip", result.waits)):
+    for kind, values in (("metric", result.metrics), ("maximum", result.maxima), ("skip", result.skip_update)):
         for name, value in values.items():
             if not isinstance(value, Tensor) or value.ndim:
                 yield f"the {kind} '{name}' is no 0-dim tensor"
@@ -118,7 +118,7 @@ def _proposal(make: Make) -> Iterator[str]:
 def _misshapen(learner: Learner, result: StepResult, size: int) -> Iterator[str]:
     if not result.directions:
         yield "a step has no direction for any network"
-    for kind, vectors in (("direction", result.directions), ("origin", result.origins)):
+    for kind, vectors in (("direction", result.directions), ("origin", result.start_points)):
         for name, vector in vectors.items():
             if name not in learner.optimizers:
                 yield f"a {kind} for '{name}', which is not among the trained networks {', '.join(learner.optimizers)}"
@@ -132,25 +132,25 @@ def _misshapen(learner: Learner, result: StepResult, size: int) -> Iterator[str]
         yield f"corrected has the shape {tuple(labels.shape)} and {labels.dtype}; it is ({size},) int64"
     elif labels is not None and not ((labels >= 0) & (labels < NUM_CLASSES)).all():
         yield f"corrected has labels beyond 0…{NUM_CLASSES - 1}"
-    memory = learner.method.memory
-    for name, value in result.memory.items():
-        if name not in memory:
-            yield f"new memory '{name}', which `allocate` and `begin_epoch` have not made"
-        elif value.shape != memory[name].shape or value.dtype != memory[name].dtype:
-            yield f"new memory '{name}' has another shape or dtype than before"
+    state = learner.method.state
+    for name, value in result.state.items():
+        if name not in state:
+            yield f"new state '{name}', which `allocate` and `begin_epoch` have not made"
+        elif value.shape != state[name].shape or value.dtype != state[name].dtype:
+            yield f"new state '{name}' has another shape or dtype than before"
 
 
 def _no_trace(make: Make) -> Iterator[str]:
     learner = make(Communicator(CPU))
     vectors = {name: network.vector.detach().clone() for name, network in learner.networks.items()}
-    memory = {name: value.clone() for name, value in learner.method.memory.items()}
+    state = {name: value.clone() for name, value in learner.method.state.items()}
     generator = torch.get_rng_state()
     propose(learner)
     for name, before in vectors.items():
         if not torch.equal(before, learner.networks[name].vector):
             yield f"a step moves the parameters of '{name}' itself; give a direction"
-    if not equal(memory, learner.method.memory):
-        yield "a step changes its memory itself; give StepResult.memory, which a skipped step does not keep"
+    if not equal(state, learner.method.state):
+        yield "a step changes its state itself; give StepResult.state, which a skipped step does not keep"
     if not torch.equal(generator, torch.get_rng_state()):
         yield "a step draws from torch's generator; take ebomlc_dist.numerics.draws, which is the same on every rank"
 
@@ -223,19 +223,19 @@ def _round_trip(make: Make) -> Iterator[str]:
     }
     run_steps(whole, 2, first=3)
     again = make(Communicator(CPU), begun=False)
-    if missing := sorted(set(whole.method.memory) - set(again.method.memory)):
-        yield f"memory that `allocate` does not make: {', '.join(missing)}; a continued run has no place for it"
+    if missing := sorted(set(whole.method.state) - set(again.method.state)):
+        yield f"state that `allocate` does not make: {', '.join(missing)}; a continued run has no place for it"
         return
     for name, network in again.networks.items():
         network.load(networks[name])
         network.statistics.copy_(stored[f"{name}.statistics"])
     for name, optimizer in again.optimizers.items():
         optimizer.load(optimizers[name], 0)
-    for name, value in again.method.memory.items():
+    for name, value in again.method.state.items():
         value.copy_(stored[f"method.{name}"])
     run_steps(again, 2, first=3)
     if not equal(again.state(), whole.state()):
-        yield "a continued run takes other steps: something that decides them is not in `memory`"
+        yield "a continued run takes other steps: something that decides them is not in `state`"
 
 
 def _corrector(make: Make) -> Iterator[str]:

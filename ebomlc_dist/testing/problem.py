@@ -15,7 +15,7 @@ from ebomlc_dist.engine.step import StepOutcome, TrainStep
 from ebomlc_dist.methods import method_class
 from ebomlc_dist.methods.contract import Batch, Method, PairedBatch, Reducer, StepResult, Task
 from ebomlc_dist.models.meta import build_meta_model
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.numerics.network import Network
 
 NUM_CLASSES = 4
@@ -69,12 +69,12 @@ class Learner:
         for name, optimizer in self.optimizers.items():
             state[f"{name}.vector"] = self.networks[name].vector.detach().clone()
             state |= {f"{name}.{key}": value.clone() for key, value in optimizer.state().items()}
-        state |= {f"method.{name}": value.clone() for name, value in self.method.memory.items()}
+        state |= {f"method.{name}": value.clone() for name, value in self.method.state.items()}
         return state
 
 
-class WholeInterlude:
-    """An `Interlude` of a process that holds all NUM_NOISY noisy and NUM_CLEAN clean images itself."""
+class WholeDatasetReducer:
+    """A `DatasetReducer` of a process that holds all NUM_NOISY noisy and NUM_CLEAN clean images itself."""
 
     def __init__(self, networks: dict[str, Network]) -> None:
         self._networks = networks
@@ -105,7 +105,7 @@ class WholeInterlude:
     def sum_clean(self, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         return self._values(values, self.images[NUM_NOISY:], self.labels[NUM_NOISY:]).sum(dim=0)
 
-    def once(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
+    def from_first_rank(self, work: Callable[[], Tensor], like: Tensor) -> Tensor:
         return like.copy_(work())
 
     def restart(self, name: str) -> None:
@@ -129,7 +129,7 @@ def make_learner(
     dtype: torch.dtype = torch.float64,
     epoch: int = 0,
     old_labels: Tensor | None = OLD_LABELS,
-    wrap: Callable[[str, nn.Module], Network] = lambda name, module: FlatModule(module),
+    wrap: Callable[[str, nn.Module], Network] = lambda name, module: FlatNetwork(module),
     main_model: Callable[[bool], nn.Module] = SmallNet,
     begun: bool = True,
     **settings: object,
@@ -157,7 +157,7 @@ def make_learner(
     made.allocate(networks, Task(NUM_CLASSES, NUM_NOISY, NUM_CLEAN, old_labels))
     made.enter_epoch(epoch, EPOCHS)
     if begun:
-        made.begin_epoch(networks, WholeInterlude(networks))
+        made.begin_epoch(networks, WholeDatasetReducer(networks))
     step = TrainStep(made, networks, optimizers, reducer, None)
     return Learner(made, networks, optimizers, step)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ebomlc_dist.audit.findings import Findings, Subject
-from ebomlc_dist.audit.judge import Evidence, judge
+from ebomlc_dist.audit.rank_labels import Evidence, rank_labels
 from ebomlc_dist.audit.table import score_table
 from ebomlc_dist.noise.precision import Cases
 
@@ -120,4 +120,4 @@ def make_subject(world: World, **changes: Any) -> Subject:
 def findings_of(world: World, folder: Path, **changes: Any) -> Iterator[Findings]:
     """Findings by the choice of the trusted images."""
     with evidence_of(world, folder) as evidence:
-        yield judge(make_subject(world, **changes), evidence)
+        yield rank_labels(make_subject(world, **changes), evidence)

@@ -15,11 +15,11 @@ pytest.importorskip("cleanlab", reason="cleanlab is not installed")
 
 
 def write_audit(world: World, run: Path, kind: str | None = None) -> None:
-    from ebomlc_dist.audit.judge import judge
+    from ebomlc_dist.audit.rank_labels import rank_labels
 
     (run / "audit").mkdir(parents=True)
     with evidence_of(world, run) as evidence:
-        found = judge(make_subject(world), evidence, kind)
+        found = rank_labels(make_subject(world), evidence, kind)
         write_labels(found, run / "audit")
         write_probabilities(found.table, found.subject.class_names, True, run / "audit" / "pred_probs.npz")
         (run / "audit" / "summary.json").write_text(json.dumps(summarise(found, run)))

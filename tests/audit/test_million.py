@@ -13,7 +13,7 @@ import torch
 from ebomlc_dist.audit.files import write_corrected, write_labels, write_probabilities
 from ebomlc_dist.audit.html_report import write_page
 from ebomlc_dist.audit.images import ImageFiles
-from ebomlc_dist.audit.judge import Evidence, judge
+from ebomlc_dist.audit.rank_labels import Evidence, rank_labels
 from ebomlc_dist.audit.summary import summarise
 from ebomlc_dist.audit.table import score_table
 from ebomlc_dist.config import DataConfig
@@ -61,7 +61,7 @@ def test_a_million_images_stay_within_memory(tmp_path: Path, browser: Browser) -
             table.put(rows, small.probabilities, small.probabilities, doubt)
         ids = [f"class/{row:07d}.jpg" for row in range(IMAGES)]
         subject = replace(make_subject(small, ids=ids), true=np.tile(small.true, IMAGES // BLOCK))
-        found = judge(subject, Evidence(table, make_cases(small), small.trusted_probabilities))
+        found = rank_labels(subject, Evidence(table, make_cases(small), small.trusted_probabilities))
         write_labels(found, tmp_path)
         write_corrected(found, tmp_path / "corrected.csv")
         write_probabilities(table, subject.class_names, False, tmp_path / "pred_probs.npz")

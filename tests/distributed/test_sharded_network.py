@@ -12,7 +12,7 @@ from ebomlc_dist.distributed.fsdp import ShardedModule
 from ebomlc_dist.distributed.sharded_network import ShardedNetwork
 from ebomlc_dist.distributed.zero import ZeroModule, installed
 from ebomlc_dist.models.activation_checkpointing import recompute_blocks
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.numerics.network import Network, Summed, gradients
 from ebomlc_dist.testing.problem import Sizes, SmallNet, make_learner, run_steps
 from tests.methods.rows import CASES
@@ -34,7 +34,7 @@ def at_stage(stage: int, kind: type[ZeroModule] = ZeroModule) -> Callable[[nn.Mo
 
 
 FORMS: dict[str, Callable[[nn.Module, Communicator], Network]] = {
-    "replicated": lambda module, communicator: FlatModule(module),
+    "replicated": lambda module, communicator: FlatNetwork(module),
     "fsdp": ShardedModule,
     **{f"zero{stage}": at_stage(stage) for stage in (1, 2, 3)},
 }
@@ -52,7 +52,7 @@ def on_a_rank(communicator: Communicator, method: str, settings: dict, form: str
     spread = (FORMS | CONTROLS)[form]
 
     def wrap(name: str, module: nn.Module) -> Network:
-        return spread(module, communicator) if name in ("main", "peer") else FlatModule(module)
+        return spread(module, communicator) if name in ("main", "peer") else FlatNetwork(module)
 
     learner = make_learner(method, communicator, wrap=wrap, dtype=dtype, **settings)
     outcomes = run_steps(learner, STEPS, communicator.rank, communicator.world_size, SIZES)
@@ -234,7 +234,7 @@ def steps_of_blocks(communicator: Communicator, form: str, again: bool) -> State
 
     def wrap(name: str, module: nn.Module) -> Network:
         if name != "main":
-            return FlatModule(module)
+            return FlatNetwork(module)
         assert not again or recompute_blocks(module, whole=False) == 2
         return FORMS[form](module, communicator)
 

@@ -159,7 +159,7 @@ def test_what_python_changes_unnoticed_is_not_in_a_recording(monkeypatch: pytest
     recorded = make_training(config)
     on_tape = Recorded.of(recorded)
     # The phase stays what it is for the step, and is kept from the recording.
-    monkeypatch.setattr(on_tape.program, "_course_now", lambda: None)
+    monkeypatch.setattr(on_tape.program, "_capture_key_now", lambda: None)
     assert not equal(all_steps(recorded, on_tape.program), expected)
     assert on_tape.program.recordings == 1
 
@@ -241,9 +241,9 @@ def test_what_a_step_writes_is_what_is_put_back() -> None:
         }
         assert others == {}, method
         with restored_afterwards(training):
-            memory = {name: tensor.data_ptr() for name, tensor in training.method.memory.items()}
+            memory = {name: tensor.data_ptr() for name, tensor in training.method.state.items()}
             EagerProgram(training)(0)
-            assert {name: tensor.data_ptr() for name, tensor in training.method.memory.items()} == memory
+            assert {name: tensor.data_ptr() for name, tensor in training.method.state.items()} == memory
 
 
 def test_images_that_are_read_go_through_memory_that_stays() -> None:

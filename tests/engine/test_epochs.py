@@ -11,11 +11,11 @@ from ebomlc_dist.config import OptimConfig
 from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.engine.build import Training, build
-from ebomlc_dist.engine.epochs import EngineInterlude, begin_epoch, resume_epoch
+from ebomlc_dist.engine.epochs import RunDatasetReducer, begin_epoch, resume_epoch
 from ebomlc_dist.engine.optimizers import make_main_optimizer
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.methods import config_from_mapping
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from tests.methods.rows import ROWS
 from tests.support.pool import RankPool
 from tests.support.runs import alone, outcome, runtime_of, tiny_config
@@ -31,7 +31,7 @@ def training_of(method: str, runtime, **settings: object) -> Training:
 
 def asked(communicator: Communicator) -> dict[str, Tensor]:
     training = training_of("dividemix", runtime_of(communicator), warm_up_epochs=1)
-    interlude, main = EngineInterlude(training), training.networks["main"]
+    interlude, main = RunDatasetReducer(training), training.networks["main"]
 
     def values(images: Tensor, labels: Tensor) -> Tensor:
         assert not main.module.training
@@ -41,8 +41,8 @@ def asked(communicator: Communicator) -> dict[str, Tensor]:
     return {
         "noisy": interlude.gather_noisy(values),
         "clean": interlude.sum_clean(values),
-        "once": interlude.once(lambda: torch.full((2,), float(communicator.rank)), like=torch.zeros(2)),
-        "probability": training.method.memory["clean_probability"],
+        "once": interlude.from_first_rank(lambda: torch.full((2,), float(communicator.rank)), like=torch.zeros(2)),
+        "probability": training.method.state["clean_probability"],
         "labelled": training.method.selections()["main_labelled"],
     }
 
@@ -62,7 +62,7 @@ def test_two_ranks_find_what_one_finds(two_ranks: RankPool) -> None:
 
 def test_values_stand_where_their_samples_stand() -> None:
     training = training_of("ce", alone())
-    labels = EngineInterlude(training).gather_noisy(lambda images, labels: labels.float())
+    labels = RunDatasetReducer(training).gather_noisy(lambda images, labels: labels.float())
     assert torch.equal(labels, training.dataset.noisy_labels.float())
     assert training.networks["main"].module.training
 
@@ -71,7 +71,7 @@ def test_values_stand_where_their_samples_stand() -> None:
 def test_a_restarted_network_is_the_one_the_run_began_with(optimizer: str) -> None:
     config = tiny_config("dividemix", optim={"main_optimizer": optimizer})
     training = build(config, load_dataset(config.data, config.noise, config.seeds), alone())
-    interlude = EngineInterlude(training)
+    interlude = RunDatasetReducer(training)
     start = {name: training.networks[name].vector.detach().clone() for name in ("main", "peer")}
     fresh = {name: t.clone() for name, t in training.optimizers["main"].state().items()}
     begin_epoch(training, 0)
@@ -120,7 +120,7 @@ def test_schedules() -> None:
 
     def rates(**settings: object) -> list[float]:
         config = OptimConfig(main_lr=1.0, milestones=(0.4, 0.8), **settings)
-        optimizer = make_main_optimizer(FlatModule(torch.nn.Linear(2, 2)), config, 10)
+        optimizer = make_main_optimizer(FlatNetwork(torch.nn.Linear(2, 2)), config, 10)
         found = []
         for _ in range(10):
             assert optimizer.rule().rate is optimizer.rate
@@ -140,7 +140,7 @@ def test_schedules() -> None:
 def test_what_get_lr_gives_is_decayed_twice_in_the_epoch_after_a_milestone() -> None:
     """As torch's own scheduler says when it is asked; SGD's step keeps the rate itself, and a restart forgets it."""
     config = OptimConfig(main_lr=1.0, milestones=(0.2, 0.6), look_ahead_rate="get_lr")
-    optimizer = make_main_optimizer(FlatModule(torch.nn.Linear(2, 2)), config, 5)
+    optimizer = make_main_optimizer(FlatNetwork(torch.nn.Linear(2, 2)), config, 5)
     plain = torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=1.0)
     schedule = torch.optim.lr_scheduler.MultiStepLR(plain, [1, 3], gamma=0.1)
     found = []
@@ -162,7 +162,7 @@ def test_what_get_lr_gives_is_decayed_twice_in_the_epoch_after_a_milestone() -> 
 
 def test_a_late_beta1_begins_at_the_first_milestone_and_survives_a_restart() -> None:
     config = OptimConfig(main_optimizer="adam", late_beta1=0.1, milestones=(0.4,))
-    optimizer = make_main_optimizer(FlatModule(torch.nn.Linear(2, 2)), config, 10)
+    optimizer = make_main_optimizer(FlatNetwork(torch.nn.Linear(2, 2)), config, 10)
     found = []
     for _ in range(6):
         found.append(optimizer.rule().betas[0])
@@ -195,7 +195,7 @@ def test_accuracies_of_every_epoch_of_every_stage(tmp_path: Path, method: str) -
 def test_whole_sets_are_seen_without_augmentation() -> None:
     training = training_of("ce", alone())
     dataset = training.dataset
-    pixels = EngineInterlude(training).gather_noisy(lambda images, labels: images)
+    pixels = RunDatasetReducer(training).gather_noisy(lambda images, labels: images)
     mean, std = (values.view(-1, 1, 1) for values in (dataset.mean, dataset.std))
     expected = (dataset.images[dataset.noisy_index] / 255 - mean) / std
     assert torch.equal(pixels, expected)

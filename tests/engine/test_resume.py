@@ -96,10 +96,10 @@ def test_what_a_step_leaves_for_the_next_is_stored_and_needed(tmp_path: Path) ->
 
 def without_memory(training: Training, *arguments: object) -> None:
     """Negative control: everything is put back but what the method remembers."""
-    kept = {name: tensor.clone() for name, tensor in training.method.memory.items()}
+    kept = {name: tensor.clone() for name, tensor in training.method.state.items()}
     restore(training, *arguments)
     for name, tensor in kept.items():
-        training.method.memory[name].copy_(tensor)
+        training.method.state[name].copy_(tensor)
 
 
 def test_another_seed_is_another_run(tmp_path: Path) -> None:

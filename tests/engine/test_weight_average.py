@@ -19,7 +19,7 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.methods import config_from_mapping
 from ebomlc_dist.models.hub import load_model
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from tests.support.pool import RankPool
 from tests.support.runs import alone, assert_same, outcome, runtime_of, same_tensors, tiny_config, train_until
 
@@ -41,7 +41,7 @@ def begun(config: RunConfig) -> Training:
 
 
 def test_the_average_is_the_equation_and_a_skipped_step_is_not_in_it() -> None:
-    network = FlatModule(torch.nn.Linear(2, 2))
+    network = FlatNetwork(torch.nn.Linear(2, 2))
     average, expected = WeightAverage(network, DECAY), network.vector.detach().clone()
     torch.manual_seed(0)
     done = 0
@@ -136,7 +136,7 @@ def test_a_method_that_trains_twice_averages_anew() -> None:
 
 def test_the_rate_moves_with_every_step_in_a_line_up_and_a_line_down() -> None:
     config = OptimConfig(main_lr=1.0, **STEPWISE)
-    optimizer = make_main_optimizer(FlatModule(torch.nn.Linear(2, 2)), config, 10)
+    optimizer = make_main_optimizer(FlatNetwork(torch.nn.Linear(2, 2)), config, 10)
     found = []
     for step in range(10):
         found.append(float(optimizer.rate))
@@ -158,7 +158,7 @@ def test_the_rate_moves_with_every_step_in_a_line_up_and_a_line_down() -> None:
 def test_after_a_warm_up_the_rest_of_the_run_has_the_schedule(schedule: str) -> None:
     def rates(length: int, warmup: float) -> list[float]:
         config = OptimConfig(main_lr=1.0, schedule=schedule, schedule_unit="step", warmup=warmup, milestones=(0.5,))
-        optimizer = make_main_optimizer(FlatModule(torch.nn.Linear(2, 2)), config, length)
+        optimizer = make_main_optimizer(FlatNetwork(torch.nn.Linear(2, 2)), config, length)
         found = []
         for _ in range(length):
             found.append(float(optimizer.rate))

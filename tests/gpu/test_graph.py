@@ -117,7 +117,7 @@ def test_two_streams_give_what_one_gives(method: str, runtime: Runtime, monkeypa
         done = backward(forward())
         return lambda: done
 
-    monkeypatch.setattr(f"ebomlc_dist.methods.{method.replace('-', '_')}.beside", in_turn)
+    monkeypatch.setattr(f"ebomlc_dist.methods.{method.replace('-', '_')}.overlap", in_turn)
     one = moved(config_of(method), runtime)[1]
     for name, value in one.items():
         assert distance(two[name], value) < BOUND, name

@@ -14,7 +14,7 @@ from ebomlc_dist.testing.problem import (
     NUM_CLEAN,
     NUM_NOISY,
     Learner,
-    WholeInterlude,
+    WholeDatasetReducer,
     local_batch,
     make_learner,
     propose,
@@ -45,7 +45,7 @@ def test_equal_losses_give_a_split_all_the_same() -> None:
 
 def test_each_model_learns_from_the_others_split() -> None:
     learner = make_learner("dividemix", Communicator(CPU), epoch=EPOCH)
-    method, interlude = learner.method, WholeInterlude(learner.networks)
+    method, interlude = learner.method, WholeDatasetReducer(learner.networks)
     rows = slice(0, NUM_NOISY)
     for index, other in enumerate(("peer", "main")):
         network = learner.networks[other]
@@ -54,9 +54,9 @@ def test_each_model_learns_from_the_others_split() -> None:
             logits, _ = network(interlude.images[rows])
         losses = functional.cross_entropy(logits, interlude.labels[rows], reduction="none")
         expected = small_loss_probability(unit_range(losses))
-        torch.testing.assert_close(method.memory["clean_probability"][index], expected)
+        torch.testing.assert_close(method.state["clean_probability"][index], expected)
     found = method.selections()
-    for name, probability in zip(("main", "peer"), method.memory["clean_probability"], strict=True):
+    for name, probability in zip(("main", "peer"), method.state["clean_probability"], strict=True):
         assert found[f"{name}_labelled"].tolist() == [i for i in range(NUM_NOISY) if probability[i] > 0.5]
         assert found[f"{name}_unlabelled"].tolist() == [i for i in range(NUM_NOISY) if probability[i] <= 0.5]
 
@@ -64,8 +64,8 @@ def test_each_model_learns_from_the_others_split() -> None:
 def test_no_selection_is_empty_and_trusted_images_join_the_labelled() -> None:
     learner = make_learner("dividemix", Communicator(CPU), epoch=EPOCH, clean_images="labelled")
     method = learner.method
-    method.memory["clean_probability"].copy_(torch.stack([torch.full((NUM_NOISY,), value) for value in (0.2, 0.9)]))
-    method.memory["clean_probability"][0, 7], method.memory["clean_probability"][1, 3] = 0.3, 0.8
+    method.state["clean_probability"].copy_(torch.stack([torch.full((NUM_NOISY,), value) for value in (0.2, 0.9)]))
+    method.state["clean_probability"][0, 7], method.state["clean_probability"][1, 3] = 0.3, 0.8
     found, trusted = method.selections(), list(range(NUM_NOISY, NUM_NOISY + NUM_CLEAN))
     assert found["main_labelled"].tolist() == [7, *trusted]
     assert len(found["main_unlabelled"]) == NUM_NOISY
@@ -75,22 +75,22 @@ def test_no_selection_is_empty_and_trusted_images_join_the_labelled() -> None:
 
 def test_losses_of_several_epochs_are_averaged() -> None:
     learner = make_learner("dividemix", Communicator(CPU), epoch=EPOCH, loss_epochs=2)
-    method, interlude = learner.method, WholeInterlude(learner.networks)
-    assert float(method.memory["splits"]) == 1
-    first = method.memory["losses"][0].clone()
+    method, interlude = learner.method, WholeDatasetReducer(learner.networks)
+    assert float(method.state["splits"]) == 1
+    first = method.state["losses"][0].clone()
     run_steps(learner, 2)
     method.begin_epoch(learner.networks, interlude)
-    assert torch.equal(method.memory["losses"][1], first)
-    second = method.memory["losses"][0]
+    assert torch.equal(method.state["losses"][1], first)
+    second = method.state["losses"][0]
     expected = torch.stack([small_loss_probability(row) for row in ((first + second) / 2).flip(0)])
-    torch.testing.assert_close(method.memory["clean_probability"], expected.to(torch.float64))
+    torch.testing.assert_close(method.state["clean_probability"], expected.to(torch.float64))
 
 
 def test_the_weight_of_the_unlabelled_rises() -> None:
     found = []
     for epoch in (10, 14, 26, 40):
         learner = make_learner("dividemix", Communicator(CPU), epoch=epoch)
-        found.append(float(learner.method.memory["ramp"]))
+        found.append(float(learner.method.state["ramp"]))
     assert found == pytest.approx([0.0, 25 * 4 / 16, 25.0, 25.0])
 
 
@@ -106,7 +106,7 @@ def reference_loss(learner: Learner, step: int, index: int) -> Tensor:
         return model(view.images)[0].softmax(1)
 
     with torch.no_grad():
-        w = method.memory["clean_probability"][index][x1.positions][:, None]
+        w = method.state["clean_probability"][index][x1.positions][:, None]
         refined = w * functional.one_hot(x1.labels, 4) + (1 - w) * (p(own, x1) + p(own, x2)) / 2
         guess = (p(own, u1) + p(own, u2) + p(other, u1) + p(other, u2)) / 4
         sharp = [q**2 / (q**2).sum(1, keepdim=True) for q in (refined, guess)]
@@ -123,7 +123,7 @@ def reference_loss(learner: Learner, step: int, index: int) -> Tensor:
     unlabelled = (logits[half:].softmax(1) - mixed_targets[half:]).square().mean()
     mean = logits.softmax(1).mean(0)
     penalty = (0.25 * (0.25 / mean).log()).sum()
-    return labelled + method.memory["ramp"] * unlabelled + penalty
+    return labelled + method.state["ramp"] * unlabelled + penalty
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -137,7 +137,7 @@ def test_directions_are_those_of_the_papers_loss(index: int, batch_norm: bool) -
     expected = torch.cat([g.flatten() for g in gradient])
     # With batch statistics the order of the mixed samples within a batch is a matter of rounding.
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10 * float(expected.norm()))
-    learner.method.memory["ramp"].fill_(0.0)
+    learner.method.state["ramp"].fill_(0.0)
     assert not torch.allclose(propose(learner, 7).directions[name], expected, rtol=1e-4)
 
 

@@ -11,7 +11,7 @@ from ebomlc_dist.engine.build import build
 from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.numerics.losses import forward_corrected
-from ebomlc_dist.testing.problem import EPOCHS, NUM_CLASSES, WholeInterlude, make_learner, run_steps
+from ebomlc_dist.testing.problem import EPOCHS, NUM_CLASSES, WholeDatasetReducer, make_learner, run_steps
 from tests.support.runs import alone, tiny_config
 
 CPU = torch.device("cpu")
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def after_steps(method: str, transition: Tensor | None = None, **settings: object) -> Tensor:
     learner = make_learner(method, Communicator(CPU), **settings)
     if transition is not None:
-        learner.method.memory["transition"].copy_(transition)
+        learner.method.state["transition"].copy_(transition)
     run_steps(learner, 4)
     return torch.cat([learner.networks["main"].vector.detach(), learner.networks["main"].statistics])
 
@@ -48,7 +48,7 @@ def test_trusted_labels_are_not_corrected() -> None:
 
 def test_the_matrix_is_the_mean_prediction_of_each_class() -> None:
     learner = make_learner("glc", Communicator(CPU), epoch=EPOCHS)
-    interlude = WholeInterlude(learner.networks)
+    interlude = WholeDatasetReducer(learner.networks)
     clean = slice(-12, None)
     interlude.labels[clean] = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3])
     learner.method.begin_epoch(learner.networks, interlude)
@@ -58,13 +58,13 @@ def test_the_matrix_is_the_mean_prediction_of_each_class() -> None:
         probabilities = main(interlude.images[clean])[0].softmax(dim=1)
     labels = interlude.labels[clean]
     expected = torch.stack([probabilities[labels == k].mean(dim=0) for k in range(NUM_CLASSES)])
-    torch.testing.assert_close(learner.method.memory["transition"], expected)
+    torch.testing.assert_close(learner.method.state["transition"], expected)
     assert interlude.restarted == ["main"]
 
 
 def test_a_class_without_trusted_images_is_refused() -> None:
     learner = make_learner("glc", Communicator(CPU))
-    interlude = WholeInterlude(learner.networks)
+    interlude = WholeDatasetReducer(learner.networks)
     interlude.labels = interlude.labels.clamp_max(NUM_CLASSES - 2)
     learner.method.enter_epoch(EPOCHS, EPOCHS)
     with pytest.raises(InputError, match=f"none of class {NUM_CLASSES - 1}"):
@@ -114,7 +114,7 @@ def test_the_matrix_of_known_flips_is_recovered_on_digits() -> None:
         training.optimizers["main"].end("epoch")
     begin_epoch(training, config.train.epochs)
 
-    estimated = training.method.memory["transition"].double()
+    estimated = training.method.state["transition"].double()
     counted = torch.zeros(10, 10, dtype=torch.float64)
     ones = torch.ones(len(dataset.noisy_labels), dtype=torch.float64)
     counted.index_put_((dataset.true_labels, dataset.noisy_labels), ones, accumulate=True)

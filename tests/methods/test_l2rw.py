@@ -8,7 +8,7 @@ from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.methods import l2rw
 from ebomlc_dist.methods.contract import Batch, PairedBatch
 from ebomlc_dist.methods.l2rw import L2rw, L2rwConfig
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.testing.problem import local_batch, make_learner, propose, run_steps
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def gradient(batch: Batch, weight: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_weights_of_a_linear_model(mode: str) -> None:
-    main = FlatModule(Linear())
+    main = FlatNetwork(Linear())
     method = L2rw(L2rwConfig(hypergradient=mode))
     result = method.step({"main": main}, {}, PairedBatch(NOISY, CLEAN), Communicator(CPU))
 
@@ -56,17 +56,17 @@ def test_weights_of_a_linear_model(mode: str) -> None:
     # One-sided differences of length 0.01 leave an error of that order.
     bound = 2e-2 if mode == "finite_difference" else 1e-12
     torch.testing.assert_close(result.directions["main"], expected, rtol=bound, atol=bound * float(expected.norm()))
-    assert not bool(result.waits["main"])
+    assert not bool(result.skip_update["main"])
     plain = own.mean(dim=0)
     assert (expected - plain).norm() > 0.1 * plain.norm()
 
 
 def test_where_no_sample_agrees_no_step_is_made() -> None:
-    main = FlatModule(Linear())
+    main = FlatNetwork(Linear())
     opposite = Batch(CLEAN.images, 1 - CLEAN.labels, CLEAN.count)
     result = L2rw(L2rwConfig()).step({"main": main}, {}, PairedBatch(opposite, CLEAN), Communicator(CPU))
     own = gradient(opposite, main.vector.detach()) @ gradient(CLEAN, main.vector.detach()).mean(dim=0)
-    assert bool(result.waits["main"]) == bool((own <= 0).all())
+    assert bool(result.skip_update["main"]) == bool((own <= 0).all())
     assert torch.isfinite(result.directions["main"]).all()
 
     learner = make_learner("l2rw", Communicator(CPU))

@@ -10,7 +10,7 @@ from ebomlc_dist.engine.optimizers import make_meta_optimizer
 from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.methods.contract import Streams
 from ebomlc_dist.methods.mlc import Mlc, MlcConfig
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.testing.problem import NUM_CLASSES, Learner, local_batch, make_learner, propose, run_steps
 from tests.methods.reference import flat, mlc_directions
 
@@ -95,7 +95,7 @@ def test_a_skipped_step_leaves_the_window_as_it_was() -> None:
     before = learner.state()
     assert bool(learner.step(bad).skipped)
     assert all(torch.equal(before[name], value) for name, value in learner.state().items())
-    assert float(learner.method.memory["steps"]) == 1
+    assert float(learner.method.state["steps"]) == 1
     run_steps(learner, 4, first=2)
     run_steps(control, 1)
     run_steps(control, 4, first=2)
@@ -128,7 +128,7 @@ class FixedCorrector(nn.Module):
 def test_with_a_corrector_that_returns_its_label_it_is_cross_entropy_bit_for_bit(mode: str) -> None:
     def after(sharpness: float) -> Tensor:
         learner = make_learner("mlc", Communicator(CPU), hypergradient=mode, lower_objective="noisy")
-        networks = {"main": learner.networks["main"], "meta": FlatModule(FixedCorrector(sharpness))}
+        networks = {"main": learner.networks["main"], "meta": FlatNetwork(FixedCorrector(sharpness))}
         meta = make_meta_optimizer(networks["meta"], OptimConfig(), 10)
         optimizers = {"main": learner.optimizers["main"], "meta": meta}
         learner.step = TrainStep(learner.method, networks, optimizers, Communicator(CPU), None)

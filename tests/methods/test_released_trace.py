@@ -19,7 +19,7 @@ from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.label_corrector import ReleasedCorrector
 from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.noise.matrices import released_pairs
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.recipes import recipe
 from tests.methods.released_trace import BATCH, NUM_CLASSES, TRACE, Masks, initialise, projections, samples
 
@@ -41,7 +41,7 @@ def our_steps(config: RunConfig, patch: pytest.MonkeyPatch) -> list[dict[str, An
     for name, first in (("main", 100), ("meta", 500)):
         modules[name].double()
         initialise(modules[name], first)
-    networks = {name: FlatModule(module.train()) for name, module in modules.items()}
+    networks = {name: FlatNetwork(module.train()) for name, module in modules.items()}
     optimizers = {name: MAKERS[name](networks[name], optim, epochs) for name in networks}
     for optimizer in optimizers.values():
         _as_double(optimizer, optim.main_lr if optimizer is optimizers["main"] else optim.meta_lr)
@@ -144,14 +144,14 @@ def test_w_ascends_the_upper_objective_by_the_square_of_the_rate(monkeypatch: py
     meta = ReleasedCorrector(NUM_CLASSES, 64).double()
     initialise(module, 100)
     initialise(meta, 500)
-    networks = {"main": FlatModule(module), "meta": FlatModule(meta)}
+    networks = {"main": FlatNetwork(module), "meta": FlatNetwork(meta)}
     optimizers = {name: MAKERS[name](networks[name], config.optim, 6) for name in networks}
     rules = {name: optimizer.rule() for name, optimizer in optimizers.items()}
     noisy, clean = (Batch(*samples(0, which), BATCH) for which in range(2))
     method = method_class(config.method.name)(config.method)
     result = method.step(networks, rules, PairedBatch(noisy, clean, clean), Communicator(torch.device("cpu")))
     monkeypatch.setattr(functional, "dropout", Masks())
-    total = method.upper_sum(networks, clean, clean.labels, config.method.mixture)  # type: ignore[attr-defined]
+    total = method.objectives.upper_sum(networks, clean, clean.labels, config.method.mixture)  # type: ignore[attr-defined]
     gradient = torch.cat([g.flatten() for g in torch.autograd.grad(total / BATCH, list(module.parameters()))])
     rate = float(optimizers["main"].rate)
     torch.testing.assert_close(-rate * result.directions["main"], rate**2 * gradient, rtol=1e-6, atol=1e-12)

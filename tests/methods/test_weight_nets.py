@@ -17,9 +17,9 @@ from ebomlc_dist.engine.evaluate import evaluating, images_of, outputs
 from ebomlc_dist.engine.optimizers import make_meta_optimizer
 from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.numerics.draws import beta, keys_of
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.numerics.losses import beta_divergence, cross_entropy
-from ebomlc_dist.testing.problem import WholeInterlude, local_batch, make_learner, propose, run_steps
+from ebomlc_dist.testing.problem import WholeDatasetReducer, local_batch, make_learner, propose, run_steps
 from tests.support.runs import alone, tiny_config
 
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ def upper_after_a_step(learner, batch, meta_vector: Tensor) -> Tensor:
     weights, extra = told, torch.zeros(())
     if learner.method.config.name == "pmw-net":
         weights = beta(*told, keys_of(batch.key, torch.arange(len(losses))), 0)
-        prior = learner.method.memory["prior"]
+        prior = learner.method.state["prior"]
         divergence = beta_divergence(*told, prior[0], prior[1]).mean()
         extra = learner.method.config.prior_weight * rate * divergence
     parameters = dict(main.named_parameters())
@@ -104,7 +104,7 @@ def test_with_constant_weights_it_is_cross_entropy_bit_for_bit(method: str) -> N
         settings = {"prior_weight": 0.0} if method == "pmw-net" else {}
         learner = make_learner(method, Communicator(CPU), weights="current", **settings)
         pair = method == "pmw-net"
-        networks = {"main": learner.networks["main"], "meta": FlatModule(Constant(weight, pair))}
+        networks = {"main": learner.networks["main"], "meta": FlatNetwork(Constant(weight, pair))}
         meta = make_meta_optimizer(networks["meta"], OptimConfig(meta_lr=1e-300), 10)
         optimizers = {"main": learner.optimizers["main"], "meta": meta}
         learner.step = TrainStep(learner.method, networks, optimizers, Communicator(CPU), None)
@@ -133,17 +133,17 @@ def test_the_prior_is_the_last_epochs_mean_and_lasts() -> None:
             shapes = learner.networks["meta"](cross_entropy(logits, batch.noisy.labels))
         told.append(torch.stack([part.mean() for part in shapes]))
         run_steps(learner, 1, first=step)
-    assert learner.method.memory["prior"].tolist() == [1.0, 1.0]
+    assert learner.method.state["prior"].tolist() == [1.0, 1.0]
     learner.method.enter_epoch(1, 4)
-    learner.method.begin_epoch(learner.networks, WholeInterlude(learner.networks))
-    prior = learner.method.memory["prior"].clone()
+    learner.method.begin_epoch(learner.networks, WholeDatasetReducer(learner.networks))
+    prior = learner.method.state["prior"].clone()
     torch.testing.assert_close(prior, torch.stack(told).mean(dim=0))
     run_steps(learner, 1, first=3)
-    assert torch.equal(learner.method.memory["prior"], prior)
+    assert torch.equal(learner.method.state["prior"], prior)
     # An epoch in which nothing was learnt keeps the prior it had.
-    learner.method.memory["shapes"].zero_()
-    learner.method.begin_epoch(learner.networks, WholeInterlude(learner.networks))
-    assert torch.equal(learner.method.memory["prior"], prior)
+    learner.method.state["shapes"].zero_()
+    learner.method.begin_epoch(learner.networks, WholeDatasetReducer(learner.networks))
+    assert torch.equal(learner.method.state["prior"], prior)
 
 
 def test_wrongly_labelled_digits_weigh_less_after_training() -> None:

@@ -11,7 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.models import activation_checkpointing
 from ebomlc_dist.models.activation_checkpointing import recompute_blocks
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.numerics.network import gradients
 from ebomlc_dist.testing.problem import SmallNet, make_learner, run_steps
 from tests.methods.rows import CASES
@@ -20,11 +20,11 @@ from tests.support.blocks import BlockNet
 STEPS = 3
 
 
-def wrapped(prepare: Callable[[nn.Module], object]) -> Callable[[str, nn.Module], FlatModule]:
-    def wrap(name: str, module: nn.Module) -> FlatModule:
+def wrapped(prepare: Callable[[nn.Module], object]) -> Callable[[str, nn.Module], FlatNetwork]:
+    def wrap(name: str, module: nn.Module) -> FlatNetwork:
         if name in ("main", "peer"):
             prepare(module)
-        return FlatModule(module)
+        return FlatNetwork(module)
 
     return wrap
 
@@ -68,7 +68,7 @@ def kept(prepare: Callable[[nn.Module], object]) -> int:
     """Bytes of activations that a pass keeps."""
     module = BlockNet(batch_norm=True)
     prepare(module)
-    network, images = FlatModule(module), torch.randn(16, 1, 10, 10)
+    network, images = FlatNetwork(module), torch.randn(16, 1, 10, 10)
     own = {p.data_ptr() for p in module.parameters()}
     found: dict[int, int] = {}
 

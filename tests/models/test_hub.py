@@ -15,7 +15,7 @@ from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.hub import load_model, save_model
 from ebomlc_dist.models.label_corrector import LabelCorrector
 from ebomlc_dist.models.state_tensors import load_state, state_tensors
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 
 PREPROCESSING = {"mean": [0.3], "std": [0.25], "image_size": [8, 8], "max_side": None, "deep_low": 100, "deep_shift": 4}
 
@@ -97,7 +97,7 @@ def test_channels_last_and_views_of_one_vector_are_stored(tmp_path: Path) -> Non
     model.to(memory_format=torch.channels_last)
     assert not model.body[3].weight.is_contiguous()
     save_model(tmp_path / "channels_last", model, main_config(), "")
-    FlatModule(model)
+    FlatNetwork(model)
     save_model(tmp_path / "flat", model, main_config(), "")
     for name in ("channels_last", "flat"):
         loaded, _ = load_model(tmp_path / name)
@@ -106,9 +106,9 @@ def test_channels_last_and_views_of_one_vector_are_stored(tmp_path: Path) -> Non
 
 def test_loading_into_views_moves_the_vector() -> None:
     source, target = trained(), trained(seed=1)
-    flat = FlatModule(target)
+    flat = FlatNetwork(target)
     load_state(target, state_tensors(source), "test")
-    assert torch.equal(flat.vector, FlatModule(source).vector)
+    assert torch.equal(flat.vector, FlatNetwork(source).vector)
     assert equal(source, target)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ebomlc_dist.noise.matrices import flip_matrix, uniform_matrix
-from ebomlc_dist.noise.reliability import corrected_share, information_share, information_told, lead, settings_for
+from ebomlc_dist.noise.reliability import corrected_share, information_share, information_told, margin, settings_for
 
 
 def share(reliability: float, num_noisy: int = 49_000, num_clean: int = 1_000, num_classes: int = 10) -> float:
@@ -41,12 +41,12 @@ def test_the_settings_stay_in_their_ranges_and_the_noisy_weight_is_the_share() -
 
 
 def test_even_errors_leave_a_lead_of_the_signal_and_errors_one_way_less() -> None:
-    assert float(lead(uniform_matrix(10, 0.4))) == pytest.approx((0.6 - 0.1) / 0.9)
-    assert float(lead(flip_matrix(10, 0.4, np.random.default_rng(0)))) == pytest.approx(0.2)
-    assert float(lead(torch.eye(10))) == 1.0
-    assert float(lead(flip_matrix(10, 0.7, np.random.default_rng(0)))) == 0.0
+    assert float(margin(uniform_matrix(10, 0.4))) == pytest.approx((0.6 - 0.1) / 0.9)
+    assert float(margin(flip_matrix(10, 0.4, np.random.default_rng(0)))) == pytest.approx(0.2)
+    assert float(margin(torch.eye(10))) == 1.0
+    assert float(margin(flip_matrix(10, 0.7, np.random.default_rng(0)))) == 0.0
     # A class that falls behind counts against one that leads.
-    assert float(lead(torch.tensor([[0.9, 0.1], [0.6, 0.4]]))) == pytest.approx(0.3)
+    assert float(margin(torch.tensor([[0.9, 0.1], [0.6, 0.4]]))) == pytest.approx(0.3)
 
 
 def test_a_label_weighs_by_its_lead_and_alike_where_nothing_leads() -> None:

@@ -5,14 +5,14 @@ import torch
 
 from ebomlc_dist.config import OptimConfig
 from ebomlc_dist.engine.optimizers import make_meta_optimizer
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 
 
 @pytest.mark.parametrize("amsgrad", [False, True])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_the_rule_says_where_the_optimiser_goes(amsgrad: bool, weight_decay: float) -> None:
     torch.manual_seed(0)
-    network = FlatModule(torch.nn.Linear(5, 3).double())
+    network = FlatNetwork(torch.nn.Linear(5, 3).double())
     config = OptimConfig(meta_lr=0.05, meta_weight_decay=weight_decay, meta_amsgrad=amsgrad)
     optimizer = make_meta_optimizer(network, config, 10)
     for step in range(6):
@@ -31,7 +31,7 @@ def test_amsgrad_is_another_rule() -> None:
     found = []
     for amsgrad in (False, True):
         torch.manual_seed(0)
-        network = FlatModule(torch.nn.Linear(5, 3).double())
+        network = FlatNetwork(torch.nn.Linear(5, 3).double())
         optimizer = make_meta_optimizer(network, OptimConfig(meta_amsgrad=amsgrad), 10)
         for scale in (100.0, 0.1, 0.1, 0.1):
             optimizer.apply(torch.full_like(network.vector, scale), torch.zeros(()))

@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import gradients
 from ebomlc_dist.testing.problem import SmallNet
 
 
-def net(seed: int = 0) -> FlatModule:
+def net(seed: int = 0) -> FlatNetwork:
     torch.manual_seed(seed)
-    return FlatModule(SmallNet(batch_norm=True).double())
+    return FlatNetwork(SmallNet(batch_norm=True).double())
 
 
 def images() -> torch.Tensor:
@@ -82,7 +82,7 @@ def test_gradient_at_another_point() -> None:
 
 def test_loss_scale_is_divided_out_of_the_gradients() -> None:
     torch.manual_seed(0)
-    scaled = FlatModule(SmallNet(batch_norm=True).double(), loss_scale=LossScale(torch.device("cpu")))
+    scaled = FlatNetwork(SmallNet(batch_norm=True).double(), loss_scale=LossScale(torch.device("cpu")))
     (got,) = gradients(scaled(images())[0].square().sum(), [scaled])
     plain = net()
     (expected,) = gradients(plain(images())[0].square().sum(), [plain])
@@ -106,4 +106,4 @@ def test_parameters_an_objective_does_not_reach_get_zeros() -> None:
 
 
 def test_a_plain_linear_layer_has_no_statistics() -> None:
-    assert FlatModule(nn.Linear(2, 3)).statistics.numel() == 0
+    assert FlatNetwork(nn.Linear(2, 3)).statistics.numel() == 0

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ebomlc_dist.models.label_corrector import LabelCorrector
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.numerics.hypergradient import (
     ONE_SIDED_LENGTH,
     Hypergradient,
@@ -40,9 +40,9 @@ class Problem:
 
     def __init__(self, kind: str, batch_norm: bool) -> None:
         torch.manual_seed(0)
-        self.main = FlatModule(SmallNet(batch_norm).double().train())
+        self.main = FlatNetwork(SmallNet(batch_norm).double().train())
         corrector = LabelCorrector(NUM_CLASSES, SmallNet.feature_dim) if kind == "soft" else WeightNet()
-        self.meta = FlatModule(corrector.double())
+        self.meta = FlatNetwork(corrector.double())
         self.kind = kind
         self.images, self.clean_images = torch.randn(2, 9, 1, 6, 6, dtype=torch.float64)
         self.labels, self.clean_labels = torch.randint(NUM_CLASSES, (2, 9))
@@ -168,7 +168,7 @@ def test_a_vanishing_upper_gradient_gives_zero(mode: str) -> None:
 def test_half_precision_takes_the_longer_central_difference() -> None:
     torch.manual_seed(0)
     module = SmallNet(True).train()
-    full, half = FlatModule(module), FlatModule(module, autocast=torch.bfloat16)
+    full, half = FlatNetwork(module), FlatNetwork(module, autocast=torch.bfloat16)
     images, direction = torch.randn(64, 1, 6, 6), torch.randn_like(full.vector)
     exact = forward_slopes(lambda point: full.at(point, images)[0], full.vector.detach(), direction)
 

@@ -8,7 +8,7 @@ import torch
 
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.methods import METHODS
-from ebomlc_dist.numerics.flat import FlatModule
+from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.numerics.hypergradient import Hypergradient
 from ebomlc_dist.profiling.clock import DeviceClock
 from ebomlc_dist.profiling.counters import Launches
@@ -65,14 +65,14 @@ def test_each_method_has_its_phases(method: str, settings: dict, seen: set[str])
 
 def test_a_slow_pass_shows_in_its_own_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sleep where one phase works, and it alone grows."""
-    plain = FlatModule.at
+    plain = FlatNetwork.at
 
-    def slow(self: FlatModule, *arguments: torch.Tensor) -> object:
+    def slow(self: FlatNetwork, *arguments: torch.Tensor) -> object:
         time.sleep(0.3)
         return plain(self, *arguments)
 
     before, _ = phases_of("ebomlc")
-    monkeypatch.setattr(FlatModule, "at", slow)
+    monkeypatch.setattr(FlatNetwork, "at", slow)
     after, _ = phases_of("ebomlc")
     grown = {name for name in PHASES if after[name] > before[name] + 200}
     assert grown == {"look-ahead"}
@@ -85,14 +85,14 @@ def test_double_backward_is_part_of_the_hypergradient() -> None:
 
 
 def test_watching_changes_neither_the_step_nor_the_classes() -> None:
-    originals = (FlatModule.__call__, FlatModule.at, Hypergradient.slopes, torch.autograd.grad)
+    originals = (FlatNetwork.__call__, FlatNetwork.at, Hypergradient.slopes, torch.autograd.grad)
     plain, seen = (make_learner("mlc", Communicator(CPU)) for _ in range(2))
     run_steps(plain, 2)
     with watched(seen.step, PhaseRecord(DeviceClock(CPU))):
         run_steps(seen, 2)
     for name, value in plain.state().items():
         assert torch.equal(value, seen.state()[name]), name
-    assert originals == (FlatModule.__call__, FlatModule.at, Hypergradient.slopes, torch.autograd.grad)
+    assert originals == (FlatNetwork.__call__, FlatNetwork.at, Hypergradient.slopes, torch.autograd.grad)
     assert not {"step"} & set(vars(seen.method))
     assert not {"mean_of_sums", "assemble"} & set(vars(seen.step.reducer))
 

@@ -142,16 +142,16 @@ class Counts(Good):
 
 class MemoryInPlace(Good):
     def allocate(self, networks: Networks, task: Task) -> None:
-        self.memory = {"steps": torch.zeros(())}
+        self.state = {"steps": torch.zeros(())}
 
     def loss(self, networks, batch):
-        self.memory["steps"] += 1
+        self.state["steps"] += 1
         return super().loss(networks, batch)
 
 
 class MemoryFromNowhere(Good):
     def begin_epoch(self, networks, interlude):
-        self.memory = {"late": torch.zeros(())}
+        self.state = {"late": torch.zeros(())}
 
 
 class NoProbabilities(Good):
@@ -177,8 +177,8 @@ class NoProbabilities(Good):
         (Draws, "no trace: a step draws from torch's generator"),
         (Waits, "no wait: a step makes the host wait for the device: aten._local_scalar_dense"),
         (Counts, "round trip: a continued run takes other steps"),
-        (MemoryInPlace, "no trace: a step changes its memory itself"),
-        (MemoryFromNowhere, "round trip: memory that `allocate` does not make: late"),
+        (MemoryInPlace, "no trace: a step changes its state itself"),
+        (MemoryFromNowhere, "round trip: state that `allocate` does not make: late"),
         (NoProbabilities, "corrector: corrected_probabilities are no probabilities"),
     ],
 )

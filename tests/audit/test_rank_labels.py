@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ebomlc_dist.audit.judge import judge
+from ebomlc_dist.audit.rank_labels import rank_labels
 from ebomlc_dist.audit.summary import correction_figures, ranking_figures
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.noise.calibration import calibrate
@@ -31,7 +31,7 @@ def test_a_model_that_learnt_the_noise_is_read_by_the_trusted_images(tmp_path: P
 def test_the_precision_at_every_rank_is_near_the_true_one(kind, tmp_path: Path) -> None:
     world = make_world(uniform(5, 0.3), num_images=6000, num_trusted=1000, strength=2.5)
     with evidence_of(world, tmp_path) as evidence:
-        found = judge(make_subject(world), evidence, kind)
+        found = rank_labels(make_subject(world), evidence, kind)
         true = np.cumsum(world.wrong[found.order]) / np.arange(1, len(found.order) + 1)
         assert np.abs(found.precision - true)[200:].max() < 0.06
         at = found.num_flagged - 1
@@ -49,14 +49,14 @@ def test_a_corrector_that_copies_is_not_believed(tmp_path: Path) -> None:
     rows = np.arange(len(world.given))
     with evidence_of(world, tmp_path) as evidence:
         evidence.table.put(rows, world.probabilities, copied[world.given], evidence.table.suspicion / 2)
-        found = judge(
+        found = rank_labels(
             make_subject(world), replace(evidence, cases=replace(evidence.cases, corrected=evidence.cases.label))
         )
         assert found.relabel != "corrector"
         figures = correction_figures(found, world.true)
         assert figures["corrector"] == {"wrong_labels_corrected": 0.0, "right_labels_kept": 1.0}
         assert figures["proposed"]["wrong_labels_corrected"] > 0.7
-        assert judge(make_subject(world), evidence, relabel="corrector").relabel == "corrector"
+        assert rank_labels(make_subject(world), evidence, relabel="corrector").relabel == "corrector"
 
 
 def test_without_trusted_images_there_is_a_ranking_and_no_precision(tmp_path: Path) -> None:
@@ -69,17 +69,17 @@ def test_without_trusted_images_there_is_a_ranking_and_no_precision(tmp_path: Pa
         evidence_of(world, tmp_path) as evidence,
         pytest.raises(InputError, match="--scores posterior is not to be had"),
     ):
-        judge(make_subject(world), evidence, "posterior")
+        rank_labels(make_subject(world), evidence, "posterior")
 
 
 def test_means_over_epochs_are_taken_where_they_do_best(tmp_path: Path) -> None:
     world = make_world(uniform(5, 0.3), strength=1.5)
     with evidence_of(world, tmp_path) as evidence:
         perfect = (world.wrong.astype(np.float32), (~evidence.cases.own).astype(np.float32))
-        assert judge(make_subject(world), replace(evidence, epochs=perfect)).kind == "epochs"
+        assert rank_labels(make_subject(world), replace(evidence, epochs=perfect)).kind == "epochs"
         inverted = tuple(1 - part for part in perfect)
-        assert judge(make_subject(world), replace(evidence, epochs=inverted)).kind != "epochs"
-        assert judge(make_subject(world), replace(evidence, epochs=inverted), "epochs").kind == "epochs"
+        assert rank_labels(make_subject(world), replace(evidence, epochs=inverted)).kind != "epochs"
+        assert rank_labels(make_subject(world), replace(evidence, epochs=inverted), "epochs").kind == "epochs"
 
 
 def test_calibration_needs_two_images_of_each_class() -> None:
@@ -123,8 +123,8 @@ def test_what_is_best_is_judged_on_held_out_images_where_there_are_any(tmp_path:
         unseen = np.arange(image.max() + 1) % 4 == 0
         blind = np.where(unseen[image], 0.5, wrong).astype(np.float32)
         tempting = replace(evidence, epochs=(world.wrong.astype(np.float32), blind))
-        assert judge(make_subject(world), tempting).kind == "epochs"
-        findings = judge(make_subject(world), replace(tempting, unseen=unseen))
+        assert rank_labels(make_subject(world), tempting).kind == "epochs"
+        findings = rank_labels(make_subject(world), replace(tempting, unseen=unseen))
         assert findings.kind != "epochs"
         assert len(np.unique(findings.cases.image)) == unseen.sum()
 

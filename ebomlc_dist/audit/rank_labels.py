@@ -41,7 +41,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class _Opinion:
+class Candidate:
     """One source's view of the noisy images and of the cases: a suspicion, or labels with probabilities."""
 
     noisy: NDArray
@@ -49,7 +49,9 @@ class _Opinion:
     probability: NDArray
 
 
-def judge(subject: Subject, evidence: Evidence, kind: Kind | None = None, relabel: Relabel | None = None) -> Findings:
+def rank_labels(
+    subject: Subject, evidence: Evidence, kind: Kind | None = None, relabel: Relabel | None = None
+) -> Findings:
     """Rank and relabel. Where ``kind`` or ``relabel`` is None, the trusted images choose.
 
     Raises:
@@ -58,27 +60,27 @@ def judge(subject: Subject, evidence: Evidence, kind: Kind | None = None, relabe
     table, cases = evidence.table, evidence.cases
     calibration = calibrate(evidence.trusted_probabilities, cases.truth[cases.own], evidence.unseen)
     noise = _noise(evidence, calibration)
-    heard = _heard(evidence)
-    suspicions: dict[Kind, _Opinion] = {
-        "confidence": _Opinion(table.suspicion, cases.suspicion, table.given_probability)
+    held_out = held_out_cases(evidence)
+    suspicions: dict[Kind, Candidate] = {
+        "confidence": Candidate(table.suspicion, cases.suspicion, table.given_probability)
     }
-    labels: dict[Relabel, _Opinion] = {
-        "corrector": _Opinion(table.corrected, cases.corrected, table.corrected_probability),
-        "prediction": _Opinion(table.predicted, cases.predicted, table.predicted_probability),
+    labels: dict[Relabel, Candidate] = {
+        "corrector": Candidate(table.corrected, cases.corrected, table.corrected_probability),
+        "prediction": Candidate(table.predicted, cases.predicted, table.predicted_probability),
     }
     if evidence.epochs is not None:
-        suspicions["epochs"] = _Opinion(*evidence.epochs, table.given_probability)
+        suspicions["epochs"] = Candidate(*evidence.epochs, table.given_probability)
     if calibration is not None:
         suspicions["posterior"], labels["posterior"] = _posterior(evidence, calibration)
     if kind is None:
         fallback: Kind = "epochs" if "epochs" in suspicions else "confidence"
-        views = {name: replace(cases, suspicion=found.cases).only(heard) for name, found in suspicions.items()}
+        views = {name: replace(cases, suspicion=found.cases).only(held_out) for name, found in suspicions.items()}
         quality = {name: auroc(view, noise) for name, view in views.items()}
         kind = _best(quality, fallback)
     if relabel is None:
-        tried = cases.only(heard)
+        tried = cases.only(held_out)
         relabel = _best(
-            {name: accuracy(tried, found.cases[heard], noise) for name, found in labels.items()}, "corrector"
+            {name: accuracy(tried, found.cases[held_out], noise) for name, found in labels.items()}, "corrector"
         )
     for flag, chosen, known in (("--scores", kind, suspicions), ("--relabel", relabel, labels)):
         if chosen not in known:
@@ -89,7 +91,7 @@ def judge(subject: Subject, evidence: Evidence, kind: Kind | None = None, relabe
         noise=noise,
         kind=kind,
         suspicion=suspicions[kind].noisy,
-        cases=replace(cases, suspicion=suspicions[kind].cases).only(heard),
+        cases=replace(cases, suspicion=suspicions[kind].cases).only(held_out),
         order=np.argsort(-suspicions[kind].noisy, kind="stable"),
         relabel=relabel,
         proposed=labels[relabel].noisy,
@@ -104,7 +106,7 @@ _REASONS = {
 }
 
 
-def _heard(evidence: Evidence) -> NDArray[np.bool_]:
+def held_out_cases(evidence: Evidence) -> NDArray[np.bool_]:
     """(m,) the cases that a choice rests on: of images that were held out, where there are enough."""
     cases, unseen = evidence.cases, evidence.unseen
     return unseen[cases.number] if enough(unseen) else np.ones(len(cases), dtype=np.bool_)
@@ -124,7 +126,7 @@ def _noise(evidence: Evidence, calibration: Calibration | None) -> NoiseEstimate
     return estimate_noise(counts, confusion(truth, calibration.trusted.argmax(axis=1), size))
 
 
-def _posterior(evidence: Evidence, calibration: Calibration) -> tuple[_Opinion, _Opinion]:
+def _posterior(evidence: Evidence, calibration: Calibration) -> tuple[Candidate, Candidate]:
     """The posterior's suspicion, and its labels."""
     table, cases = evidence.table, evidence.cases
     priors = calibration.priors(table.probabilities, table.given)
@@ -136,7 +138,7 @@ def _posterior(evidence: Evidence, calibration: Calibration) -> tuple[_Opinion, 
         best[rows], sure[rows] = found.argmax(axis=1), found.max(axis=1)
     of_cases = calibration.posterior(calibration.trusted[cases.number], cases.label, priors)
     case_doubt = (1 - of_cases[np.arange(len(cases)), cases.label]).astype(np.float32)
-    return _Opinion(doubt, case_doubt, sure), _Opinion(best, of_cases.argmax(axis=1), sure)
+    return Candidate(doubt, case_doubt, sure), Candidate(best, of_cases.argmax(axis=1), sure)
 
 
 def _best(quality: dict[Name, float], fallback: Name) -> Name:

@@ -16,7 +16,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-def beside(device: torch.device, forward: Callable[[], Tensor], backward: Callable[[Tensor], T]) -> Callable[[], T]:
+def overlap(device: torch.device, forward: Callable[[], Tensor], backward: Callable[[Tensor], T]) -> Callable[[], T]:
     """Start ``backward(forward())``; what comes next waits for ``forward`` alone.
 
     Args:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from ebomlc_dist.numerics.beside import beside
+from ebomlc_dist.numerics.overlap import overlap
 
 GPU = torch.device("cuda")
 
@@ -65,7 +65,7 @@ def use(streams: NotedStreams, monkeypatch: pytest.MonkeyPatch, device: torch.de
         streams.work("backward")
         return int(total) + 6
 
-    join = beside(device, forward, backward)
+    join = overlap(device, forward, backward)
     streams.work("next forward")
     result = join()
     streams.work("use")
