@@ -113,6 +113,7 @@ def test_draws_are_the_seeds_and_a_split_that_was_drawn_before() -> None:
 def test_the_time_of_a_run_follows_its_sizes() -> None:
     assert set(cost_keys()) == {
         *("data.dataset", "data.noisy_size", "data.image_size", "data.augment", "model.name"),
+        *("data.development_size", "model.widths"),
         *("train.epochs", "train.global_noisy_batch_size", "train.global_clean_batch_size", "train.precision"),
     }
 

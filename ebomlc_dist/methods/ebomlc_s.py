@@ -23,12 +23,12 @@ Where y' comes from:
 - ``auto``: ``counted`` where the old label of every trusted image is known, else ``estimated``. ``counted``
   is taken back where the pairs are too clean to be a sample (`ebomlc_dist.noise.pairs`).
 
-Draws depend on seed, step and place in the global batch. With ``settings`` ``informed``, the default, κ_c and κ_p are
+Draws depend on seed, step and place in the global batch. With ``settings`` ``measured``, the default, κ_c and κ_p are
 those under which the readings together give the true labels of the held-out images the highest likelihood
-(`numerics.stacking`), measured before each epoch in which images are held out; until then both are 0. A noisy batch
-weighs as much of a trusted one as T says that its labels tell, r of `noise.reliability`: ρ = 1 − δ = 1 / (1 + r), r = 1
-until T is known; below `LITTLE` all trusted images are trained on, and they alone. Where none could be held out each
-image weighs alike, ρ = 1 − δ = n_c / (n_c + n_n). ξ = 1. ``measured`` has r = 1. Cost: 7 forward units.
+(`numerics.stacking`), measured before each epoch in which images are held out; until then both are 0. Noisy and trusted
+batches weigh alike, ρ = δ = 1/2; where none could be held out each image does, ρ = 1 − δ = n_c / (n_c + n_n). ξ = 1.
+``informed`` weighs a noisy batch by what T says that its labels tell, r of `noise.reliability`: ρ = 1 − δ = 1 / (1 + r);
+below `LITTLE` all trusted images are trained on, and they alone. Cost: 4 + 3·C/B forward units.
 """
 
 from collections.abc import Mapping
@@ -85,10 +85,10 @@ class EbomlcSConfig(ValueGapConfig):
     held_out_until: Annotated[float, Field(gt=0.0, le=1.0)] | None = frame(
         None, "Share of the epochs after which held-out images are trained on too. null: 0.5, with --audit 1."
     )
-    settings: Literal["informed", "measured", "fixed", "corrected", "given"] = frame(
-        "informed",
-        "How step weights are set. informed: targets by held-out likelihood, noisy images weighed by what their labels "
-        "tell; measured: weighed like trusted ones; given, corrected: by how many of these labels are right.",
+    settings: Literal["measured", "informed", "fixed", "corrected", "given"] = frame(
+        "measured",
+        "How step weights are set. measured: targets by held-out likelihood, noisy and trusted batches alike; informed: "
+        "noisy ones by what their labels tell; given, corrected: by how many of these labels are right.",
     )
     followed: tuple[Followed, ...] = frame(get_args(Followed), "Which step weights are set so; the others are fixed.")
 

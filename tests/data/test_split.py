@@ -362,7 +362,7 @@ def test_split_with_another_noise(load: Load, tmp_path: Path) -> None:
         ({"clean_old_labels": [-2] * 20}, "is no split.json of this program: clean_old_labels.0"),
         ({"clean_labels": [0]}, "do not match the indices"),
         ({"clean_purity": {"value": 2.0, "low": 0.0, "high": 1.0}}, "is no split.json of this program: clean_purity"),
-        ({"split_schema": 4}, "is no split.json of this program: split_schema"),
+        ({"split_schema": 5}, "is no split.json of this program: split_schema"),
         ({"more": 1}, "is no split.json of this program: more"),
         ({"noise_rate_nominal": 7.0}, "is no split.json of this program: noise_rate_nominal"),
         ({"fingerprint": None}, "is no split.json of this program: fingerprint"),

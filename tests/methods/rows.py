@@ -46,22 +46,13 @@ ROWS = {
         short_run={"noise_process": "estimated", "held_out": 0.5},
         variants=(
             {},
-            {"settings": "measured"},
-            {"settings": "measured", "epoch": 0, "value_gradient": "difference"},
+            {"settings": "informed"},
+            {"epoch": 0, "value_gradient": "difference"},
             {"settings": "fixed", "mixture_kind": "probability"},
             {"noise_process": "observed", "settings": "corrected"},
-            {
-                "settings": "measured",
-                "noise_process": "counted",
-                "followed": ["noisy_scale"],
-                "mixture_kind": "logit",
-            },
+            {"noise_process": "counted", "followed": ["noisy_scale"], "mixture_kind": "logit"},
             {"estimate": "mean_softmax", "settings": "fixed"},
-            {
-                "settings": "measured",
-                "noise_process": "known",
-                "transition": [[0.7 if i == j else 0.1 for j in range(4)] for i in range(4)],
-            },
+            {"noise_process": "known", "transition": [[0.7 if i == j else 0.1 for j in range(4)] for i in range(4)]},
         ),
     ),
     "ebomlc-released": Row(
