@@ -27,7 +27,7 @@ Draws depend on seed, step and place in the global batch. With ``settings`` ``me
 those under which the readings together give the true labels of the held-out images the highest likelihood
 (`numerics.stacking`), measured before each epoch in which images are held out; until then both are 0. Noisy and trusted
 batches weigh alike, ρ = δ = 1/2; where none could be held out each image does, ρ = 1 − δ = n_c / (n_c + n_n). ξ = 1.
-``informed`` weighs a noisy batch by what its labels tell as T has it, r of `noise.reliability`: ρ = 1 − δ = 1 / (1 + r);
+``informed`` weighs a noisy batch by what its labels tell, r of `noise.reliability`: ρ = 1 − δ = 1 / (1 + r);
 below `LITTLE` all trusted images are trained on, and they alone. Cost: 4 + 3·C/B forward units.
 """
 
