@@ -190,7 +190,8 @@ class EbomlcS(LabelCorrection):
     def enter_epoch(self, epoch: int, epochs: int) -> None:
         super().enter_epoch(epoch, epochs)
         last = min(int(self._held_out_until * epochs), epochs - 1)
-        keeps = self._measures and epoch <= last and float(self._told()) > 0
+        leaves_out = self.config.settings == "informed" and float(self._told()) == 0
+        keeps = self._measures and epoch <= last and not leaves_out
         self.streams = replace(self.streams, held_out=self.config.held_out if keeps else 0.0)
         # T changes ever more slowly; that each estimate counts the noisy set anew would be felt in a long run.
         is_due = epoch.bit_count() == 1 or epoch == last > 0

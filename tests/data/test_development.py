@@ -74,5 +74,5 @@ def test_a_finished_run_is_read_again_with_them(tmp_path: Path) -> None:
 
 
 def test_unknown_truth_and_too_many_are_refused() -> None:
-    with pytest.raises(InputError, match=r"lower data\.development_size"):
+    with pytest.raises(InputError, match=r"data\.development_size asks for 5000 noisy images"):
         digits(development_size=5000)

@@ -107,7 +107,7 @@ class FourRows:
 def four(odd: tuple[int, ...]) -> Training:
     runtime = SimpleNamespace(world_size=4, communicator=FourRows(odd))
     network = SimpleNamespace(vector=torch.ones(3), whole=True)
-    parts = {"networks": {"main": network}, "optimizers": {}, "method": SimpleNamespace(memory={})}
+    parts = {"networks": {"main": network}, "optimizers": {}, "method": SimpleNamespace(state={})}
     return cast(Training, SimpleNamespace(runtime=runtime, **parts))
 
 

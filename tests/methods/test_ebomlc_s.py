@@ -131,7 +131,7 @@ def test_settings_by_given_labels_are_known_from_the_first_step_and_renewed_with
 
 def test_noisy_images_weigh_by_what_their_labels_tell() -> None:
     def found(**more: Any) -> tuple[list[float], torch.Tensor]:
-        learner = make_learner("ebomlc-s", Communicator(CPU), **more)
+        learner = make_learner("ebomlc-s", Communicator(CPU), **{"settings": "informed", **more})
         values = learner.method.step_weights()
         return [float(value) for value in vars(values).values()], learner.method.state["transition"]
 
@@ -366,7 +366,8 @@ def test_what_is_held_out_is_trained_on_once_the_noise_is_known(until: float, ep
 def test_labels_that_tell_nothing_leave_the_held_out_images_to_training() -> None:
     for rate, kept in ((0.7, [0.0, 0.0, 0.0]), (0.3, [0.2, 0.2, 0.2])):
         rows = uniform_matrix(4, rate).tolist()
-        method = make_learner("ebomlc-s", Communicator(CPU), noise_process="known", transition=rows).method
+        chosen = {"settings": "informed", "noise_process": "known", "transition": rows}
+        method = make_learner("ebomlc-s", Communicator(CPU), **chosen).method
         found = []
         for epoch in range(3):
             method.enter_epoch(epoch, 8)

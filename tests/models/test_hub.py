@@ -28,6 +28,7 @@ def main_config(**changes: Any) -> dict[str, Any]:
         "num_classes": 3,
         "in_channels": 1,
         "norm": "batch",
+        "widths": None,
         "preprocessing": PREPROCESSING,
         "class_names": ["a", "b", "c"],
     } | changes

@@ -19,7 +19,8 @@ NAMES = ("--method", "bootstrap", "--model", "perceptron", "--dataset", "stripes
 
 
 def test_they_are_listed_with_their_package(ebomlc: Callable[..., Ended]) -> None:
-    listed = {kind: ebomlc("list", kind).out for kind in ("methods", "models", "datasets")}
+    # Long lines are wrapped.
+    listed = {kind: " ".join(ebomlc("list", kind).out.split()) for kind in ("methods", "models", "datasets")}
     assert "a mixture of the given label and the model's own prediction (noisy-extras 1.2.3)" in listed["methods"]
     assert "One hidden layer on 8×8 images (noisy-extras 1.2.3)" in listed["models"]
     assert "Made-up images of 8×8 pixels with upright or level stripes (noisy-extras 1.2.3)" in listed["datasets"]
