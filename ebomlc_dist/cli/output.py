@@ -44,7 +44,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, width
     widths = [max(len(row[column]) for row in lines) for column in range(len(headings))]
     left = sum(widths[:-1]) + 2 * (len(widths) - 1)
     for row in lines:
-        last = [row[-1]] if width is None else textwrap.wrap(row[-1], width - left) or [""]
+        last = [row[-1]] if width is None else textwrap.wrap(row[-1], width - left, break_on_hyphens=False) or [""]
         for number, text in enumerate(last):
             first = row[:-1] if number == 0 else [""] * (len(row) - 1)
             print("  ".join([*(cell.ljust(size) for cell, size in zip(first, widths, strict=False)), text]).rstrip())
