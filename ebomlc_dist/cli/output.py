@@ -80,6 +80,11 @@ def print_results(summaries: Sequence[Mapping[str, Any]], output: Path, *, hints
         print(f"  {command_name('tensorboard')} --logdir {shlex.quote(str(output))}")
 
 
+def _listed(names: Sequence[str]) -> str:
+    """Return names as people list them: ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def _conclusion(names: Sequence[str], summaries: Sequence[Mapping[str, Any]]) -> str:
     """Return one sentence: whose test accuracy is the highest, where the runs share their data and seed."""
     count = "1 run is" if len(names) == 1 else f"{len(names)} runs are"
@@ -93,7 +98,7 @@ def _conclusion(names: Sequence[str], summaries: Sequence[Mapping[str, Any]]) ->
         return f"{count} trained."
     best = [name for name, score in zip(names, scores, strict=True) if score == max(scored)]
     verb = "has" if len(best) == 1 else "have"
-    return f"{' and '.join(best)} {verb} the highest test accuracy in the last epoch: {max(scored):.2f} %."
+    return f"{_listed(best)} {verb} the highest test accuracy in the last epoch: {max(scored):.2f} %."
 
 
 def _setting(summary: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -39,7 +39,7 @@ def test_the_default_folder_is_named_by_time_recipe_and_seed(ebomlc: Callable[..
 
 def test_the_table_the_folders_and_commands_end_a_run(ebomlc: Callable[..., Ended], engine: FakeEngine) -> None:
     out = ebomlc("train", "-o", "my out").out
-    assert out.startswith("ebomlc-s and ebomlc and ce have the highest test accuracy in the last epoch: 90.00 %.\n")
+    assert out.startswith("ebomlc-s, ebomlc and ce have the highest test accuracy in the last epoch: 90.00 %.\n")
     assert re.search(r"^method +test acc\. %\nebomlc-s +90\.00\nebomlc +90\.00\nce +90\.00$", out, re.M)
     assert "run: my out/ce" in out
     commands = [line.split() for line in out.partition("next:")[2].splitlines() if line.strip()]
