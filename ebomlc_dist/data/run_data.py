@@ -179,7 +179,9 @@ def _draw_split(source: Source, data: DataConfig, noise: NoiseConfig, seeds: See
         validation = draw_validation(source, data, seed, clean)
     development = no_rows()
     if data.development_size:
-        development = draw_development(source, data, seed, noisy, labels_known=known)
+        # A leaky split has trusted and validation images in the noisy set too.
+        free = noisy[~torch.isin(noisy, torch.cat([clean, validation]))]
+        development = draw_development(source, data, seed, free, labels_known=known)
         noisy = noisy[~torch.isin(noisy, development)]
     if data.split_kind != "leaky":
         kept = ~torch.isin(clean, validation)

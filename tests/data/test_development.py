@@ -52,6 +52,13 @@ def test_noisy_size_counts_what_is_trained_on() -> None:
     assert len(found.development_index) == 200
 
 
+def test_under_a_leaky_split_they_are_no_trusted_image_either() -> None:
+    found = digits(split_kind="leaky", validation_size=50)
+    assert torch.isin(found.clean_index, found.noisy_index).any()
+    for trained_or_chosen_by in (found.noisy_index, found.clean_index, found.validation_index):
+        assert not torch.isin(found.development_index, trained_or_chosen_by).any()
+
+
 def test_a_split_file_holds_them(tmp_path: Path) -> None:
     path = tmp_path / "split.json"
     path.write_text(json.dumps(split_document(digits())))
