@@ -1,13 +1,12 @@
 """Whether every process has images enough for networks that normalise over the batch."""
 
-from torch import nn
-
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods import method_class
 from ebomlc_dist.methods.contract import MAIN_MODELS, Method
 from ebomlc_dist.models import build_main_model
+from ebomlc_dist.models.main_model import MainModel
 from ebomlc_dist.models.meta_device import on_meta_device, trains_on_one
 
 
@@ -25,7 +24,7 @@ def check_batch_sizes(config: RunConfig, dataset: NoisyDataset, world_size: int)
     few = f"{key}={size} on {world_size} process(es) leaves a process one image in a pass"
     enough = f"give {2 * parts * world_size} or more"
     main = any(name in MAIN_MODELS for name in method.networks)
-    if main and not trains_on_one(_main_model(config, dataset), tuple(dataset.images.shape[1:])):
+    if main and not trains_on_one(main_model_shape(config, dataset), tuple(dataset.images.shape[1:])):
         raise InputError(
             f"{few}, and '{config.model.name}' with --norm {config.model.norm} normalises over the batch; {enough}, "
             "fewer processes, or --norm group"
@@ -46,7 +45,8 @@ def _smallest(config: RunConfig, method: Method) -> tuple[str, int, int]:
     return min(sizes, key=lambda size: size[1] // size[2])
 
 
-def _main_model(config: RunConfig, dataset: NoisyDataset) -> nn.Module:
+def main_model_shape(config: RunConfig, dataset: NoisyDataset) -> MainModel:
+    """Return the run's main model without memory. Raises `InputError` where the configuration names none."""
     return on_meta_device(
         lambda: build_main_model(
             config.model.name,

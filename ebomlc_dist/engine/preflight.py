@@ -17,6 +17,7 @@ from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import check_trackers
+from ebomlc_dist.engine.batch_sizes import main_model_shape
 from ebomlc_dist.engine.build import make_method
 from ebomlc_dist.engine.strategies import check_strategy
 from ebomlc_dist.errors import InputError
@@ -24,8 +25,7 @@ from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.keys import plain
 from ebomlc_dist.methods import method_info
-from ebomlc_dist.models import build_main_model
-from ebomlc_dist.models.meta_device import check_images, on_meta_device
+from ebomlc_dist.models.meta_device import check_images
 
 log = logging.getLogger(__name__)
 
@@ -122,16 +122,7 @@ def check_further_data(configs: Sequence[RunConfig], runtime: Runtime) -> None:
 def check_model(config: RunConfig, dataset: NoisyDataset) -> None:
     """Raise `InputError` for a model that is not known or cannot take these images. Nothing is computed."""
     channels, height, width = dataset.images.shape[1:]
-    shape = on_meta_device(
-        lambda: build_main_model(
-            config.model.name,
-            num_classes=dataset.num_classes,
-            in_channels=channels,
-            norm=config.model.norm,
-            widths=config.model.widths,
-        )
-    )
-    check_images(shape, config.model.name, channels, height, width)
+    check_images(main_model_shape(config, dataset), config.model.name, channels, height, width)
 
 
 def check_alike(dataset: NoisyDataset, runtime: Runtime) -> None:
