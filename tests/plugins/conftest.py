@@ -5,17 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ebomlc_dist import plugins
-from ebomlc_dist.cli import run
 from ebomlc_dist.methods.outside_method import outside_class
-from tests.cli.conftest import LAUNCHER_VARIABLES, Ended
+from tests.cli.conftest import LAUNCHER_VARIABLES, ebomlc, place
 from tests.support.commands import ROOT
 
+__all__ = ["ebomlc", "fresh", "installed", "place", "site", "started"]
 PACKAGE = ROOT / "tests" / "plugin_package"
 
 
@@ -31,20 +31,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def fresh(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def fresh(place: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder, and nothing that an earlier test has named or imported."""
-    place = tmp_path_factory.getbasetemp()
-    monkeypatch.chdir(tmp_path)
+    everything = tmp_path_factory.getbasetemp()
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(plugins, "_named", set())
-    monkeypatch.setattr("ebomlc_dist.launch.environment.die_with_launcher", lambda: None)
     monkeypatch.delenv(plugins.ALLOWED, raising=False)
-    for name in LAUNCHER_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    _forget(place)
-    yield tmp_path
+    _forget(everything)
+    yield place
     monkeypatch.undo()
-    _forget(place)
+    _forget(everything)
 
 
 @pytest.fixture
@@ -53,19 +49,6 @@ def installed(site: Path, fresh: Path) -> Path:
     sys.path.append(str(site))
     plugins.registered.cache_clear()
     return site
-
-
-@pytest.fixture
-def ebomlc(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """``ebomlc`` with these arguments, in this process."""
-
-    def command(*arguments: str) -> Ended:
-        capsys.readouterr()
-        code = run(list(arguments))
-        captured = capsys.readouterr()
-        return Ended(code, captured.out, captured.err)
-
-    return command
 
 
 def started(words: list[str], folder: Path, site: Path) -> subprocess.CompletedProcess[str]:
