@@ -13,7 +13,7 @@ monotone in each, so that its bounds lie where all three are at an end.
 
 from itertools import product
 
-from scipy.stats import binomtest
+from ebomlc_dist.noise.binomial import exact_interval
 
 
 def rate_bounds(
@@ -30,7 +30,7 @@ def rate_bounds(
     if not noisy or not held_out:
         return 0.0, 1.0
     agreement, accuracy = (
-        binomtest(count, total).proportion_ci(coverage, method="exact")
+        exact_interval(count, total, coverage)
         for count, total in ((agreeing, noisy), (right, held_out))
     )
     found = []

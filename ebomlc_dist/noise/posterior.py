@@ -28,11 +28,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import expm
-from scipy.stats import binomtest
 from torch import Tensor
 
 from ebomlc_dist.noise.agreement import rate_bounds
 from ebomlc_dist.noise.alike_rows import Counts, Matrix, draw_rows, log_density
+from ebomlc_dist.noise.binomial import at_least
 
 MOST_CLASSES = 100
 """The work of a sweep grows with the cube of the number of classes."""
@@ -127,7 +127,7 @@ def transition_by_posterior(joint_counts: Tensor, confusion_counts: Tensor) -> T
 def above_chance(confusion_counts: Tensor) -> bool:
     """Whether (K, K) counts of classes (rows) by prediction leave no doubt that the classifier knows something."""
     total, right = int(confusion_counts.sum()), int(confusion_counts.trace())
-    return total > 0 and binomtest(right, total, 1 / len(confusion_counts), "greater").pvalue < _DOUBT
+    return total > 0 and at_least(right, total, 1 / len(confusion_counts)) < _DOUBT
 
 
 def shortest_interval(draws: Matrix) -> tuple[float, float]:
