@@ -30,8 +30,7 @@ def rate_bounds(
     if not noisy or not held_out:
         return 0.0, 1.0
     agreement, accuracy = (
-        exact_interval(count, total, coverage)
-        for count, total in ((agreeing, noisy), (right, held_out))
+        exact_interval(count, total, coverage) for count, total in ((agreeing, noisy), (right, held_out))
     )
     found = []
     for p, a, o in product(agreement, accuracy, overlap):
