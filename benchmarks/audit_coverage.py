@@ -60,8 +60,8 @@ def main() -> None:
     features /= features[:NOISY].std()
     true = np.asarray(CIFAR10(asked.data, train=True).targets, dtype=np.int64)
     lines = [
-        "| noise | classifier | trusted a class | wrong % | estimated % (95 %) | holds | precision of flagged % | stated "
-        "(95 %) | holds | relabelled | of these right % | wrong afterwards % |",
+        "| noise | classifier | trusted a class | wrong % | estimated % (95 %) | holds | precision of flagged % "
+        "| stated (95 %) | holds | relabelled | of these right % | wrong afterwards % |",
         "|" + "---|" * 12,
     ]
     held: dict[str, list[bool]] = {"rate": [], "precision": [], "no worse": []}

@@ -23,7 +23,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Options]]:
     def audit(folder: Path, options: Options, runtime: Any, *, quiet: bool) -> dict[str, Any]:
         calls.append((folder, options))
         return {
-            "run": str(folder), "num_images": 7, "conclusion": "About 1 looks wrong.", "relabelling": "2 are replaced.", "scores": "posterior", "in_sample": True, "noise_rate": INTERVAL,
+            "run": str(folder), "num_images": 7, "scores": "posterior", "in_sample": True, "noise_rate": INTERVAL,
+            "conclusion": "About 1 looks wrong.", "relabelling": "2 are replaced.",
             "trusted_purity": None, "num_flagged": 1, "estimated_precision_of_flagged": None, "num_relabelled": 2,
             "relabelled_by": "posterior", "confidence": 0.8, "truth": None,
         }  # fmt: skip

@@ -77,7 +77,7 @@ def test_no_label_set_gets_worse_and_the_stated_precision_holds(name: str, seed:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_weak_model_that_is_too_sure_is_not_obeyed(seed: int, tmp_path: Path) -> None:
-    """30.7 % wrong, 20 classes alike in fours, ten trusted a class, a third predicted right: no zero, no relabelling."""
+    """30.7 % wrong, 20 classes alike in fours, ten trusted a class, a third predicted right: nothing is replaced."""
     world = surer(make_world(WORLDS["weak"][0], num_images=4000, num_trusted=200, strength=1.4, seed=seed), 3.0)
     assert (world.probabilities.argmax(axis=1) == world.true).mean() < 0.4
     with findings_of(world, tmp_path, confidence=None) as found:
