@@ -16,6 +16,10 @@ from ebomlc_dist.methods.method_config import MethodConfig
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+Seconds = Annotated[float, Field(gt=0.0, le=1e7)]
+MOST_PIXELS = 4096
+MOST_IMAGES = 2**20
+"""In a step."""
 Precision = Literal["no", "bf16", "fp16", "auto"]
 Strategy = Literal["replicated", "fsdp", "zero1", "zero2", "zero3"]
 
@@ -34,7 +38,7 @@ class DataConfig(Section):
     dataset: str = frame("digits", "Data set; see `ebomlc list datasets`.", "--dataset", metavar="NAME", cost=True)
     data_dir: Path = place(Path("data"), "Folder of the data set; downloads go there.", "--data-dir", metavar="DIR")
     download: bool = habit(True, "Download a data set that is not in data_dir.")
-    image_size: Annotated[int, Field(ge=4)] | Literal["auto"] | None = frame(
+    image_size: Annotated[int, Field(ge=4, le=MOST_PIXELS)] | Literal["auto"] | None = frame(
         None,
         "Resize images of a folder to this side, in pixels. auto: a side that suits images and model.",
         "--image-size",
@@ -79,7 +83,7 @@ class DataConfig(Section):
     augment: Literal["pad-crop-flip", "pad-crop", "resized-crop-flip", "none"] = frame(
         "pad-crop-flip", "Augmentation of training images.", "--augment", metavar="KIND", cost=True
     )
-    pad: int = frame(4, "Padding before the random crop, in pixels.", ge=0)
+    pad: int = frame(4, "Padding before the random crop, in pixels.", ge=0, le=MOST_PIXELS)
     pad_mode: Literal["zero", "reflect"] = frame("zero", "Pad with black, or with the mirrored image.", before="zero")
     pixel_mean: tuple[Share, ...] | None = frame(
         None, "Mean of each channel to normalise by, in 0…1; null: that of the training images.", before=None
@@ -87,12 +91,18 @@ class DataConfig(Section):
     pixel_std: tuple[Positive, ...] | None = frame(
         None, "Standard deviation of each channel to normalise by; null: that of the training images.", before=None
     )
-    max_side: int = frame(384, "Longer side that images of a folder keep under resized-crop-flip, in pixels.", ge=4)
+    max_side: int = frame(
+        384, "Longer side that images of a folder keep under resized-crop-flip, in pixels.", ge=4, le=MOST_PIXELS
+    )
     loader: Literal["auto", "resident", "ffcv", "dataloader"] = habit(
         "auto", "Data loader.", "--loader", metavar="NAME"
     )
     num_workers: int = habit(
-        2, "Workers of each process that read images: threads (ffcv) or processes (dataloader).", "--num-workers", ge=0
+        2,
+        "Workers of each process that read images: threads (ffcv) or processes (dataloader).",
+        "--num-workers",
+        ge=0,
+        le=1024,
     )
     pack_dir: Path | None = place(
         None, "Folder of `ebomlc pack`; default: packed-DATASET in data_dir.", "--pack-dir", metavar="DIR"
@@ -215,7 +225,7 @@ class TrainConfig(Section):
     """Length, batches, precision and the habits of the loop."""
 
     panel = "Training"
-    epochs: int = frame(120, "Passes over the noisy images.", "--epochs", cost=True, ge=1)
+    epochs: int = frame(120, "Passes over the noisy images.", "--epochs", cost=True, ge=1, le=1_000_000)
     global_noisy_batch_size: int = frame(
         100,
         "Noisy images in a step, all processes together.",
@@ -223,6 +233,7 @@ class TrainConfig(Section):
         also=("--global-noisy-batch-size",),
         cost=True,
         ge=1,
+        le=MOST_IMAGES,
     )
     global_clean_batch_size: int = frame(
         100,
@@ -231,6 +242,7 @@ class TrainConfig(Section):
         also=("--global-clean-batch-size",),
         cost=True,
         ge=1,
+        le=MOST_IMAGES,
     )
     label_smoothing: Share = frame(
         0.0, "Share of a given label that the target spreads evenly over the classes.", before=0.0
@@ -270,9 +282,9 @@ class TrainConfig(Section):
         before=False,
     )
     trackers: tuple[str, ...] = habit(("tensorboard",), "Accelerate's trackers, by name.")
-    rendezvous_timeout_s: Positive = habit(60.0, "Seconds to wait for all processes to come.")
-    start_timeout_s: Positive = habit(600.0, "Seconds to wait for each other's preparations.")
-    step_timeout_s: Positive = habit(60.0, "Seconds after which a process that does not go on is named.")
+    rendezvous_timeout_s: Seconds = habit(60.0, "Seconds to wait for all processes to come.")
+    start_timeout_s: Seconds = habit(600.0, "Seconds to wait for each other's preparations.")
+    step_timeout_s: Seconds = habit(60.0, "Seconds after which a process that does not go on is named.")
     max_skipped_in_a_row: int = habit(
         10, "End the run after this many steps in a row without finite values.", keyed=True, ge=1
     )

@@ -121,17 +121,23 @@ def _by_heart(evidence: Evidence) -> bool:
 
 
 def _noise(evidence: Evidence, calibration: Calibration | None) -> NoiseEstimate:
-    """From the calibrated labels where there are any, which err less; else from the main model's."""
+    """From the calibrated labels where there are any, which err less; else from the main model's.
+
+    How often the model is right is counted on trusted images that it was not trained on. Where it was trained on all of
+    them, it is right less often elsewhere, and the rate is at most what follows.
+    """
     table, cases, size = evidence.table, evidence.cases, evidence.table.num_classes
-    truth = cases.truth[cases.own]
+    asked = evidence.unseen if enough(evidence.unseen) else np.ones(int(cases.own.sum()), dtype=np.bool_)
+    truth = cases.truth[cases.own][asked]
     if calibration is None:
-        return estimate_noise(
-            confusion(table.given, table.predicted, size), confusion(truth, cases.predicted[cases.own], size)
-        )
-    counts = np.zeros((size, size), dtype=np.int64)
-    for rows, calibrated in calibration.blocks(table.probabilities):
-        counts += confusion(table.given[rows], calibrated.argmax(axis=1), size)
-    return estimate_noise(counts, confusion(truth, calibration.trusted.argmax(axis=1), size))
+        counts = confusion(table.given, table.predicted, size)
+        found = estimate_noise(counts, confusion(truth, cases.predicted[cases.own][asked], size))
+    else:
+        counts = np.zeros((size, size), dtype=np.int64)
+        for rows, calibrated in calibration.blocks(table.probabilities):
+            counts += confusion(table.given[rows], calibrated.argmax(axis=1), size)
+        found = estimate_noise(counts, confusion(truth, calibration.trusted[asked].argmax(axis=1), size))
+    return found.at_most() if _by_heart(evidence) else found
 
 
 def _posterior(evidence: Evidence, calibration: Calibration) -> tuple[Suspicion, Proposals]:

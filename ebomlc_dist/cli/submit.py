@@ -74,7 +74,8 @@ class Job:
             raise InputError("a sweep needs no --nodes: give it --array, whose tasks share the cells")
         if self.verb == "train" and self.array is not None:
             raise InputError("--array is for `sweep`; all tasks of the array would train the same run")
-        for number, name in ((self.nodes, "--nodes"), (self.cpus, "--cpus")):
+        processes = 1 if self.processes is None else self.processes
+        for number, name in ((self.nodes, "--nodes"), (self.cpus, "--cpus"), (processes, "--processes")):
             if number < 1:
                 raise InputError(f"{name} {number}: give at least 1")
         if self.gpus < 0 or self.requeues < 0:

@@ -1,6 +1,5 @@
 """``ebomlc sweep GRID``: fill a store with the runs of a grid, by any number of workers."""
 
-import os
 import shlex
 import sys
 import time
@@ -104,7 +103,9 @@ def run(
         raise InputError(
             f"--workers {workers}, --packed {packed}, --retries {retries}: at least 1 worker, 1 cell and 0 retries"
         )
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    from ebomlc_dist.launch.environment import launched_world_size
+
+    if launched_world_size() > 1:
         raise InputError("each cell of a sweep is trained by one process; start it without a launcher, by --workers N")
     from ebomlc_dist.recipes.assemble import assignments
     from ebomlc_dist.recipes.settings import Setting

@@ -1,6 +1,5 @@
 """``ebomlc train``: from a request to trained runs, in this process or in several."""
 
-import os
 import shlex
 import sys
 from contextlib import ExitStack, nullcontext
@@ -77,7 +76,7 @@ def train(
     Several recipes, methods or seeds are as many runs; with --packed they are trained side by side.
     """
     from ebomlc_dist.files.holder import untouched_where_refused
-    from ebomlc_dist.launch.environment import die_with_launcher, under_launcher
+    from ebomlc_dist.launch.environment import die_with_launcher, launched_world_size, under_launcher
     from ebomlc_dist.launch.processes import Processes
 
     die_with_launcher()
@@ -96,7 +95,7 @@ def train(
         if num_processes is not None or num_machines > 1:
             _check_processes(processes, num_processes, device, output_dir)
         start = Start(resolve(request), output_dir, bool(resume), device, audit, packed)
-        if packed and (processes.total > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1):
+        if packed and (processes.total > 1 or launched_world_size() > 1):
             raise InputError("--packed trains all runs in one process; leave --num-processes and the launcher out")
         if processes.total > 1 and not under_launcher():
             output, arguments = start.output_dir or start.default_output(), context.find_root().obj
@@ -113,10 +112,10 @@ def train(
 
 
 def _check_processes(processes: "Processes", asked: int | None, device: str, output_dir: Path | None) -> None:
-    from ebomlc_dist.launch.environment import under_launcher
+    from ebomlc_dist.launch.environment import launched_world_size, under_launcher
 
     if under_launcher():
-        world = int(os.environ.get("WORLD_SIZE", "1"))
+        world = launched_world_size()
         if asked is not None and asked != world:
             raise InputError(f"--num-processes {asked} under a launcher that started {world}; leave the flag out")
         return

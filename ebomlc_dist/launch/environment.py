@@ -24,24 +24,32 @@ def under_launcher() -> bool:
     return "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
 
 
+def whole_number(name: str, otherwise: str) -> int:
+    """Return the whole number in a variable. Raises `InputError` where it holds anything else."""
+    text = os.environ.get(name, otherwise)
+    if not text.isdecimal():
+        raise InputError(f"{name}={text!r} is no whole number; unset it, or start with `accelerate launch`")
+    return int(text)
+
+
 def launched_rank() -> int:
     """Return the global rank the launcher gave this process; 0 without one."""
-    return int(os.environ.get("RANK", "0"))
+    return whole_number("RANK", "0")
 
 
 def launched_local_rank() -> int:
     """This process's number on its machine; 0 without a launcher."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return whole_number("LOCAL_RANK", "0")
 
 
 def launched_world_size() -> int:
     """Return the number of processes of this job on all machines."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return whole_number("WORLD_SIZE", "1")
 
 
 def local_world_size() -> int:
     """Return the number of processes of this job on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
+    return whole_number("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1"))
 
 
 def die_with_launcher() -> None:
@@ -98,17 +106,26 @@ def check_place() -> None:
     would train alone beside its twins.
     """
     present = [name for name in _PLACE if name in os.environ]
-    if 0 < len(present) < len(_PLACE) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    several = launched_world_size() > 1
+    for name in present:
+        whole_number(name, "0")
+    if 0 < len(present) < len(_PLACE) and several:
         missing = ", ".join(name for name in _PLACE if name not in os.environ)
         raise InputError(f"the launcher set {', '.join(present)} but not {missing}; start with `accelerate launch`")
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    absent = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if several and absent:
+        raise InputError(
+            f"WORLD_SIZE says {launched_world_size()} processes but {' and '.join(absent)} does not say where they "
+            "meet; start with `accelerate launch`, or set it"
+        )
+    tasks = whole_number("SLURM_STEP_NUM_TASKS", "1")
     if tasks > 1 and "WORLD_SIZE" not in os.environ:
         raise InputError(
             f"srun started {tasks} tasks and each would train alone; give it one task a node and `ebomlc train` "
             "--num-processes, --num-machines and --machine-rank, as `ebomlc submit` does"
         )
     asked = _asked_processes(_parent_command())
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = launched_world_size()
     if asked is not None and asked != world:
         raise InputError(
             f"{asked} processes were asked for but the launcher started {world}; on a machine without a GPU use "

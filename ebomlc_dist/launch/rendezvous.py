@@ -21,6 +21,7 @@ from typing import Any
 import torch.distributed as dist
 
 from ebomlc_dist.errors import InputError, LoneError
+from ebomlc_dist.launch.environment import whole_number
 
 Code = dict[str, str]
 _PREFIX = "ebomlc_dist"
@@ -66,7 +67,7 @@ def open_store(rank: int, limit_s: float, *, joined: bool = False) -> dist.Store
     Raises:
         LoneError: it cannot be reached within ``limit_s`` seconds, or its port is taken.
     """
-    address, port = os.environ.get("MASTER_ADDR", ""), int(os.environ.get("MASTER_PORT", "0"))
+    address, port = os.environ.get("MASTER_ADDR", ""), whole_number("MASTER_PORT", "0")
     serves = rank == 0 and "TORCHELASTIC_USE_AGENT_STORE" not in os.environ and not joined
     if serves and is_taken(port):
         raise LoneError(f"port {port} of this machine is taken, so the processes cannot meet there; choose another one")

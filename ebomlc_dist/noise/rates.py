@@ -17,7 +17,7 @@ Where the trusted images do not even show that the model beats chance, there is 
 Without trusted images every disagreement counts as an error: at most so many are wrong, if the model errs by itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,11 @@ class NoiseEstimate:
     by_class: Estimate
     transition: Matrix
     uses_trusted: bool
+
+    def at_most(self) -> "NoiseEstimate":
+        """Return the same figures as upper bounds: nothing is known of how few labels may be wrong."""
+        rate, by_class = (replace(found, low=found.low * 0.0) for found in (self.rate, self.by_class))
+        return replace(self, rate=rate, by_class=by_class)
 
     @property
     def num_errors(self) -> int:

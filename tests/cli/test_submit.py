@@ -104,6 +104,7 @@ def test_all_shipped_scripts_are_known() -> None:
     ("arguments", "text"),
     [
         (["--nodes", "0", "train", "digits"], "--nodes 0"),
+        (["--processes", "-1", "train", "digits"], "--processes -1"),
         (["train"], "needs something to run"),
         (["trian", "digits"], "did you mean 'train'?"),
         (["--nodes", "2", "sweep", "grid"], "--array"),

@@ -8,7 +8,10 @@ import pytest
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.launch import environment
 
-PLACE = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+PLACE = {
+    **{"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"},
+    **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +65,23 @@ def test_another_parent_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_worker_without_its_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     started_by(monkeypatch, "bash", WORLD_SIZE="2")
     with pytest.raises(InputError, match="not RANK"):
+        environment.check_place()
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"])
+@pytest.mark.parametrize("value", ["abc", "-1", "", "1.5"])
+def test_a_place_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    started_by(monkeypatch, "bash", **{**PLACE, name: value})
+    with pytest.raises(InputError, match=f"{name}='{value}' is no whole number"):
+        environment.check_place()
+
+
+@pytest.mark.parametrize("absent", ["MASTER_ADDR", "MASTER_PORT"])
+def test_processes_that_do_not_know_where_to_meet_are_refused(monkeypatch: pytest.MonkeyPatch, absent: str) -> None:
+    started_by(monkeypatch, "bash", **PLACE)
+    environment.check_place()
+    monkeypatch.delenv(absent)
+    with pytest.raises(InputError, match=f"2 processes but {absent} does not say where they meet"):
         environment.check_place()
 
 

@@ -13,6 +13,7 @@ from ebomlc_dist.data.dataset import NoisyDataset, digest_of
 from ebomlc_dist.data.loaders.ffcv_extra import has_ffcv, require_ffcv
 from ebomlc_dist.data.loaders.ffcv_pack import Pack, pack_folder, read_pack
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.launch.environment import local_world_size
 
 _SHARE = 0.5
 """Of a memory that images may take; the rest is for the network, and for everybody else."""
@@ -46,7 +47,7 @@ def held_in_memory(data: DataConfig, needed: int) -> bool:
 
     Decided from what the machine has, not from what is free: every process of a machine decides alike.
     """
-    return data.loader == "resident" or (data.loader == "auto" and needed <= _SHARE * _memory() / _processes())
+    return data.loader == "resident" or (data.loader == "auto" and needed <= _SHARE * _memory() / local_world_size())
 
 
 def choose_loader(dataset: NoisyDataset, data: DataConfig, device: torch.device | str) -> Choice:
@@ -117,7 +118,3 @@ def _memory() -> float:
         return min(total, float(_CGROUP_LIMIT.read_text()))
     except (OSError, ValueError):  # no such file; "max"
         return total
-
-
-def _processes() -> int:
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
