@@ -102,7 +102,8 @@ class RowFile:
             if "begin" in found:
                 begun.append(found["begin"])
             else:
-                rows[found.pop("row")] = Row.model_validate(found)
+                name = found.pop("row")
+                rows[name] = Row.model_validate(found)
         last = begun[-1] if begun and begun[-1] not in rows else None
         return rows, last, 0 if last is None else begun.count(last)
 

@@ -99,16 +99,15 @@ def _exit_after_fault(place: Place) -> dict[str, Any]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = [sys.executable, "-m", "tools.gpu_check.faulty_run", place.device, str(place.folder("promises") / "faulty")]
-    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    variables = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    limit = _EXIT_S * place.patience
     try:
         ended = subprocess.run(
-            words, cwd=ROOT, env=os.environ | world, capture_output=True, text=True, timeout=_EXIT_S, check=False
+            words, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=limit, check=False
         )
     except subprocess.TimeoutExpired as error:
-        said = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
-        raise NotHeld(
-            f"the process is still there after {_EXIT_S:.0f} s; it said: {said.strip() or 'nothing'}"
-        ) from None
+        said = error.stdout.decode().strip() if isinstance(error.stdout, bytes) else ""
+        raise NotHeld(f"the process is still there after {limit:.0f} s; it said: {said or 'nothing'}") from None
     if ended.returncode != 0:
         last = (ended.stderr.strip() or "nothing").splitlines()[-1]
         raise NotHeld(f"exit code {ended.returncode}: {last}")

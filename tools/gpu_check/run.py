@@ -18,6 +18,7 @@ from ebomlc_dist.monitoring.versions import environment
 from tools.gpu_check.bars import Bar, bars
 from tools.gpu_check.parts import PARTS, Part
 from tools.gpu_check.place import Place, Row, RowFile
+from tools.gpu_check.runs import STOPPED
 
 ROOT = Path(__file__).parents[2]
 _CODE = ("ebomlc_dist", "tools", "benchmarks", "tests")
@@ -124,7 +125,10 @@ def _begin(place: Place) -> Result:
         for path in (place.output, place.output.with_suffix(".html"), place.work):
             _set_aside(path)
     make_folder(place.work)
-    return found or fresh
+    result = found or fresh
+    # So that rows are never without the document that they belong to.
+    write_json(place.output, result.model_dump(mode="json"))
+    return result
 
 
 def _set_aside(path: Path) -> None:
@@ -166,16 +170,12 @@ def _carry_out(name: str, part: Part, place: Place, limit: float) -> Outcome:
             continue
         if code in part.codes and last is None:
             return outcome("done")
-        if last is not None and code > 0 and code not in part.codes and _asked_to_stop(code):
+        if code == STOPPED:
             return outcome("unfinished", "it was asked to stop; a further call goes on")
         if last is not None:
             file.end(last, Row(state="failed", reason=f"the process ended in it, exit code {code}: {_last_line(file)}"))
         elif len(rows) == before:
             return outcome("failed", f"exit code {code}: {_last_line(file)}")
-
-
-def _asked_to_stop(code: int) -> bool:
-    return code == 75
 
 
 def _last_line(file: RowFile) -> str:
