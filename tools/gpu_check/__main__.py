@@ -1,6 +1,6 @@
 """``python -m tools.gpu_check``: everything that only a GPU can show, in one command of at most nine minutes.
 
-    python -m tools.gpu_check wheels carried/wheels                      pydantic for a machine that lacks it
+    python -m tools.gpu_check wheels carried/wheels                      packages that a machine may lack
     python -m tools.gpu_check data carried/cifar10 --data-dir data       CIFAR-10 in 40 MB
     PYTHONPATH=carried/wheels python -m tools.gpu_check run --data-dir carried/cifar10 --output gpu_check.json
 
@@ -16,7 +16,20 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-_NEEDED = ("torch", "torchvision", "accelerate", "numpy", "typer", "rich", "jinja2", "safetensors", "pydantic")
+_NEEDED = (
+    "torch",
+    "torchvision",
+    "accelerate",
+    "numpy",
+    "typer",
+    "rich",
+    "jinja2",
+    "safetensors",
+    "pydantic",
+    "sklearn",
+    "pytest",
+    "hypothesis",
+)
 
 
 def missing() -> list[str]:

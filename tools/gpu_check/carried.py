@@ -21,12 +21,12 @@ from ebomlc_dist.config import DataConfig
 from ebomlc_dist.data.dataset import Source
 from ebomlc_dist.data.datasets.cifar import load_cifar10
 from ebomlc_dist.errors import InputError
-from ebomlc_dist.files.durable import make_folder, write_bytes, write_json
+from ebomlc_dist.files.durable import make_folder, write_bytes
 from ebomlc_dist.files.safe_json import read_json
 
 IMAGES = "tools.gpu_check.carried:cifar10"
 MOST_BYTES = 40 * 10**6
-WHEELS = ("pydantic",)
+WHEELS = ("pydantic", "pytest", "hypothesis")
 _QUALITIES = range(92, 20, -4)
 _ROWS, _COLUMNS, _SIDE = 25, 40, 32
 _INDEX = "cifar10-sheets.json"
@@ -52,16 +52,16 @@ def write_images(data_dir: Path, folder: Path, most_bytes: int = MOST_BYTES) -> 
             "train": source.labels.tolist(),
             "test": source.test_labels.tolist(),
         }
-        size = sum(map(len, sheets.values())) + len(json.dumps(index, indent=2))
+        files = sheets | {_INDEX: json.dumps(index).encode()}
+        size = sum(map(len, files.values()))
         if size <= most_bytes:
             break
     else:
         raise InputError(f"the images do not fit into {most_bytes} bytes")
     make_folder(folder)
-    for name, sheet in sheets.items():
-        write_bytes(folder / name, sheet, durable=False)
-    write_json(folder / _INDEX, index)
-    return sum(path.stat().st_size for path in folder.iterdir())
+    for name, content in files.items():
+        write_bytes(folder / name, content, durable=False)
+    return size
 
 
 def is_carried(folder: Path) -> bool:
@@ -109,7 +109,7 @@ def _read(folder: Path, part: str, number: int) -> Tensor:
 
 
 def fetch_wheels(folder: Path, python: str) -> list[str]:
-    """Install pydantic and what it needs for another Python on Linux x86-64 into ``folder``, for PYTHONPATH.
+    """Install what a machine for training may lack, for another Python on Linux x86-64 into ``folder``, for PYTHONPATH.
 
     Raises:
         InputError: pip finds no such wheels, or no network.

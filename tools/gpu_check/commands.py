@@ -20,7 +20,7 @@ def check(
     parts: Annotated[
         str, typer.Option("--parts", metavar="NAME[,NAME…]", help="Only these, from the start.", show_default=False)
     ] = "",
-    seconds: Annotated[float, typer.Option("--seconds", help="To end within.")] = 540.0,
+    seconds: Annotated[float, typer.Option("--seconds", help="To end within.")] = 530.0,
     device: Annotated[Literal["cuda", "cpu"], typer.Option("--device", help="cpu only rehearses.")] = "cuda",
 ) -> int:
     """Run what only a GPU can show: steps, kernels, tests, whole runs. Writes FILE.json and FILE.html."""
@@ -63,7 +63,7 @@ def wheels(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="To be made, for PYTHONPATH.")],
     python: Annotated[str, typer.Option("--python", metavar="VERSION", help="That it is for.")] = "3.12",
 ) -> int:
-    """Put pydantic and what it needs into a folder, for a machine without it and without a network."""
+    """Put pydantic, pytest and hypothesis into a folder, for a machine without them and without a network."""
     from tools.gpu_check.carried import fetch_wheels
 
     print(f"{folder}: {', '.join(fetch_wheels(Path(folder), python))}")

@@ -26,7 +26,7 @@ from tools.gpu_check.place import Place
 
 GRAPH = "train.cuda_graph=true"
 T = TypeVar("T")
-_SECONDS, _LEAST_TURNS, _MOST_TURNS = 1.5, 3, 15
+_TURN_MS, _SECONDS, _LEAST_TURNS, _MOST_TURNS = 150.0, 1.0, 3, 15
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,14 @@ def new_graph(place: Place, device: torch.device) -> Callable[[], Graph]:
 def timed(take: Callable[[], object], place: Place, images: int) -> dict[str, Any]:
     """Milliseconds of ``take`` in turns: median, lowest and highest, and images a second by the median."""
     clock = DeviceClock(torch.device(place.device))
-    in_a_row = 1 if place.rehearsal else 20
     for _ in range(1 if place.rehearsal else 5):
         take()
+    clock.settle()
+    marks = [clock.mark()]
+    take()
+    marks.append(clock.mark())
+    # A GPU is kept busy for a while, so that its queue is as full as in training.
+    in_a_row = 1 if place.rehearsal else max(2, min(20, int(_TURN_MS / max(clock.between(marks)[0], 1e-3))))
     found: list[float] = []
     began = time.monotonic()
     while len(found) < _LEAST_TURNS or (time.monotonic() - began < _SECONDS and len(found) < _MOST_TURNS):

@@ -74,17 +74,17 @@ class PytestPart(Part):
 _TESTED = (0, 1, 5)
 
 PARTS: dict[str, Part] = {
-    "smoke": WorkerPart(40.0, smoke_rows, row_limit_s=20.0),
+    "smoke": WorkerPart(35.0, smoke_rows, row_limit_s=20.0),
     "steps": WorkerPart(65.0, step_rows, row_limit_s=25.0),
     "kernels": WorkerPart(20.0, kernel_rows),
-    "promises": WorkerPart(45.0, promise_rows, row_limit_s=35.0, environment=ENVIRONMENT),
-    "tests-step": PytestPart(45.0, "tests/gpu/test_step.py", codes=_TESTED),
+    "promises": WorkerPart(60.0, promise_rows, row_limit_s=35.0, environment=ENVIRONMENT),
+    "tests-step": PytestPart(40.0, "tests/gpu/test_step.py", codes=_TESTED),
     "tests-graph": PytestPart(60.0, "tests/gpu/test_graph.py", codes=_TESTED),
-    "alone": WorkerPart(40.0, alone_rows),
+    "alone": WorkerPart(45.0, alone_rows),
     "packed": WorkerPart(50.0, packed_rows),
-    "compiled": WorkerPart(75.0, compiled_rows),
-    "methods": WorkerPart(35.0, method_rows, row_limit_s=20.0),
-    "accuracy": WorkerPart(45.0, accuracy_rows),
+    "compiled": WorkerPart(60.0, compiled_rows),
+    "methods": WorkerPart(45.0, method_rows, row_limit_s=20.0),
+    "accuracy": WorkerPart(40.0, accuracy_rows),
     "loaders": WorkerPart(20.0, loader_rows),
 }
 """The most telling first: what does not fit into the time is done by the next call."""

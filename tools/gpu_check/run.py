@@ -156,18 +156,16 @@ def _carry_out(name: str, part: Part, place: Place, limit: float) -> Outcome:
     def outcome(state: Literal["done", "failed", "unfinished"], reason: str = "") -> Outcome:
         return Outcome(state=state, seconds=time.monotonic() - began, rows=file.read()[0], reason=reason)
 
-    while True:
-        left = limit - (time.monotonic() - began)
-        if left < _LEAST_S / 2:
-            return outcome("unfinished", f"not done within {limit:.0f} s; a further call goes on")
+    late = f"not done within {limit:.0f} s"
+    while (left := limit - (time.monotonic() - began)) >= _LEAST_S / 2:
         before = len(file.read()[0])
         code = _process(part, part.command(name, place, list(file.read()[0])), file.path.parent, left)
         rows, last, times = file.read()
         if code is None:
             # One that fills the limit twice would keep the rows after it away for ever.
             if last is not None and times > 1:
-                file.end(last, Row(state="failed", reason=f"not done within {limit:.0f} s, twice"))
-            continue
+                file.end(last, Row(state="failed", reason=f"{late}, twice"))
+            break
         if code in part.codes and last is None:
             return outcome("done")
         if code == STOPPED:
@@ -176,6 +174,7 @@ def _carry_out(name: str, part: Part, place: Place, limit: float) -> Outcome:
             file.end(last, Row(state="failed", reason=f"the process ended in it, exit code {code}: {_last_line(file)}"))
         elif len(rows) == before:
             return outcome("failed", f"exit code {code}: {_last_line(file)}")
+    return outcome("unfinished", f"{late}; a further call goes on")
 
 
 def _last_line(file: RowFile) -> str:
