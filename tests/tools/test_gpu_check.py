@@ -1,5 +1,6 @@
 """The GPU check: it keeps every row, goes on where it stopped, and says what is missed, missing or broken."""
 
+import faulthandler
 import json
 import os
 import subprocess
@@ -193,6 +194,9 @@ def test_the_worker_says_how_each_row_ended(place: Place, monkeypatch: pytest.Mo
     takes = {"refused": refused, "broken": broken, "wrong": wrong, "good": lambda place: {"ms": 2.0}, "old": wrong}
     part = WorkerPart(9.0, lambda place: takes)
     monkeypatch.setitem(PARTS, "x", part)
+    armed: list[float | None] = []
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda limit, exit: armed.append(limit if exit else None))
+    monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", lambda: armed.append(None))
     part.file("x", place).parent.mkdir(parents=True)
     assert worker.main("x", place, ["old"]) == 0
     rows, last, _ = RowFile(part.file("x", place)).read()
@@ -204,6 +208,7 @@ def test_the_worker_says_how_each_row_ended(place: Place, monkeypatch: pytest.Mo
         "good": ("done", ""),
     }
     assert last is None
+    assert armed == [part.row_limit_s * place.patience, None] * 4
     assert rows["good"].figures == {"ms": 2.0}
 
 
