@@ -31,6 +31,7 @@ class Subject:
         in_sample: whether the scores come from models that were trained on the very images.
         confidence: probability from which on a proposed label replaces the given one.
         true: (n,) true labels where they are known, for figures only.
+        corrector: what stands beside the main model and is called the ``corrector``, in words.
         purity: of trusted images that were chosen from the noisy ones, see `purity_figures`; None for others.
     """
 
@@ -43,6 +44,7 @@ class Subject:
     confidence: float
     true: NDArray[np.int64] | None = None
     purity: Figures | None = None
+    corrector: str = "label corrector"
 
 
 @dataclass(frozen=True)

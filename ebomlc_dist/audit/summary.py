@@ -41,6 +41,7 @@ def summarise(findings: Findings, run: Path) -> dict[str, Any]:
         "num_flagged": findings.num_flagged,
         "estimated_precision_of_flagged": _precision_of_flagged(findings),
         "relabelled_by": findings.relabel,
+        "corrector": subject.corrector,
         "confidence": subject.confidence,
         "num_relabelled": int((findings.final_labels() != table.given).sum()),
         "by_class": by_class,
