@@ -54,21 +54,13 @@ class DataConfig(Section):
     features: Path | None = frame(
         None, "Features (N, D) of --dataset features: .npy, .npz, .safetensors or .parquet.", "--features", before=None
     )
-    labels: Path | None = frame(
-        None, "Labels of the features: .npy, .csv or .parquet; names or numbers.", "--labels", before=None
-    )
-    trusted_features: Path | None = frame(
-        None, "Trusted features in a file of their own.", "--trusted-features", before=None
-    )
+    labels: Path | None = frame(None, "Their labels: .npy, .csv or .parquet.", "--labels", before=None)
+    trusted_features: Path | None = frame(None, "Trusted features, in a file apart.", "--trusted-features", before=None)
     trusted_labels: Path | None = frame(None, "Their labels.", "--trusted-labels", before=None)
-    test_features: Path | None = frame(None, "Test features in a file of their own.", "--test-features", before=None)
+    test_features: Path | None = frame(None, "Test features, in a file apart.", "--test-features", before=None)
     test_labels: Path | None = frame(None, "Their labels.", "--test-labels", before=None)
-    inputs_csv: Path | None = place(
-        None, "CSV with a path or a text for each row of features, for the audit's page.", "--inputs-csv"
-    )
-    standardise: bool = frame(
-        True, "Bring features to mean 0 and standard deviation 1 over the training rows.", before=True
-    )
+    inputs_csv: Path | None = place(None, "CSV `path` or `text` of each row, for the audit's page.", "--inputs-csv")
+    standardise: bool = frame(True, "Bring features to mean 0 and deviation 1 over the training rows.", before=True)
     clean_size: int = frame(
         1000, "Number of trusted images, drawn with equal shares of each class.", "--clean-size", ge=1
     )
