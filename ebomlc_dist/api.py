@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ebomlc_dist.audit.run_audit import Options, audit, examined
-from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.dataset import InputSet, NoisyDataset, described
 from ebomlc_dist.data.inputs.arrays import Values, as_array, as_images
+from ebomlc_dist.data.inputs.feature_rows import FeatureRows, check_array, checked_digest
 from ebomlc_dist.data.inputs.grey_levels import Levels
 from ebomlc_dist.data.inputs.lazy import read_loose
 from ebomlc_dist.data.inputs.read import resize_square
@@ -87,23 +88,38 @@ class TrainedRun:
         self.class_names: list[str] = self._stored["class_names"]
         self._dataset = dataset
 
+    @property
+    def on_features(self) -> bool:
+        """Whether the model takes features, and no images."""
+        return self._stored["preprocessing"]["image_size"] is None
+
     def predict_proba(self, images: Values) -> NDArray[np.float32]:
         """(M, K) class probabilities of images, which are resized to the model's size; a single image is M = 1.
 
         Args:
-            images: (M, H, W), (M, H, W, C), (M, C, H, W), or one image: integers 0…255, floats 0…1; see `as_images`.
+            images: (M, H, W), (M, H, W, C), (M, C, H, W), or one image: integers 0…255, floats 0…1; see `as_images`. Of
+                a model of features: (M, D) numbers.
                 A model of colour images takes grey ones too.
 
         Raises:
             InputError: another range, or another number of channels than the model takes.
         """
         array = as_array(images, "images")
+        if self.on_features:
+            rows = FeatureRows((check_array(array, "features"),))
+            checked_digest(rows, "features")
+            return self._probabilities(rows).numpy()
         if array.ndim == 3 and array.shape[0] == 3 and self._stored["in_channels"] == 3 and array.shape[2] != 3:
             raise InputError(
                 f"images are {array.shape}: three grey images, or one with its channels first; give the one image as "
                 "`images[None]`, or grey ones as `images[:, None]`"
             )
         return self._probabilities(as_images(array)).numpy()
+
+    def probabilities(self, rows: FeatureRows) -> Iterator[NDArray[np.float32]]:
+        """Yield (K,) class probabilities of each row of features in turn; some rows are in memory at a time."""
+        for block in torch.arange(len(rows)).split(_BATCH):
+            yield from self._probabilities(rows.take(block.numpy())).numpy()
 
     def predict(self, paths: Sequence[Path | str]) -> list[Prediction]:
         """The predicted class of image files. Raises `InputError` listing those that cannot be read."""
@@ -212,15 +228,20 @@ class TrainedRun:
         return self._dataset
 
     @torch.no_grad()
-    def _probabilities(self, images: Tensor) -> Tensor:
+    def _probabilities(self, images: InputSet) -> Tensor:
         preprocessing, channels = self._stored["preprocessing"], self._stored["in_channels"]
+        mean, std = torch.tensor(preprocessing["mean"]), torch.tensor(preprocessing["std"])
+        if self.on_features or not isinstance(images, Tensor):
+            if tuple(images.shape[1:]) != (channels,):
+                raise InputError(f"the model takes {channels} features and these are {described(images)}")
+            rows = torch.arange(len(images)).split(_BATCH)
+            return torch.cat([self._logits(normalise(images[block], mean, std)).softmax(dim=1) for block in rows])
         if images.shape[1] == 1 and channels == 3:
             images = images.expand(-1, 3, -1, -1)
         if images.shape[1] != channels:
             raise InputError(
                 f"the model takes {channels} channel(s) and images have {images.shape[1]}; convert them first"
             )
-        mean, std = torch.tensor(preprocessing["mean"]), torch.tensor(preprocessing["std"])
         blocks = resize_square(images, preprocessing["image_size"][0]).split(_BATCH)
         return torch.cat([self._logits(normalise(block, mean, std)).softmax(dim=1) for block in blocks])
 

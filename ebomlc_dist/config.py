@@ -47,9 +47,24 @@ class DataConfig(Section):
     )
     noisy_csv: Path | None = frame(None, "CSV `path,label` of the noisy images of a folder.", "--noisy-csv")
     clean_csv: Path | None = frame(
-        None, "CSV `path,label` of the trusted images of a folder.", "--clean-csv", "--trusted"
+        None,
+        "CSV `path,label` of the trusted images of a folder; or `id,label` of rows of features.",
+        "--clean-csv",
+        "--trusted",
     )
-    test_csv: Path | None = frame(None, "CSV `path,label` of the test images of a folder.", "--test-csv")
+    test_csv: Path | None = frame(
+        None, "CSV `path,label` of the test images of a folder; or `id,label` of rows of features.", "--test-csv"
+    )
+    features: Path | None = frame(
+        None, "Features (N, D) of --dataset features: .npy, .npz, .safetensors or .parquet.", "--features", before=None
+    )
+    labels: Path | None = frame(None, "Their labels: .npy, .csv or .parquet.", "--labels", before=None)
+    trusted_features: Path | None = frame(None, "Trusted features, in a file apart.", "--trusted-features", before=None)
+    trusted_labels: Path | None = frame(None, "Their labels.", "--trusted-labels", before=None)
+    test_features: Path | None = frame(None, "Test features, in a file apart.", "--test-features", before=None)
+    test_labels: Path | None = frame(None, "Their labels.", "--test-labels", before=None)
+    inputs_csv: Path | None = place(None, "CSV `path` or `text` of each row, for the audit's page.", "--inputs-csv")
+    standardise: bool = frame(True, "Bring features to mean 0 and deviation 1 over the training rows.", before=True)
     clean_size: int = frame(
         1000, "Number of trusted images, drawn with equal shares of each class.", "--clean-size", ge=1
     )
@@ -150,7 +165,10 @@ class ModelConfig(Section):
     name: str = frame("resnet32", "Main model; see `ebomlc list models`.", "--model", metavar="NAME", cost=True)
     norm: Literal["batch", "sync", "group"] = frame("batch", "Normalisation layers.", "--norm", metavar="KIND")
     widths: tuple[Annotated[int, Field(ge=1)], ...] | None = frame(
-        None, "Channels of each stage of fast-cnn, as [64, 128, 256].", before=None, cost=True
+        None,
+        "Channels of each stage of fast-cnn, as [64, 128, 256]; units of each layer of mlp.",
+        before=None,
+        cost=True,
     )
     head_start: Literal["plain", "released"] = frame(
         "plain",

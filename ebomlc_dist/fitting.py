@@ -19,7 +19,7 @@ from torch import Tensor
 from ebomlc_dist.api import TrainedRun
 from ebomlc_dist.audit.trusted import FOLDER, trusted_from_noisy
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.dataset import NoisyDataset, Source
+from ebomlc_dist.data.dataset import NoisyDataset, Source, are_features, described
 from ebomlc_dist.data.inputs.array_source import array_source, check_trusted
 from ebomlc_dist.data.inputs.arrays import Values, as_array
 from ebomlc_dist.data.inputs.image_side import side_for
@@ -38,7 +38,7 @@ from ebomlc_dist.monitoring.progress import spoken_to
 from ebomlc_dist.recipes.assemble import Request, Resolved, resolve
 from ebomlc_dist.recipes.python_words import in_python
 from ebomlc_dist.recipes.settings import Setting
-from ebomlc_dist.recipes.suited import suited
+from ebomlc_dist.recipes.suited import suited, suited_to_features
 
 _ARGUMENTS = {
     "model": ("model.name",),
@@ -76,7 +76,8 @@ def fit(
     ``epochs``, ``batch_size`` and ``lr`` is chosen by `ebomlc_dist.recipes.suited`; one line says what was chosen.
 
     Args:
-        images: (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3: integers 0…255 or floats 0…1.
+        images: (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3: integers 0…255 or floats 0…1. Or features (N, D) of
+            any numbers; an array that is a mapped file stays one.
         labels: (N,) or (N, 1), noisy: whole numbers 0…K−1, or names. Right where ``trusted`` says so.
         trusted: indices (Nc,) of images whose label is right, or a mask (N,) of booleans. Needed by methods that use a
             trusted set, unless ``clean_from_noisy``.
@@ -111,7 +112,10 @@ def fit(
     with _in_words_of_python():
         if resume and output_dir is None:
             raise InputError("resume=True needs output_dir=, the folder of the run to continue")
-        source = array_source(images, labels, trusted, test=test, class_names=class_names)
+        standardise = (settings or {}).get("data.standardise", True)
+        source = array_source(
+            images, labels, trusted, test=test, class_names=class_names, standardise=str(standardise).lower() != "false"
+        )
         asked = _asked(given, settings or {})
         runtime = Runtime.start(_resolved(method, asked).config.train)
         try:
@@ -177,16 +181,20 @@ def _drawn(config: RunConfig, source: Source) -> NoisyDataset:
         )
     if wanted and source.trusted is not None:
         check_trusted(source)
+    drawn = from_source(_sized(source, config), config.data, config.noise, config.seeds, needs_clean=wanted)
+    check_model(config, drawn)
+    return drawn
+
+
+def _sized(source: Source, config: RunConfig) -> Source:
+    """Images as squares of the side that is asked for, or suits the model; features as they are."""
     images, test_images = source.images, source.test_images
+    if not (isinstance(images, Tensor) and isinstance(test_images, Tensor)):
+        return source
     side = config.data.given_side
     if side is None:
         side = side_for(min(images.shape[2:]), config.model.name)
-    assert isinstance(images, Tensor)
-    assert isinstance(test_images, Tensor)
-    sized = replace(source, images=resize_square(images, side), test_images=resize_square(test_images, side))
-    drawn = from_source(sized, config.data, config.noise, config.seeds, needs_clean=wanted)
-    check_model(config, drawn)
-    return drawn
+    return replace(source, images=resize_square(images, side), test_images=resize_square(test_images, side))
 
 
 def _asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Setting]:
@@ -214,6 +222,10 @@ def _resolved(
     if source is not None and runtime is not None:
         own = {setting.key: setting.value for setting in asked}
         size = str(own.get("data.image_size"))
+        if are_features(source.images):
+            rule = suited_to_features(len(source.images), gpu=runtime.device.type == "cuda")
+            chosen = [Setting(key, value, "suited") for key, value in rule.items() if key not in own]
+            return _of_recipe("features", method, [*chosen, *asked])
         rule = suited(
             len(source.images),
             source.images.shape[1],
@@ -223,24 +235,34 @@ def _resolved(
             image_size=int(size) if size.isdigit() else None,
         )
         chosen = [Setting(key, value, "suited") for key, value in rule.items() if key not in own]
-    (resolved,) = resolve(Request(recipe="folder", methods=(method,), flags=(*chosen, *asked)))
+    return _of_recipe("folder", method, [*chosen, *asked])
+
+
+def _of_recipe(recipe: str, method: str, settings: list[Setting]) -> Resolved:
+    (resolved,) = resolve(Request(recipe=recipe, methods=(method,), flags=tuple(settings)))
     data = resolved.config.data.model_copy(update={"dataset": ARRAYS})
     return replace(resolved, config=resolved.config.model_copy(update={"data": data}))
 
 
 def _chosen(config: RunConfig, source: Source, drawn: NoisyDataset, runtime: Runtime) -> str:
     """What is going to be trained on what, and how to change it."""
-    height, width = source.images.shape[2:]
     own = config.train
     steps = -(-len(drawn.noisy_labels) // own.global_noisy_batch_size)
-    size = drawn.images.shape[2]
+    at = "" if are_features(drawn.images) else f" at {drawn.images.shape[2]}×{drawn.images.shape[2]}"
     trusted = f"{len(drawn.clean_labels)} trusted" if needs_clean(config) else "no trusted set used"
     return (
-        f"fit: {config.method.name} on {len(drawn.noisy_labels)} noisy images of {height}×{width}, {trusted}, "
-        f"{drawn.num_classes} classes; {config.model.name} at {size}×{size}, {own.epochs} epochs of {steps} steps, "
+        f"fit: {config.method.name} on {len(drawn.noisy_labels)} noisy {_geometry(source)}, {trusted}, "
+        f"{drawn.num_classes} classes; {config.model.name}{at}, {own.epochs} epochs of {steps} steps, "
         f"batch {own.global_noisy_batch_size}, lr {config.optim.main_lr:g}, {device_name(runtime)}. Change it with "
-        "model=, image_size=, epochs=, batch_size=, lr="
+        f"model=, {'image_size=, ' if at else ''}epochs=, batch_size=, lr="
     )
+
+
+def _geometry(source: Source) -> str:
+    if are_features(source.images):
+        return described(source.images)
+    height, width = source.images.shape[2:]
+    return f"images of {height}×{width}"
 
 
 def _plain(value: Any) -> Any:

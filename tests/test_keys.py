@@ -69,6 +69,7 @@ def test_what_may_change_is_where_things_lie_and_how_a_run_is_carried_out() -> N
     assert sorted(FREE) == [
         "data.data_dir",
         "data.download",
+        "data.inputs_csv",
         "data.loader",
         "data.num_workers",
         "data.pack_dir",

@@ -12,7 +12,7 @@ from ebomlc_dist import engine
 
 ROOT = Path(ebomlc_dist.__file__).parent
 # One recipe, data set and verb of the same name: the folder says which.
-PLAIN_BY_FOLDER = {"cifar.py", "digits.py", "folder.py", "flags.py"}
+PLAIN_BY_FOLDER = {"cifar.py", "digits.py", "features.py", "folder.py", "flags.py"}
 _COLUMN = 55
 
 

@@ -1,8 +1,11 @@
-"""Filling a score table from trained models, one after another, and from the scores that were kept at each epoch."""
+"""Filling a score table from trained models, one after another, or from probabilities as they are, and from the scores
+that were kept at each epoch.
+"""
 
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import safetensors.torch
 import torch
@@ -23,6 +26,36 @@ from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.noise.precision import Cases
 
 _HEADER_BYTES = 64 * 1024
+
+
+class Scorer(Protocol):
+    """What scores labels: the networks of a run, or probabilities that somebody has already.
+
+    Attributes:
+        size: samples of a block.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    def score(self, rows: Tensor, given: Tensor) -> Iterator[ScoredBlock]:
+        """Yield scores of the labels ``given`` (n,) of the images ``rows`` (n,), block by block in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingScorer:
+    """The networks of a run (a `Scorer`)."""
+
+    training: Training
+
+    @property
+    def size(self) -> int:
+        return BATCH * self.training.runtime.world_size
+
+    def score(self, rows: Tensor, given: Tensor) -> Iterator[ScoredBlock]:
+        """See `ebomlc_dist.engine.scores.score`. Collective."""
+        return score(self.training, rows, given)
 
 
 @dataclass
@@ -54,19 +87,19 @@ class Collector:
         self._image = self._own.cumsum(0) - 1
         self._probabilities = torch.zeros(int(self._own.sum()), self.dataset.num_classes)
 
-    def noisy(self, training: Training, positions: Tensor) -> None:
+    def noisy(self, scorer: "Scorer", positions: Tensor) -> None:
         """Score the noisy images at ``positions`` (n,) of the noisy set. Collective."""
         rows, given = self.dataset.noisy_index[positions], self.dataset.noisy_labels[positions]
-        for own, block in self._scored(training, rows, given):
+        for own, block in self._scored(scorer, rows, given):
             if self.table is not None:
                 doubt = suspicion(block, given[own])
                 arrays = (values.numpy() for values in (positions[own], block.main, block.corrected, doubt))
                 self.table.put(*arrays)
 
-    def trusted(self, training: Training, positions: Tensor) -> None:
+    def trusted(self, scorer: "Scorer", positions: Tensor) -> None:
         """Score the trusted cases at ``positions`` (m,) of `trusted_cases`. Collective."""
         rows, labels = self.trials.rows[positions], self.trials.labels[positions]
-        for own, block in self._scored(training, rows, labels):
+        for own, block in self._scored(scorer, rows, labels):
             self._suspicion[positions[own]] = suspicion(block, labels[own])
             self._sure["corrected"][positions[own]], self._corrected[positions[own]] = block.corrected.max(dim=1)
             self._sure["predicted"][positions[own]], self._predicted[positions[own]] = block.main.max(dim=1)
@@ -88,12 +121,10 @@ class Collector:
         hidden = None if unseen is None else unseen.numpy()
         return Evidence(self.table, cases, self._probabilities.numpy(), hidden, means, learnt)
 
-    def _scored(self, training: Training, rows: Tensor, given: Tensor) -> Iterator[tuple[slice, ScoredBlock]]:
-        blocks = -(-len(rows) // (BATCH * training.runtime.world_size))
-        hidden = self.quiet or not training.runtime.is_main or not sys.stderr.isatty()
-        shown = track(
-            score(training, rows, given), "scores", total=blocks, console=Console(stderr=True), disable=hidden
-        )
+    def _scored(self, scorer: "Scorer", rows: Tensor, given: Tensor) -> Iterator[tuple[slice, ScoredBlock]]:
+        blocks = -(-len(rows) // scorer.size)
+        hidden = self.quiet or self.table is None or not sys.stderr.isatty()
+        shown = track(scorer.score(rows, given), "scores", total=blocks, console=Console(stderr=True), disable=hidden)
         for block in shown:
             yield slice(block.begin, block.begin + len(block.main)), block
 

@@ -34,6 +34,7 @@ class Subject:
         confidence: probability from which on a proposed label replaces the given one; None where the trusted images
             are to say it.
         true: (n,) true labels where they are known, for figures only.
+        corrector: what stands beside the main model and is called the ``corrector``, in words.
         purity: of trusted images that were chosen from the noisy ones, see `purity_figures`; None for others.
     """
 
@@ -46,6 +47,7 @@ class Subject:
     confidence: float | None
     true: NDArray[np.int64] | None = None
     purity: Figures | None = None
+    corrector: str = "label corrector"
 
 
 @dataclass(frozen=True)

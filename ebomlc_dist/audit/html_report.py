@@ -102,7 +102,7 @@ def _cards(findings: Findings, dataset: NoisyDataset, images: ImageFiles, number
                 "suspicion": round(float(findings.suspicion[position]), 4),
                 "given_probability": round(float(probabilities[given]), 4),
                 "proposed_probability": round(float(probabilities[proposed]), 4),
-                "image": images.thumbnail(int(dataset.noisy_index[position])),
+                **images.shown(int(dataset.noisy_index[position])),
             }
         )
     return cards

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebomlc_dist.audit.collect import Collector, epoch_means
+from ebomlc_dist.audit.collect import Collector, TrainingScorer, epoch_means
 from ebomlc_dist.audit.cross_fit import check_cross_fit, cross_fit
 from ebomlc_dist.audit.export import EXPORTS, check_export
 from ebomlc_dist.audit.files import write_corrected, write_labels, write_matrix, write_probabilities
@@ -21,7 +21,7 @@ from ebomlc_dist.audit.rank_labels import rank_labels
 from ebomlc_dist.audit.summary import given_to_corrected, summarise
 from ebomlc_dist.audit.table import ScoreTable, score_table
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.dataset import NoisyDataset, are_features
 from ebomlc_dist.data.split import held_out
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
@@ -124,14 +124,15 @@ def _audit(
     check_cross_fit(config, dataset, options.cross_fit)
     images = ImageFiles(config.data, dataset)
     for name in options.exports:
-        check_export(name, dataset.class_names)
+        check_export(name, dataset.class_names, features=are_features(dataset.images))
     with ExitStack() as stack:
-        collector = Collector(dataset, _table(stack, dataset, paths.audit, runtime), quiet)
+        collector = Collector(dataset, table_of(stack, dataset, paths.audit, runtime), quiet)
         in_sample, unseen = _collect(collector, config, paths, options, runtime)
 
         def write() -> dict[str, Any]:
             subject = _subject(config, dataset, images, in_sample, options)
-            return _write(_judged(collector, subject, unseen, config, paths, options), dataset, images, paths, options)
+            found = _judged(collector, subject, unseen, config, paths, options)
+            return write_audit(found, dataset, images, paths.audit, paths.root, options)
 
         written: dict[str, Any] = runtime.on_first_rank(write)
         return written
@@ -147,13 +148,13 @@ def examined(folder: Path, runtime: Runtime, dataset: NoisyDataset, scratch: Pat
     paths, options = finished(folder), Options()
     config = stored_config(paths)
     with ExitStack() as stack:
-        collector = Collector(dataset, _table(stack, dataset, scratch, runtime), quiet=True)
+        collector = Collector(dataset, table_of(stack, dataset, scratch, runtime), quiet=True)
         in_sample, unseen = _collect(collector, config, paths, options, runtime)
         subject = _subject(config, dataset, ImageFiles(config.data, dataset), in_sample, options)
         yield _judged(collector, subject, unseen, config, paths, options)
 
 
-def _table(stack: ExitStack, dataset: NoisyDataset, scratch: Path, runtime: Runtime) -> ScoreTable | None:
+def table_of(stack: ExitStack, dataset: NoisyDataset, scratch: Path, runtime: Runtime) -> ScoreTable | None:
     """The first rank's table, for as long as ``stack`` is open."""
     if not runtime.is_main:
         return None
@@ -190,13 +191,15 @@ def _collect(
     if options.cross_fit is not None:
         place = paths.audit / f"cross-fit-{options.cross_fit}"
         for fold in cross_fit(config, dataset, options.cross_fit, place, runtime, quiet=collector.quiet):
-            collector.noisy(fold.training, fold.noisy)
-            collector.trusted(fold.training, fold.held_out[collector.trials.rows].nonzero().flatten())
+            scorer = TrainingScorer(fold.training)
+            collector.noisy(scorer, fold.noisy)
+            collector.trusted(scorer, fold.held_out[collector.trials.rows].nonzero().flatten())
         return False, None
     training = load_trained(config, paths, dataset, runtime)
     unseen = held_out(dataset.clean_labels, training.method.streams.held_out)
-    collector.noisy(training, torch.arange(len(dataset.noisy_index)))
-    collector.trusted(training, torch.arange(len(collector.trials.rows)))
+    scorer = TrainingScorer(training)
+    collector.noisy(scorer, torch.arange(len(dataset.noisy_index)))
+    collector.trusted(scorer, torch.arange(len(collector.trials.rows)))
     return _trained_on_noisy(training.method, config.train.epochs), unseen if unseen.any() else None
 
 
@@ -229,10 +232,11 @@ def _subject(
     )
 
 
-def _write(
-    findings: Findings, dataset: NoisyDataset, images: ImageFiles, paths: RunFolder, options: Options
+def write_audit(
+    findings: Findings, dataset: NoisyDataset, images: ImageFiles, folder: Path, run: Path, options: Options
 ) -> dict[str, Any]:
-    folder, names = paths.audit, findings.subject.class_names
+    """Write all that an audit leaves into ``folder``, and return its summary. ``run``: what the summary calls it."""
+    names = findings.subject.class_names
     write_labels(findings, folder)
     nameless = _nameless(findings, dataset, images)
     if nameless:
@@ -242,7 +246,7 @@ def _write(
     write_probabilities(findings.table, names, findings.subject.in_sample, folder / "pred_probs.npz")
     write_matrix(folder / "transition_matrix.csv", findings.noise.transition, names)
     write_matrix(folder / "given_to_corrected.csv", given_to_corrected(findings), names)
-    summary = summarise(findings, paths.root)
+    summary = summarise(findings, run)
     write_page(findings, summary, dataset, images, options.gallery, folder / "report.html")
     for name in options.exports:
         EXPORTS[name].write(findings, dataset, images, folder / name)

@@ -46,6 +46,7 @@ def summarise(findings: Findings, run: Path) -> dict[str, Any]:
         "num_flagged": findings.num_flagged,
         "estimated_precision_of_flagged": _precision_of_flagged(findings),
         "relabelled_by": findings.relabel,
+        "corrector": subject.corrector,
         "confidence": findings.confidence,
         "expected_precision_of_relabelled": _vouched_precision(findings),
         "num_relabelled": int((findings.final_labels() != table.given).sum()),

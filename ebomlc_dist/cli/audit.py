@@ -8,18 +8,54 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ebomlc_dist.cli.output import command_name, print_json, print_table
+from ebomlc_dist.errors import InputError
 from ebomlc_dist.monitoring.purity import purity_text
 
 if TYPE_CHECKING:
     from ebomlc_dist.audit.run_audit import Options
     from ebomlc_dist.engine.run_status import Stopped
 
-_RUN = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.", show_default=False)]
+_RUN = Annotated[Path | None, typer.Argument(metavar="[RUN]", help="The folder of a finished run.", show_default=False)]
+
+
+def _file(flag: str, text: str, *more: str) -> Any:
+    return typer.Option(flag, *more, metavar="FILE", help=text, show_default=False, rich_help_panel="Without a run")
 
 
 def audit(
-    run: _RUN,
     context: typer.Context,
+    run: _RUN = None,
+    pred_probs: Annotated[
+        Path | None, _file("--pred-probs", "Probabilities (N, K) of each item: audit these, and train nothing.")
+    ] = None,
+    labels: Annotated[Path | None, _file("--labels", "With --pred-probs: N labels, .npy, .csv or .parquet.")] = None,
+    trusted: Annotated[
+        Path | None, _file("--trusted", "With --pred-probs: CSV id,label of rows that you have checked.")
+    ] = None,
+    features: Annotated[
+        Path | None, _file("--features", "With --pred-probs: features (N, D), whose neighbours are asked too.")
+    ] = None,
+    inputs_csv: Annotated[
+        Path | None, _file("--inputs-csv", "With --pred-probs: CSV with a path or a text for each item.")
+    ] = None,
+    in_sample: Annotated[
+        bool,
+        typer.Option(
+            "--in-sample",
+            help="With --pred-probs: the model was trained on these items.",
+            rich_help_panel="Without a run",
+        ),
+    ] = False,
+    output_dir: Annotated[
+        Path,
+        typer.Option(
+            "--output-dir",
+            "-o",
+            metavar="DIR",
+            help="With --pred-probs: where the audit goes.",
+            rich_help_panel="Without a run",
+        ),
+    ] = Path("audit"),
     cross_fit: Annotated[
         int | None,
         typer.Option(
@@ -62,7 +98,10 @@ def audit(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no hints.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
 ) -> int:
-    """Find the labels of a run's data that look wrong, and write tables and a page to RUN/audit."""
+    """Find the labels that look wrong, and write tables and a page: of a run's data, to RUN/audit.
+
+    With --pred-probs: of labels and probabilities that you have already, to --output-dir.
+    """
     from ebomlc_dist.launch.environment import die_with_launcher, under_launcher
 
     die_with_launcher()
@@ -79,6 +118,20 @@ def audit(
         exports=exports,
     )
     options.check()
+    if pred_probs is not None:
+        if run is not None:
+            raise InputError(f"give a run or --pred-probs; {run} is a run's audit without --pred-probs")
+        from ebomlc_dist.audit.given_probabilities import Given, audit_probabilities
+
+        given = Given(pred_probs, labels, trusted, features, inputs_csv, in_sample)
+        summary = audit_probabilities(given, options, output_dir, quiet=quiet)
+        print_json(summary) if json else print_audit(summary, output_dir, hints=not quiet)
+        return 0
+    files = {"--labels": labels, "--trusted": trusted, "--features": features, "--inputs-csv": inputs_csv}
+    if told := [flag for flag, file in files.items() if file is not None]:
+        raise InputError(f"{told[0]} goes with --pred-probs FILE, which is not given")
+    if run is None:
+        raise InputError("`ebomlc audit` needs RUN, the folder of a finished run, or --pred-probs FILE")
     config = stored_config(finished(run))
     if num_processes is not None and not under_launcher():
         from ebomlc_dist.files.run_folder import RunFolder
@@ -100,7 +153,7 @@ def _audit_here(run: Path, options: "Options", train: Any, device: str, *, quiet
     try:
         summary = audit_one(run, options, runtime, quiet=quiet)
         if runtime.is_main:
-            print_json(summary) if as_json else print_audit(summary, hints=not quiet)
+            print_json(summary) if as_json else print_audit(summary, run / "audit", hints=not quiet)
         return 0
     except Stopped as stopped:
         return _say_stopped(stopped, under_launcher=runtime.under_launcher, is_main=runtime.is_main)
@@ -114,7 +167,7 @@ def _say_stopped(stopped: "Stopped", *, under_launcher: bool, is_main: bool) -> 
     return 0 if under_launcher else stopped.code
 
 
-def print_audit(summary: dict[str, Any], *, hints: bool) -> None:
+def print_audit(summary: dict[str, Any], folder: Path, *, hints: bool) -> None:
     """The headline figures of an audit, where its files lie, and what to do with them."""
     run = Path(summary["run"])
     print(f"{summary['conclusion']}\n{summary['relabelling']}\n")
@@ -137,10 +190,10 @@ def print_audit(summary: dict[str, Any], *, hints: bool) -> None:
             *([f"truth: {name} of the flagged labels", _share(truth[name])] for name in ("precision", "recall")),
         ]
     print_table(["figure", "value"], rows)
-    print(f"\naudit: {run / 'audit'}")
+    print(f"\naudit: {folder}")
     if hints:
-        print(f"\nopen {run / 'audit' / 'report.html'}")
-        if summary["num_relabelled"]:
+        print(f"\nopen {folder / 'report.html'}")
+        if folder != run and summary["num_relabelled"]:
             print(f"next round:\n  {next_round(run)}")
 
 
@@ -158,7 +211,8 @@ def _estimate(figure: dict[str, float] | None) -> str:
 def _relabelled(summary: dict[str, Any]) -> str:
     if summary["confidence"] is None:
         return "none"
-    return f"{summary['num_relabelled']} by {summary['relabelled_by']} at ≥ {summary['confidence']:g}"
+    by = summary["corrector"] if summary["relabelled_by"] == "corrector" else summary["relabelled_by"]
+    return f"{summary['num_relabelled']} by {by} at ≥ {summary['confidence']:g}"
 
 
 def _share(value: float | None) -> str:

@@ -19,7 +19,7 @@ def pack(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")] = False,
 ) -> int:
     """Pack the training images of a run for --loader ffcv. Give the same arguments as to `ebomlc train`."""
-    from ebomlc_dist.data.dataset import digest_of
+    from ebomlc_dist.data.dataset import are_features, digest_of
     from ebomlc_dist.data.datasets import load_source
     from ebomlc_dist.data.loaders.ffcv_extra import require_ffcv
     from ebomlc_dist.data.loaders.ffcv_pack import checked_file, pack_folder, read_pack
@@ -34,6 +34,8 @@ def pack(
     folder = pack_folder(data)
     # Decoded as they are packed: they may not fit into memory.
     source = load_source(data.model_copy(update={"loader": "dataloader"}), model=config.model.name)
+    if are_features(source.images):
+        raise InputError("`ebomlc pack` packs images, and these data are features, which are mapped as they lie")
     digest = digest_of(source.images, source.image_digests[0] if source.image_digests else None)
     try:
         found = read_pack(folder)

@@ -293,4 +293,4 @@ def _report(
     print_results(summaries, output, hints=not quiet)
     for found in audits:
         print()
-        print_audit(found, hints=not quiet)
+        print_audit(found, Path(found["run"]) / "audit", hints=not quiet)

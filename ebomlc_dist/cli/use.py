@@ -43,26 +43,39 @@ def evaluate(run: _RUN, json: Annotated[bool, typer.Option("--json", help="Print
 def predict(
     run: _RUN,
     images: Annotated[
-        Path, typer.Option("--images", metavar="DIR", help="Folder of images, at any depth.", show_default=False)
-    ],
+        Path | None, typer.Option("--images", metavar="DIR", help="Folder of images, at any depth.", show_default=False)
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            "--features", metavar="FILE", help="Of a run on features: a file of the same width.", show_default=False
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "--output-dir", "-o", metavar="FILE", help="CSV file to write.")
     ] = Path("predictions.csv"),
     top_k: Annotated[int, typer.Option("--top-k", metavar="K", min=0, help=_TOP_K)] = 0,
     probabilities: Annotated[bool, typer.Option("--probabilities", help=_PROBABILITIES)] = False,
 ) -> int:
-    """Write the predicted class of every image in a folder: path, predicted_label, confidence.
+    """Write the predicted class of every image in a folder, or row of features: path, predicted_label, confidence.
 
-    Images that cannot be read are listed and left out.
+    Images that cannot be read are listed and left out. Rows of features have a column id in place of the path.
     """
     from ebomlc_dist.api import load
     from ebomlc_dist.data.inputs.safe_paths import listed, shown
     from ebomlc_dist.files.named import check_named, is_replaced, write_named
 
+    if (images is None) == (features is None):
+        raise InputError("`ebomlc predict` needs --images DIR, or --features FILE for a run on features")
+    if features is not None:
+        return _predict_rows(run, features, output, top_k, probabilities)
+    assert images is not None
     names = _image_names(images)
     _check_links(images, names)
     check_named(output, "--output")
     trained = load(run)
+    if trained.on_features:
+        raise InputError(f"the run in {run} was trained on features; give --features FILE in place of --images")
     table = _Table(trained.class_names, top_k, probabilities)
     failures: list[str] = []
 
@@ -84,6 +97,32 @@ def predict(
     # What is no file may be where this line would go to as well.
     told = sys.stdout if is_replaced(output) else sys.stderr
     print(f"{len(names) - len(failures)} predictions: {output}", file=told)
+    return 0
+
+
+def _predict_rows(run: Path, features: Path, output: Path, top_k: int, probabilities: bool) -> int:
+    """`predict` for a run on features."""
+    from ebomlc_dist.api import load
+    from ebomlc_dist.data.inputs.feature_files import read_features
+    from ebomlc_dist.data.inputs.feature_rows import checked_digest
+    from ebomlc_dist.files.named import check_named, is_replaced, write_named
+
+    check_named(output, "--output")
+    trained = load(run)
+    if not trained.on_features:
+        raise InputError(f"the run in {run} was trained on images; give --images DIR in place of --features")
+    found = read_features(features)
+    names = [str(name) for name in (range(len(found.rows)) if found.ids is None else found.ids.tolist())]
+    checked_digest(found.rows, str(features), names)
+    table = _Table(trained.class_names, top_k, probabilities)
+
+    def lines() -> Iterator[bytes]:
+        yield table.line(["id", *table.columns[1:]])
+        for name, row in zip(names, trained.probabilities(found.rows), strict=True):
+            yield table.line(table.cells(name, row))
+
+    write_named(output, lines())
+    print(f"{len(names)} predictions: {output}", file=sys.stdout if is_replaced(output) else sys.stderr)
     return 0
 
 

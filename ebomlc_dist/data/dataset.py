@@ -9,24 +9,42 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.data.inputs.grey_levels import FULL, Levels
+from ebomlc_dist.data.inputs.previews import Previews
 
 
-class ImageSet(Protocol):
-    """What the program asks of a set of images: a (N, C, H, W) uint8 tensor meets it, and so does `ImageFiles`."""
+class InputSet(Protocol):
+    """What the program asks of a set of inputs: N of them, all of one shape.
+
+    Images are (N, C, H, W) uint8: a tensor, or `ImageFiles`. Features are (N, D) floats: `FeatureRows`. Code that asks
+    nothing but this takes both.
+    """
 
     @property
     def shape(self) -> torch.Size:
-        """(N, C, H, W)."""
+        """(N, C, H, W) or (N, D)."""
         ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: Tensor, /) -> Tensor:
-        """(n, C, H, W) uint8 for (n,) int64 rows, as they are evaluated: without augmentation."""
+        """(n, C, H, W) uint8 or (n, D) floats for (n,) int64 rows, as they are evaluated: without augmentation."""
         ...
 
 
-def digest_of(images: ImageSet, file_digest: str | None) -> str:
+def are_features(inputs: InputSet) -> bool:
+    """Return whether inputs are features, (N, D), and no images."""
+    return len(inputs.shape) == 2
+
+
+def described(inputs: InputSet) -> str:
+    """Return what the inputs are, in words: ``images of 32×32×3`` or ``rows of 384 features``."""
+    if are_features(inputs):
+        return f"rows of {inputs.shape[1]} features"
+    channels, height, width = inputs.shape[1:]
+    return f"images of {height}×{width}×{channels}"
+
+
+def digest_of(images: InputSet, file_digest: str | None) -> str:
     """Return sha256 (hex) of a set of images: ``file_digest`` where they come from files, else of shape and pixels."""
     if file_digest is not None or not isinstance(images, Tensor):
         return file_digest or ""
@@ -50,27 +68,29 @@ class Source:
     """What a data set's module delivers, before noise and split.
 
     Attributes:
-        images: (N, C, H, W) uint8, the training images (noisy and trusted together): a tensor, or files.
+        images: the training inputs (noisy and trusted together), an `InputSet`: images or features.
         labels: (N,) int64, the label each image came with.
-        ids: one text per image: a path relative to the data folder, or ``train/<index>``.
-        test_images: (M, C, H, W) uint8. M may be 0 where the user has no test set.
+        ids: one text per input: a path relative to the data folder, ``train/<index>``, or what the user calls it.
+        test_images: M more inputs of the same shape. M may be 0 where the user has no test set.
         test_labels: (M,) int64.
         class_names: K names, in label order.
         trusted: indices into ``images`` that the user marked as trusted, or None where a split is to be drawn.
         trusted_old_labels: beside ``trusted``, (Nc,) int64, the noisy label each of them had, −1 where that is unknown;
             None where it is unknown of all.
         labels_are_true: False where the labels are the user's own noisy ones and the truth is unknown.
-        image_digests: sha256 (hex) over the files of the training and of the test images and how they are brought to
-            size, where they come from files; the same whether they lie in memory or not. Else None.
+        image_digests: sha256 (hex) over the training and over the test inputs where these are no tensor: of images over
+            their files and how they are brought to size, the same whether they lie in memory or not. Else None.
         aliases: further names of training images → the id: copies and links.
         levels: what became of more than 8 bits.
         remarks: lines for a person whose data are good enough to train on.
+        previews: what a person is shown of the training inputs, where these are no images.
+        standardise: whether features are brought to mean 0 and standard deviation 1.
     """
 
-    images: ImageSet
+    images: InputSet
     labels: Tensor
     ids: list[str]
-    test_images: ImageSet
+    test_images: InputSet
     test_labels: Tensor
     class_names: list[str]
     trusted: Tensor | None = None
@@ -80,6 +100,8 @@ class Source:
     aliases: Mapping[str, str] = field(default_factory=dict)
     levels: Levels = FULL
     remarks: tuple[str, ...] = ()
+    previews: Previews | None = None
+    standardise: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,16 +109,16 @@ class NoisyDataset:
     """A source with its noise and its split.
 
     Attributes:
-        images: (N, C, H, W) uint8, all training images: a tensor, or files that are decoded when asked for.
+        images: all training inputs, an `InputSet`: images or features.
         ids: N texts, see `Source`.
         noisy_index: (Nn,) int64 into ``images``; ``noisy_labels`` (Nn,) int64 runs beside it.
         true_labels: (Nn,) int64 for metrics only, or None where the truth is unknown.
         clean_index: (Nc,) int64 into ``images``; ``clean_labels`` (Nc,) int64 runs beside it.
         clean_old_labels: beside them, (Nc,) int64, the noisy label each had before it was trusted, −1 where that is
             unknown; None where it is unknown of all.
-        test_images: (M, C, H, W) uint8, likewise; ``test_labels`` (M,) int64.
+        test_images: M more; ``test_labels`` (M,) int64.
         class_names: K names.
-        mean, std: (C,) float32 of the training images in 0…1, for normalisation.
+        mean, std: (C,) float32 of the training images in 0…1, or (D,) of the features, for normalisation.
         noise_rate_nominal: the share asked for, in 0…1, or None.
         noise_rate_realised: the share of ``noisy_labels`` that differ from ``true_labels``, or None.
         fingerprint: sha256 over shapes, pixels (or the files they are decoded from) and labels, hex. The same data give
@@ -110,16 +132,17 @@ class NoisyDataset:
             int64 runs beside it. Often none.
         development_index: (Nd,) int64 into ``images``: those that are the test images, where settings are chosen.
         levels: what became of more than 8 bits.
+        previews: see `Source`.
     """
 
-    images: ImageSet
+    images: InputSet
     ids: list[str]
     noisy_index: Tensor
     noisy_labels: Tensor
     true_labels: Tensor | None
     clean_index: Tensor
     clean_labels: Tensor
-    test_images: ImageSet
+    test_images: InputSet
     test_labels: Tensor
     class_names: list[str]
     mean: Tensor
@@ -136,6 +159,7 @@ class NoisyDataset:
     validation_labels: Tensor = field(default_factory=no_rows)
     development_index: Tensor = field(default_factory=no_rows)
     levels: Levels = FULL
+    previews: Previews | None = None
 
     @property
     def from_noisy(self) -> bool:
@@ -169,7 +193,7 @@ class NoisyDataset:
         return torch.bincount(pairs, minlength=size**2).view(size, size)
 
 
-def channel_statistics(images: ImageSet) -> tuple[Tensor, Tensor]:
+def channel_statistics(images: InputSet) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation per channel of (N, C, H, W) uint8 images, each (C,) float32 in 0…1.
 
     Exact integer sums over a histogram of each channel, so that a large set needs no wider copy. Of more than `SAMPLED`
@@ -186,3 +210,17 @@ def channel_statistics(images: ImageSet) -> tuple[Tensor, Tensor]:
     mean = (counts @ levels).double() / count
     variance = (counts @ levels.square()).double() / count - mean.square()
     return (mean / 255).float(), (variance.clamp_min(1e-12).sqrt() / 255).clamp_min(1e-3).float()
+
+
+def feature_statistics(features: InputSet) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each of D features, (D,) float32 each.
+
+    Sums in float64 over at most `SAMPLED` rows, evenly spaced. A feature that is the same in all rows has the
+    standard deviation 1, so that it becomes 0 and not noise.
+    """
+    number = min(len(features), SAMPLED)
+    blocks = (torch.arange(number) * len(features) // max(number, 1)).split(4096)
+    mean = torch.stack([features[block].double().sum(dim=0) for block in blocks]).sum(dim=0) / number
+    squares = torch.stack([(features[block].double() - mean).square().sum(dim=0) for block in blocks])
+    std = (squares.sum(dim=0) / number).sqrt()
+    return mean.float(), torch.where(std > 1e-6 * mean.abs(), std, 1.0).float()

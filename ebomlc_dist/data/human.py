@@ -2,7 +2,7 @@
 
 Read from a CSV file with a header, or from numpy's ``.npz`` and ``.npy``, never from a pickle. The labels run over the
 whole training set in its original order; a column ``original_index`` (or, for images in folders, ``path``) may say so
-row by row, and a column ``clean_label`` is held against the labels of the data set.
+row by row (of features a column ``id``), and a column ``clean_label`` is held against the labels of the data set.
 """
 
 import io
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ebomlc_dist.config import NoiseConfig
-from ebomlc_dist.data.dataset import Source
+from ebomlc_dist.data.dataset import Source, are_features
 from ebomlc_dist.data.inputs.class_names import Classes, composed
 from ebomlc_dist.data.inputs.csv_table import MAX_BYTES, Table, stop_on
 from ebomlc_dist.data.inputs.label_files import read_table
@@ -128,6 +128,10 @@ def _rows_of_images(table: Table, source: Source) -> list[int]:
     """For each row of the table, the image it speaks of."""
     numbered = source.ids[:1] == ["train/0"]
     key = "original_index" if numbered else table.first_of("path", "file_name")
+    if are_features(source.images):
+        key = table.first_of("id", "ids")
+        if key is None:
+            return list(range(len(table.rows)))
     if key is None:
         raise InputError(f"{table.path} has no column path; images in folders are found by their path")
     if key not in table.columns:

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig
-from ebomlc_dist.data.dataset import FROM_NOISY, NoisyDataset, Source, channel_statistics, no_rows
+from ebomlc_dist.data.dataset import (
+    FROM_NOISY,
+    NoisyDataset,
+    Source,
+    are_features,
+    channel_statistics,
+    feature_statistics,
+    no_rows,
+)
 from ebomlc_dist.data.datasets import Progress, load_source
 from ebomlc_dist.data.loaders.auto_select import check_loader
 from ebomlc_dist.data.noise import draw_noise
@@ -112,6 +120,7 @@ def from_source(
         clean_old_labels=split.clean_old_labels,
         purity=split.purity,
         levels=source.levels,
+        previews=source.previews,
         clean_true_labels=own_labels if known and split.clean_labels is not None else None,
         validation_index=split.validation_index,
         validation_labels=source.labels[split.validation_index],
@@ -121,6 +130,8 @@ def from_source(
 
 def _normalisation(source: Source, data: DataConfig) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation, (C,) float32 each: as asked for, or of the training images."""
+    if are_features(source.images):
+        return _of_features(source, data)
     channels = source.images.shape[1]
     for key, values in (("data.pixel_mean", data.pixel_mean), ("data.pixel_std", data.pixel_std)):
         if values is not None and len(values) != channels:
@@ -132,6 +143,23 @@ def _normalisation(source: Source, data: DataConfig) -> tuple[Tensor, Tensor]:
     if data.pixel_mean is not None or data.pixel_std is not None:
         raise InputError("data.pixel_mean and data.pixel_std go together; give both or neither")
     return channel_statistics(source.images)
+
+
+def _of_features(source: Source, data: DataConfig) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation, (D,) float32 each; 0 and 1 where features are taken as they are."""
+    for key, asked in {
+        f"data.augment={data.augment}": data.augment != "none",
+        "data.pixel_mean": data.pixel_mean is not None,
+        "data.pixel_std": data.pixel_std is not None,
+        "data.validation_augment": data.validation_augment,
+        "--image-size": data.image_size is not None,
+    }.items():
+        if asked:
+            remedy = "give --augment none" if key.startswith("data.augment") else "leave it out"
+            raise InputError(f"{key} is for images, and these data are features; {remedy}")
+    if source.standardise:
+        return feature_statistics(source.images)
+    return torch.zeros(source.images.shape[1]), torch.ones(source.images.shape[1])
 
 
 def fingerprint_of(source: Source) -> str:

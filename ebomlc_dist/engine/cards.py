@@ -7,7 +7,7 @@ from ebomlc_dist.config import NoiseConfig, RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.inputs.grey_levels import FULL, Levels
 from ebomlc_dist.methods import method_info
-from ebomlc_dist.models.card import OTHER_USE, model_card
+from ebomlc_dist.models.card import CLASSIFIER_USE, FEATURES_USE, OTHER_USE, model_card
 from ebomlc_dist.monitoring.purity import purity_text
 
 _META = {
@@ -28,9 +28,11 @@ def classifier_card(
     world_size: int,
 ) -> str:
     """Return the card of the main model. ``preprocessing``: as in its ``config.json``."""
+    pictures = preprocessing["image_size"] is not None
     return model_card(
         title=f"{config.model.name} trained on noisy labels by {config.method.name}",
-        summary=f"An image classifier of {dataset.num_classes} classes, trained on labels of which some may be wrong. "
+        summary=f"{'An image classifier' if pictures else 'A classifier of features'} of {dataset.num_classes} "
+        "classes, trained on labels of which some may be wrong. "
         f"The method: {method_info(config.method.name).summary}.",
         method=config.method.name,
         dataset=config.data.dataset,
@@ -46,6 +48,8 @@ def classifier_card(
         details=_details(config, dataset, summary, world_size),
         class_names=dataset.class_names,
         preparation=_preparation(preprocessing),
+        use=CLASSIFIER_USE if pictures else FEATURES_USE,
+        inputs="images" if pictures else "features",
     )
 
 
@@ -94,6 +98,12 @@ def _noise(noise: NoiseConfig, summary: Mapping[str, Any]) -> str:
 
 
 def _preparation(preprocessing: Mapping[str, Any]) -> Sequence[str]:
+    if preprocessing["image_size"] is None:
+        return [
+            "Compute the features by the network that those of the training data came from.",
+            f"Subtract the mean of each of the {len(preprocessing['mean'])}, and divide by its standard deviation "
+            "(both in config.json).",
+        ]
     height, width = preprocessing["image_size"]
     colour = "one grey channel" if len(preprocessing["mean"]) == 1 else "red, green and blue"
     steps = [f"Read the image upright, as {colour}."]

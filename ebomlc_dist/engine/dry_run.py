@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.dataset import NoisyDataset, described
 from ebomlc_dist.data.loaders.auto_select import choose_loader
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import Training, build, make_method
@@ -39,7 +39,6 @@ def describe(
         nominal = dataset.noise_rate_nominal
         asked = "" if nominal is None else f"{100 * nominal:g} % asked, "
         noise += f", {asked}{100 * dataset.noise_rate_realised:.2f} % realised"
-    channels, height, width = dataset.images.shape[1:]
     trusted = f"{len(dataset.clean_labels)} trusted{'' if needs_clean(config) else ' (not used by this method)'}"
     if dataset.from_noisy:
         trusted += f", chosen from the noisy ones: {purity_text(purity_figures(dataset.purity, dataset.true_purity))}"
@@ -52,7 +51,7 @@ def describe(
         (
             "data",
             f"{config.data.dataset}: {len(dataset.noisy_labels)} noisy, {trusted}, "
-            f"{len(dataset.test_labels)} test images of {height}×{width}×{channels}, {dataset.num_classes} classes",
+            f"{len(dataset.test_labels)} test {described(dataset.images)}, {dataset.num_classes} classes",
         ),
         ("loader", _loader(config, dataset, runtime)),
         ("noise", noise),

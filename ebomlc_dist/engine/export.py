@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from ebomlc_dist.data.dataset import are_features
 from ebomlc_dist.data.inputs.lazy import keeps_own_size
 from ebomlc_dist.engine.build import Training, fresh_module
 from ebomlc_dist.engine.cards import classifier_card, meta_card
@@ -28,11 +29,10 @@ def _export(training: Training, paths: RunFolder, summary: dict[str, Any]) -> No
     if not training.runtime.is_main:
         return
     config, dataset = training.config, training.dataset
-    height, width = dataset.images.shape[2:]
     preprocessing = {
         "mean": dataset.mean.tolist(),
         "std": dataset.std.tolist(),
-        "image_size": [height, width],
+        "image_size": None if are_features(dataset.images) else list(dataset.images.shape[2:]),
         "max_side": config.data.max_side if keeps_own_size(dataset.images) else None,
         "deep_low": dataset.levels.low,
         "deep_shift": dataset.levels.shift,

@@ -34,7 +34,8 @@ def stored_config(paths: RunFolder) -> RunConfig:
     config = RunConfig.model_validate(read_json(paths.config))
     data = config.data.model_copy(update={"split": paths.split})
     if data.image_size == AUTO and (paths.model / CONFIG).exists():
-        data = data.model_copy(update={"image_size": read_preprocessing(paths.model).image_size[0]})
+        size = read_preprocessing(paths.model).image_size
+        data = data.model_copy(update={"image_size": None if size is None else size[0]})
     return config.model_copy(update={"data": data, "train": config.train.model_copy(update={"strategy": "replicated"})})
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.dataset import NoisyDataset, are_features
 from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
@@ -25,7 +25,7 @@ from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.keys import plain
 from ebomlc_dist.methods import method_info
-from ebomlc_dist.models.meta_device import check_images
+from ebomlc_dist.models.meta_device import check_inputs
 
 log = logging.getLogger(__name__)
 
@@ -120,9 +120,10 @@ def check_further_data(configs: Sequence[RunConfig], runtime: Runtime) -> None:
 
 
 def check_model(config: RunConfig, dataset: NoisyDataset) -> None:
-    """Raise `InputError` for a model that is not known or cannot take these images. Nothing is computed."""
-    channels, height, width = dataset.images.shape[1:]
-    check_images(main_model_shape(config, dataset), config.model.name, channels, height, width)
+    """Raise `InputError` for a model that is not known or cannot take these inputs. Nothing is computed."""
+    if are_features(dataset.images) and config.train.evaluation_views != "plain":
+        raise InputError("train.evaluation_views=flip mirrors images, and these data are features; leave it out")
+    check_inputs(main_model_shape(config, dataset), config.model.name, tuple(dataset.images.shape[1:]))
 
 
 def check_alike(dataset: NoisyDataset, runtime: Runtime) -> None:

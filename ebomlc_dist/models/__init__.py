@@ -46,6 +46,12 @@ MODELS: dict[str, ModelInfo] = {
         "seven convolutions for 32×32 images, 1.1 M parameters: the quickest to a high accuracy (--set model.widths=…)",
         options=("widths",),
     ),
+    "linear": ModelInfo("feature_heads:linear", "for features: one linear layer"),
+    "mlp": ModelInfo(
+        "feature_heads:mlp",
+        "for features: LayerNorm, 256 units with ReLU, one linear layer (--set model.widths=…)",
+        options=("widths",),
+    ),
     "resnet8": ModelInfo("resnet_cifar:resnet8", "ResNet for 32×32 images, 0.08 M parameters: a quick look on a CPU"),
     "resnet20": ModelInfo("resnet_cifar:resnet20", "ResNet for 32×32 images, 0.27 M parameters"),
     "resnet32": ModelInfo(
@@ -85,7 +91,7 @@ def build_main_model(
     Args:
         name: a row of `MODELS`, ``torchvision/<name>`` for any image classifier of torchvision, or a name from outside.
         num_classes: K, the width of the logits.
-        in_channels: C of the (n, C, H, W) images.
+        in_channels: C of the (n, C, H, W) images, or D of (n, D) features.
         norm: ``batch``, ``sync`` or ``group``; see `ebomlc_dist.models.norm`.
         widths: channels of each stage, for models that let one choose them; None for the model's own.
 

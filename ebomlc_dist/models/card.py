@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -11,12 +11,21 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&])")
 _LISTED = 200
 """Classes that a card lists; of more it names the file that holds them."""
 
+TASKS = {"images": "image-classification", "features": "tabular-classification"}
+"""As hubs name them."""
 CLASSIFIER_USE = """import torch
 from ebomlc_dist.models.hub import load_model
 
 model, config = load_model("path/to/this/folder")
 mean, std = (torch.tensor(config["preprocessing"][key])[:, None, None] for key in ("mean", "std"))
 logits, features = model((images - mean) / std)  # images: (N, C, H, W) float32 in 0…1
+names = [config["class_names"][label] for label in logits.argmax(dim=1).tolist()]"""
+FEATURES_USE = """import torch
+from ebomlc_dist.models.hub import load_model
+
+model, config = load_model("path/to/this/folder")
+mean, std = (torch.tensor(config["preprocessing"][key]) for key in ("mean", "std"))
+logits, _ = model((features - mean) / std)  # features: (N, D) float32
 names = [config["class_names"][label] for label in logits.argmax(dim=1).tolist()]"""
 OTHER_USE = """from ebomlc_dist.models.hub import load_model
 
@@ -36,6 +45,7 @@ def model_card(
     use: str = CLASSIFIER_USE,
     classifies: bool = True,
     license_id: str = "other",
+    inputs: Literal["images", "features"] = "images",
 ) -> str:
     """Return a model card in Markdown, with the YAML front matter that hubs index.
 
@@ -49,14 +59,15 @@ def model_card(
         accuracies: what was measured → test accuracy in per cent; the first one is listed first. May be empty.
         details: rows of a table of settings.
         class_names: in label order; listed with their numbers.
-        preparation: what is done to an image before the network sees it, a sentence for each step.
+        preparation: what is done to an input before the network sees it, a sentence for each step.
         use: Python that loads the network.
-        classifies: whether it takes images and gives classes, as hubs index it.
+        classifies: whether it gives classes, as hubs index it.
+        inputs: what it takes.
         license_id: identifier of the weights' licence, such as ``apache-2.0``; ``other`` where the owner has not said.
     """
     title, method, dataset = _line(title), _line(method), _line(dataset)
     front = yaml.safe_dump(
-        _front(title, method, dataset, accuracies, license_id, classifies=classifies),
+        _front(title, method, dataset, accuracies, license_id, task=TASKS[inputs] if classifies else None),
         sort_keys=False,
         allow_unicode=True,
     )
@@ -69,18 +80,21 @@ def model_card(
     if class_names:
         sections += ["## Classes", _classes(class_names)]
     if preparation:
-        sections += ["## Images", "\n".join(f"{n}. {_plain(step)}" for n, step in enumerate(preparation, start=1))]
+        sections += [
+            f"## {inputs.capitalize()}",
+            "\n".join(f"{n}. {_plain(step)}" for n, step in enumerate(preparation, start=1)),
+        ]
     sections += ["## Use", f"```python\n{use}\n```"]
     return "\n\n".join(sections) + "\n"
 
 
 def _front(
-    title: str, method: str, dataset: str, accuracies: Mapping[str, float], license_id: str, *, classifies: bool
+    title: str, method: str, dataset: str, accuracies: Mapping[str, float], license_id: str, *, task: str | None
 ) -> dict[str, Any]:
     tags = ["noisy-labels", "label-correction", method]
     front: dict[str, Any] = {"license": license_id, "library_name": "ebomlc_dist"}
-    if classifies:
-        front |= {"pipeline_tag": "image-classification", "tags": ["image-classification", *tags]}
+    if task is not None:
+        front |= {"pipeline_tag": task, "tags": [task, *tags]}
     else:
         front["tags"] = tags
     if not accuracies:
@@ -90,7 +104,7 @@ def _front(
         for name, value in accuracies.items()
     ]
     result = {
-        "task": {"type": "image-classification"},
+        "task": {"type": task},
         "dataset": {"type": dataset, "name": dataset},
         "metrics": metrics,
     }

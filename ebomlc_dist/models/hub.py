@@ -36,9 +36,11 @@ class Section(BaseModel):
 class Preprocessing(Section):
     """From an image to the model's input: resize, scale to 0…1, subtract ``mean``, divide by ``std``.
 
+    Of features the last two alone.
+
     Attributes:
-        mean, std: one number a channel, for values in 0…1.
-        image_size: height and width in pixels.
+        mean, std: one number a channel, for values in 0…1; or one a feature.
+        image_size: height and width in pixels; None for features.
         max_side: None where the whole image is resized. Else its longer side is reduced to this at most, and the centre
             is cut out and resized.
         deep_low, deep_shift: what becomes of grey images of 16 bits: ``(value − deep_low) >> deep_shift``, in 0…255.
@@ -46,7 +48,7 @@ class Preprocessing(Section):
 
     mean: list[float]
     std: list[Annotated[float, Field(gt=0.0)]]
-    image_size: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    image_size: Annotated[list[Count], Field(min_length=2, max_length=2)] | None
     max_side: Count | None = None
     deep_low: Annotated[int, Field(ge=0, lt=2**16)] = 0
     deep_shift: Annotated[int, Field(ge=0, le=8)] = 8

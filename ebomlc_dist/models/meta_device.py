@@ -27,33 +27,43 @@ def on_meta_device(build: Callable[[], Network]) -> Network:
             return build().to("meta")
 
 
-def check_images(model: MainModel, name: str, channels: int, height: int, width: int) -> None:
-    """Make sure that ``model`` takes images of this size, without computing anything or touching its state.
+def check_inputs(model: MainModel, name: str, shape: tuple[int, ...]) -> None:
+    """Make sure that ``model`` takes inputs of this shape, without computing anything or touching its state.
+
+    Args:
+        model: the network.
+        name: what to call it in a message.
+        shape: (C, H, W) of an image, or (D,) of features.
 
     The shapes alone go through the model. Some architectures take one size only (``torchvision/vit_b_16``: 224) and
     some need a least size (``torchvision/inception_v3``: 75).
 
     Raises:
-        InputError: the model cannot take such images; the message holds the model's own reason.
+        InputError: the model cannot take such inputs; the message holds the model's own reason.
     """
     state = {key: tensor.to("meta") for key, tensor in [*model.named_parameters(), *model.named_buffers()]}
-    images = torch.empty(2, channels, height, width, device="meta", dtype=model.head.weight.dtype)
+    inputs = torch.empty(2, *shape, device="meta", dtype=model.head.weight.dtype)
     training = model.training
     model.eval()
     try:
-        functional_call(model, state, (images,))
+        functional_call(model, state, (inputs,))
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"model '{name}' does not take images of {channels}×{height}×{width}: {reason}; "
-            "set another size with --image-size or choose another --model"
-        ) from error
+        what, remedy = (
+            (f"rows of {shape[0]} features", "choose --model mlp or linear")
+            if len(shape) == 1
+            else (
+                f"images of {'×'.join(map(str, shape))}",
+                "set another size with --image-size or choose another --model",
+            )
+        )
+        raise InputError(f"model '{name}' does not take {what}: {reason}; {remedy}") from error
     finally:
         model.train(training)
 
 
 def trains_on_one(model: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Return whether a network `on_meta_device` can be trained on a batch of one image of ``shape`` (C, H, W).
+    """Return whether a network `on_meta_device` can be trained on a batch of one input of ``shape``.
 
     It cannot where a batch normalisation would be given a single value of a channel. Nothing is computed.
     """

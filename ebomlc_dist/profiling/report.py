@@ -31,7 +31,7 @@ class Setting(_Value):
     precision: str
     global_noisy_batch_size: int
     global_clean_batch_size: int
-    image: tuple[int, int, int]
+    image: tuple[int, ...]
     num_classes: int
     data: str
     world_size: int

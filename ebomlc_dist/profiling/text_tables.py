@@ -18,12 +18,12 @@ def tables(report: Report) -> list[TextTable]:
 def about(report: Report) -> list[tuple[str, str]]:
     """What was measured, on what: rows of name and value."""
     setting, environment = report.setting, report.environment
-    channels, height, width = setting.image
+    channels, *sides = setting.image
     ceilings = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in report.ceiling.items())
     rows = [
         ("model", f"{setting.model}, norm {setting.norm}, precision {setting.precision}"),
         ("batch", f"{setting.global_noisy_batch_size} noisy + {setting.global_clean_batch_size} clean images a step"),
-        ("data", f"{setting.data}, {height}×{width}×{channels}, {setting.num_classes} classes"),
+        ("data", f"{setting.data}, {'×'.join(map(str, [*sides, channels]))}, {setting.num_classes} classes"),
         ("device", f"{setting.device}, {setting.world_size} process(es) of {setting.threads} thread(s)"),
         ("ceiling", f"{ceilings} (measured here)"),
         ("rounds", str(report.rounds)),

@@ -160,6 +160,7 @@ RECIPES: dict[str, RecipeInfo] = {
         )
         for number, runs in FIGURE_RUNS.items()
     },
+    "features": RecipeInfo("features:features", "your own features: --features X.npy --labels y.csv", ("ebomlc-s",)),
     "folder": RecipeInfo(
         "folder:folder", "your own images: DIR/train/<class>/*, or CSV files (--data-dir DIR)", ("ebomlc-s",)
     ),

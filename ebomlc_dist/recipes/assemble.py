@@ -26,7 +26,7 @@ from ebomlc_dist.recipes.method_settings import own_frame, settings_of
 from ebomlc_dist.recipes.paper_figures import Variant
 from ebomlc_dist.recipes.settings import Setting, check_known, explain, in_todays_words, typed
 
-DEFAULT_RECIPE = "digits"
+DEFAULT_RECIPE, FEATURES_RECIPE = "digits", "features"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Request:
     """What a person asked for.
 
     Attributes:
-        recipe: its name; None for ``digits``, or for bare defaults beneath a configuration file.
+        recipe: its name; None for ``digits``, for ``features`` where these are given, or for bare defaults beneath a
+            configuration file.
         config_file: JSON or YAML, laid over the recipe.
         methods: instead of the recipe's; may hold ``a,b``.
         tiny: the recipe's small variant.
@@ -188,8 +189,16 @@ def _recipe(request: Request) -> Recipe | None:
             )
         if request.config_file is not None:
             return None
-        name = DEFAULT_RECIPE
+        name = _recipe_of_data(request)
     return recipe(name + TINY if request.tiny and not name.endswith(TINY) else name)
+
+
+def _recipe_of_data(request: Request) -> str:
+    """The recipe where none is named: of features where the person gives some, as no other has a model for them."""
+    asked = [*assignments(request.assignments), *request.flags]
+    named = [setting.value for setting in asked if setting.key == "data.dataset"]
+    given = any(setting.key == "data.features" for setting in asked)
+    return FEATURES_RECIPE if named[-1:] == ["features"] or (given and not named) else DEFAULT_RECIPE
 
 
 def _file(path: Path | None) -> tuple[list[Setting], dict[str, Mapping[str, Any]]]:

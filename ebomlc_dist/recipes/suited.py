@@ -50,6 +50,22 @@ def suited(
     }
 
 
+def suited_to_features(num_rows: int, *, gpu: bool) -> dict[str, Any]:
+    """Return the same for rows of features: 15 epochs, and batches that grow with the set.
+
+    Args:
+        num_rows: noisy and trusted ones together.
+        gpu: whether the run is on one.
+    """
+    batch = min(max(num_rows // 10, _BATCH[0]), max(_BATCH[1], num_rows // 1000))
+    return {
+        "train.epochs": 15,
+        "train.global_noisy_batch_size": batch,
+        "train.global_clean_batch_size": min(batch, _BATCH[1]),
+        "train.log_interval": 50 if gpu else 10,
+    }
+
+
 def _model(size: int, gpu: bool) -> str:
     if size <= _SMALL:
         return "digits-cnn"

@@ -202,11 +202,11 @@ def _fault_on_one_rank(make: Make) -> Iterator[str]:
 
 
 def spoilt(batch: PairedBatch, bad: bool) -> PairedBatch:
-    """The batch, with a NaN in its first noisy image where it is to be ``bad``."""
+    """The batch, with its first noisy input NaN where it is to be ``bad``."""
     if bad:
-        batch.noisy.images[0, 0, 0, 0] = torch.nan
+        batch.noisy.images[0] = torch.nan
         for view, _ in batch.selected.values():
-            view.images[0, 0, 0, 0] = torch.nan
+            view.images[0] = torch.nan
     return batch
 
 

@@ -33,6 +33,8 @@ class SmallNet(nn.Module):
     """Two convolutions and a linear layer, with or without batch normalisation."""
 
     feature_dim = 6
+    shape: tuple[int, ...] = (1, 6, 6)
+    """Of an input."""
 
     def __init__(self, batch_norm: bool) -> None:
         super().__init__()
@@ -42,6 +44,23 @@ class SmallNet(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.body(images).mean(dim=(2, 3))
+        return self.head(features), features
+
+
+class SmallHead(nn.Module):
+    """A small head on features, with or without batch normalisation."""
+
+    feature_dim = 6
+    shape: tuple[int, ...] = (9,)
+
+    def __init__(self, batch_norm: bool) -> None:
+        super().__init__()
+        norm = nn.BatchNorm1d(6) if batch_norm else nn.LayerNorm(6)
+        self.body = nn.Sequential(nn.LayerNorm(9), nn.Linear(9, 6), norm, nn.Tanh())
+        self.head = nn.Linear(6, NUM_CLASSES)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.body(inputs)
         return self.head(features), features
 
 
@@ -56,12 +75,13 @@ class Sizes:
 
 @dataclass
 class Learner:
-    """One process's networks, optimisers and step."""
+    """One process's networks, optimisers and step; ``shape`` is that of an input."""
 
     method: Method
     networks: dict[str, Network]
     optimizers: dict[str, FlatOptimizer]
     step: TrainStep
+    shape: tuple[int, ...] = SmallNet.shape
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that decides what comes next."""
@@ -74,13 +94,13 @@ class Learner:
 
 
 class WholeDatasetReducer:
-    """A `DatasetReducer` of a process that holds all NUM_NOISY noisy and NUM_CLEAN clean images itself."""
+    """A `DatasetReducer` of a process that holds all NUM_NOISY noisy and NUM_CLEAN clean inputs itself."""
 
-    def __init__(self, networks: dict[str, Network]) -> None:
+    def __init__(self, networks: dict[str, Network], shape: tuple[int, ...] = SmallNet.shape) -> None:
         self._networks = networks
         self.restarted: list[str] = []
         generator = torch.Generator().manual_seed(99)
-        self.images = torch.randn(NUM_NOISY + NUM_CLEAN, 1, 6, 6, generator=generator, dtype=torch.float64)
+        self.images = torch.randn(NUM_NOISY + NUM_CLEAN, *shape, generator=generator, dtype=torch.float64)
         # Every class has clean images.
         self.labels = torch.arange(NUM_NOISY + NUM_CLEAN) % NUM_CLASSES
         # The class that the correctors of `make_learner` begin with, so that they lead somewhere.
@@ -138,6 +158,7 @@ def make_learner(
 
     Args:
         method: a method's name, or its class.
+        main_model: makes a main model, with batch normalisation or without; its ``shape`` is that of an input.
         begun: whether the method's work before the epoch is done; not so in a run that is continued within it.
     """
     method_type = method_class(method) if isinstance(method, str) else method
@@ -156,24 +177,33 @@ def make_learner(
     optimizers = {name: MAKERS[name](networks[name], config, 10) for name in made.networks if name in MAKERS}
     made.allocate(networks, Task(NUM_CLASSES, NUM_NOISY, NUM_CLEAN, old_labels))
     made.enter_epoch(epoch, EPOCHS)
+    shape = getattr(main_model, "shape", SmallNet.shape)
     if begun:
-        made.begin_epoch(networks, WholeDatasetReducer(networks))
+        made.begin_epoch(networks, WholeDatasetReducer(networks, shape))
     step = TrainStep(made, networks, optimizers, reducer, None)
-    return Learner(made, networks, optimizers, step)
+    return Learner(made, networks, optimizers, step, shape)
 
 
-def global_batches(step: int, sizes: Sizes, dtype: torch.dtype = torch.float64) -> dict[str, tuple[Tensor, Tensor]]:
-    """Name → (images, labels) of one step's global batches, a function of the step alone."""
+def global_batches(
+    step: int, sizes: Sizes, dtype: torch.dtype = torch.float64, shape: tuple[int, ...] = SmallNet.shape
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Name → (inputs, labels) of one step's global batches, a function of the step alone."""
     generator = torch.Generator().manual_seed(1000 + step)
     batches = {}
     for name, size in vars(sizes).items():
-        images = torch.randn(size, 1, 6, 6, generator=generator, dtype=torch.float64).to(dtype)
+        images = torch.randn(size, *shape, generator=generator, dtype=torch.float64).to(dtype)
         batches[name] = (images, torch.randint(NUM_CLASSES, (size,), generator=generator))
     return batches
 
 
 def local_batch(
-    method: Method, step: int, rank: int, world_size: int, sizes: Sizes = Sizes(), dtype: torch.dtype = torch.float64
+    method: Method,
+    step: int,
+    rank: int,
+    world_size: int,
+    sizes: Sizes = Sizes(),
+    dtype: torch.dtype = torch.float64,
+    shape: tuple[int, ...] = SmallNet.shape,
 ) -> PairedBatch:
     """One rank's share of a step's batches, with one borrowed image where the share is empty."""
 
@@ -184,10 +214,10 @@ def local_batch(
         return Batch(images[piece], labels[piece], piece.stop - piece.start, piece.start, len(labels))
 
     def chosen(number: int, view: int, positions: Tensor) -> Batch:
-        images, labels = _views(step, number, sizes.noisy, dtype)[view]
+        images, labels = _views(step, number, sizes.noisy, dtype, shape)[view]
         return replace(take(images, labels), positions=positions[_places(labels, rank, world_size) % len(positions)])
 
-    batches = global_batches(step, sizes, dtype)
+    batches = global_batches(step, sizes, dtype, shape)
     streams = method.streams
     noisy = take(*batches["clean" if streams.noisy_images == "clean" else "noisy"])
     if streams.noisy_images == "union":
@@ -211,11 +241,13 @@ def _with_old_labels(clean: Batch) -> Batch:
     return replace(clean, old_labels=torch.where(places % 3 == 2, -1, old))
 
 
-def _views(step: int, number: int, size: int, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+def _views(
+    step: int, number: int, size: int, dtype: torch.dtype, shape: tuple[int, ...]
+) -> list[tuple[Tensor, Tensor]]:
     """Two views of one global batch of a selection: other pixels, the same labels."""
     generator = torch.Generator().manual_seed(1_000_000 + 10 * step + number)
     labels = torch.randint(NUM_CLASSES, (size,), generator=generator)
-    return [(torch.randn(size, 1, 6, 6, generator=generator, dtype=torch.float64).to(dtype), labels) for _ in range(2)]
+    return [(torch.randn(size, *shape, generator=generator, dtype=torch.float64).to(dtype), labels) for _ in range(2)]
 
 
 def _places(labels: Tensor, rank: int, world_size: int) -> Tensor:
@@ -229,7 +261,7 @@ def run_steps(
     """Take steps ``first`` … ``first + steps − 1`` on this rank's shares."""
     dtype = learner.networks["main"].vector.dtype
     return [
-        learner.step(local_batch(learner.method, step, rank, world_size, sizes, dtype))
+        learner.step(local_batch(learner.method, step, rank, world_size, sizes, dtype, learner.shape))
         for step in range(first, first + steps)
     ]
 
@@ -237,5 +269,5 @@ def run_steps(
 def propose(learner: Learner, step: int = 0) -> StepResult:
     """The method's proposal on the whole batch of a step, without applying it."""
     rules = {name: optimizer.rule() for name, optimizer in learner.optimizers.items()}
-    batch = local_batch(learner.method, step, 0, 1)
+    batch = local_batch(learner.method, step, 0, 1, shape=learner.shape)
     return learner.method.step(learner.networks, rules, batch, Communicator(torch.device("cpu")))

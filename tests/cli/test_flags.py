@@ -23,7 +23,8 @@ RUN = {
         "--norm",
         "--epochs",
     ),
-    "--precision",
+    *("--features", "--labels", "--trusted-features", "--trusted-labels", "--test-features", "--test-labels"),
+    *("--inputs-csv", "--precision"),
     *("--seed", "--split-seed", "--noise-seed", "--order-seed", "--augmentation-seed", "--initialisation-seed"),
     *("--skip-unreadable", "--clean-from-noisy", "--tiny"),
     *("--compile", "--cuda-graph", "--activation-checkpointing", "--strategy"),
@@ -64,6 +65,7 @@ COMMANDS = {
     "evaluate": HELP | {"--json"},
     "audit": HELP
     | {"--cross-fit", "--scores", "--relabel", "--confidence", "--gallery", "--export", "--device", "--num-processes"}
+    | {"--pred-probs", "--labels", "--trusted", "--features", "--inputs-csv", "--in-sample", "--output-dir", "-o"}
     | {"--quiet", "-q", "--json"},
     "figures": HELP | {"--runs", "--output", "--output-dir", "-o"},
     "report": HELP | {"--output", "-o"},
@@ -84,7 +86,7 @@ COMMANDS = {
     | {"--retries", "--retry-failed", "--keep", "--device", "--quiet", "-q", "--json", "--dry-run"},
     "sweep status": HELP | {"--json"},
     "tables": HELP | {"--score", "--format", "--output-dir", "--output", "-o", "--json"},
-    "predict": HELP | {"--images", "--output", "--output-dir", "-o", "--top-k", "--probabilities"},
+    "predict": HELP | {"--images", "--features", "--output", "--output-dir", "-o", "--top-k", "--probabilities"},
     "status": HELP | {"--json", "--exit-code"},
     "logs": HELP | {"--rank", "--lines", "-n"},
     "submit": HELP

@@ -22,6 +22,7 @@ class Run:
     """Calls every image by the first letter of its name; what is called ``broken`` cannot be read."""
 
     class_names = ("a", "b", "c, or d")
+    on_features = False
 
     def evaluate(self) -> dict[str, Any]:
         return {"accuracy": 91.5, "classes": {"a": {"accuracy": 87.25, "num_test": 40}}}

@@ -48,10 +48,18 @@ def folder(tmp_path: Path, request: pytest.FixtureRequest) -> DataConfig:
     return write_tree(tmp_path)
 
 
+def features(tmp_path: Path, request: pytest.FixtureRequest) -> DataConfig:
+    draws = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", features=draws.normal(size=(12, 5)), labels=np.arange(12) % 3)
+    (tmp_path / "test.csv").write_text("id\n3\n7\n8\n")
+    return DataConfig(dataset="features", features=tmp_path / "x.npz", test_csv=tmp_path / "test.csv", augment="none")
+
+
 ROWS: dict[str, tuple[Callable[[Path, pytest.FixtureRequest], DataConfig], tuple[int, ...], tuple[int, ...]]] = {
     "digits": (digits, (1442, 1, 8, 8), (355, 1, 8, 8)),
     "cifar10": (cifar10, (50_000, 3, 32, 32), (10_000, 3, 32, 32)),
     "cifar100": (cifar100, (200, 3, 32, 32), (100, 3, 32, 32)),
+    "features": (features, (9, 5), (3, 5)),
     "folder": (folder, (12, 3, 8, 8), (6, 3, 8, 8)),
 }
 assert set(ROWS) == set(DATASETS), "every data set has a row here"
@@ -63,13 +71,15 @@ def test_contract(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
     source = load_source(make(tmp_path, request))
     assert tuple(source.images.shape) == train_shape
     assert tuple(source.test_images.shape) == test_shape
-    assert source.images.dtype == source.test_images.dtype == torch.uint8
+    some = torch.arange(2)
+    assert source.images[some].dtype == source.test_images[some].dtype
+    assert source.images[some].dtype == (torch.float32 if name == "features" else torch.uint8)
     assert source.labels.dtype == source.test_labels.dtype == torch.int64
     assert len(source.labels) == len(source.ids) == len(set(source.ids)) == len(source.images)
     assert len(source.test_labels) == len(source.test_images)
     assert DATASETS[name].num_classes in (None, len(source.class_names))
     assert source.labels.unique().tolist() == list(range(len(source.class_names)))
-    assert source.labels_are_true == (name != "folder")
+    assert source.labels_are_true == (name not in ("folder", "features"))
 
 
 @pytest.mark.process

@@ -11,7 +11,7 @@ from ebomlc_dist.methods import method_class
 from ebomlc_dist.methods.contract import Batch
 from ebomlc_dist.testing.lockstep import over_shards
 from ebomlc_dist.testing.method_contract import SIZES, STEPS, State, equal, on_a_shard, relative, spoilt
-from ebomlc_dist.testing.problem import Sizes, local_batch, make_learner, run_steps
+from ebomlc_dist.testing.problem import Sizes, SmallHead, SmallNet, local_batch, make_learner, run_steps
 from tests.methods.rows import CASES, ROWS
 from tests.support.pool import RankPool
 
@@ -22,8 +22,10 @@ ALL_SIZES = pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def on_a_rank(communicator: Communicator, method: str, settings: dict, sizes: Sizes, batch_norm: bool) -> State:
-    learner = make_learner(method, communicator, batch_norm=batch_norm, **settings)
+def on_a_rank(
+    communicator: Communicator, method: str, settings: dict, sizes: Sizes, batch_norm: bool, main_model: type = SmallNet
+) -> State:
+    learner = make_learner(method, communicator, batch_norm=batch_norm, main_model=main_model, **settings)
     run_steps(learner, STEPS, communicator.rank, communicator.world_size, sizes)
     return learner.state()
 
@@ -49,6 +51,23 @@ def test_two_ranks_equal_one_process_over_the_shards_bit_for_bit(
     shards = over_shards(2, lambda rank, reducer: on_a_shard(rank, reducer, make, sizes))
     for state, control in zip(ranks, shards, strict=True):
         assert equal(state, control)
+
+
+@pytest.mark.parametrize(("method", "settings"), CASES, ids=str)
+def test_two_ranks_on_features_equal_one_process_over_the_shards_bit_for_bit(
+    two_ranks: RankPool, method: str, settings: dict
+) -> None:
+    ranks = two_ranks.run(on_a_rank, method, settings, UNEQUAL, True, SmallHead)
+    make = partial(make_learner, method, main_model=SmallHead, **settings)
+    shards = over_shards(2, lambda rank, reducer: on_a_shard(rank, reducer, make, UNEQUAL))
+    for state, control in zip(ranks, shards, strict=True):
+        assert equal(state, control)
+    whole = make_learner(method, Communicator(CPU), main_model=SmallHead, batch_norm=False, **settings)
+    run_steps(whole, STEPS, sizes=UNEQUAL)
+    alike = two_ranks.run(on_a_rank, method, settings, UNEQUAL, False, SmallHead)[0]
+    for name, expected in whole.state().items():
+        if expected.numel() and name.endswith("vector"):
+            assert relative(alike[name], expected) < 1e-10, name
 
 
 @pytest.mark.parametrize(("method", "settings"), CASES, ids=str)

@@ -7,12 +7,12 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Row:
-    """Images (C, H, W) of the model's home ground, its feature width and parameters at 10 classes.
+    """Images (C, H, W) of the model's home ground, or D features; its feature width and parameters at 10 classes.
 
     ``published`` is the size its source states, in millions, or None for our own models.
     """
 
-    images: tuple[int, int, int]
+    images: tuple[int, ...]
     feature_dim: int
     parameters: int
     published: float | None = None
@@ -21,6 +21,8 @@ class Row:
 ROWS = {
     "digits-cnn": Row((1, 8, 8), 64, 24_058),
     "fast-cnn": Row((3, 32, 32), 256, 1_161_282),
+    "linear": Row((384,), 384, 3_850),
+    "mlp": Row((384,), 256, 101_898),
     "resnet8": Row((3, 32, 32), 64, 75_290),
     "resnet20": Row((3, 32, 32), 64, 269_722, 0.27),
     "resnet32": Row((3, 32, 32), 64, 464_154, 0.46),

@@ -10,7 +10,7 @@ from torch import nn
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.models import MODELS, build_main_model
 from ebomlc_dist.models.main_model import MainModel
-from ebomlc_dist.models.meta_device import check_images, on_meta_device
+from ebomlc_dist.models.meta_device import check_inputs, on_meta_device
 from tests.models.rows import ROWS, num_parameters
 
 if set(ROWS) != set(MODELS):
@@ -33,7 +33,7 @@ def test_size(name: str) -> None:
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
-@pytest.mark.parametrize("name", ["digits-cnn", "fast-cnn", "resnet8"])
+@pytest.mark.parametrize("name", ["digits-cnn", "fast-cnn", "linear", "mlp", "resnet8"])
 def test_logits_are_the_head_on_the_features_and_every_parameter_learns(name: str, norm: str) -> None:
     model = built(name, norm=norm)
     logits, features = model(torch.randn(3, *ROWS[name].images))
@@ -101,9 +101,9 @@ def test_image_sizes_are_checked_without_a_trace() -> None:
     model = built("resnet8").train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random_state = torch.get_rng_state()
-    check_images(model, "resnet8", 3, 32, 32)
+    check_inputs(model, "resnet8", (3, 32, 32))
     with pytest.raises(InputError, match=r"model 'resnet8' does not take images of 1×32×32: .*--image-size"):
-        check_images(model, "resnet8", 1, 32, 32)
+        check_inputs(model, "resnet8", (1, 32, 32))
     assert model.training
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -120,4 +120,4 @@ def test_an_outline_has_shapes_but_neither_memory_nor_chance(name: str) -> None:
     tensors, real = drawn.state_dict(), build().state_dict()
     assert {key: tensor.shape for key, tensor in tensors.items()} == {key: t.shape for key, t in real.items()}
     assert all(tensor.is_meta for tensor in tensors.values())
-    check_images(drawn, name, 3, 32, 32)
+    check_inputs(drawn, name, (3, 32, 32))

@@ -8,7 +8,7 @@ from torch import nn
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.main_model import MainModel
-from ebomlc_dist.models.meta_device import check_images, on_meta_device
+from ebomlc_dist.models.meta_device import check_inputs, on_meta_device
 from ebomlc_dist.models.torchvision_classifier import classifier_names, torchvision_classifier
 from tests.models.rows import TORCHVISION_ROWS, num_parameters
 
@@ -91,6 +91,6 @@ def test_an_adapted_first_convolution_differs_in_its_channels_alone() -> None:
 @pytest.mark.parametrize(("name", "size"), [("vit_b_16", 32), ("inception_v3", 32), ("alexnet", 32), ("maxvit_t", 64)])
 def test_an_image_size_it_cannot_take_is_named(name: str, size: int) -> None:
     model = on_meta(name)
-    check_images(model, name, 3, 224, 224)
+    check_inputs(model, name, (3, 224, 224))
     with pytest.raises(InputError, match=f"model '{name}' does not take images of 3×{size}×{size}: .*--image-size"):
-        check_images(model, name, 3, size, size)
+        check_inputs(model, name, (3, size, size))

@@ -160,6 +160,12 @@ def Name(config):
         ("def Name(config): raise KeyError('x')", "fails: KeyError: 'x'"),
         (SOURCE.replace("{changed}", "dict(images=images.float())"), "torch.float32; they are (N, 1 or 3, H, W) uint8"),
         (SOURCE.replace("{changed}", "dict(images=images[:, 0])"), "gives images of (8, 8, 8)"),
+        (SOURCE.replace("{changed}", "dict(images=images[:, 0, 0])"), "torch.uint8; features are (N, D) finite floats"),
+        (SOURCE.replace("{changed}", "dict(images=images[:, 0, 0] / 0.0)"), "features are (N, D) finite floats"),
+        (
+            SOURCE.replace("{changed}", "dict(images=images[:, 0, 0].float())"),
+            "test_images of another kind than images",
+        ),
         (SOURCE.replace("{changed}", "dict(labels=labels[:7])"), "gives labels of (7,)"),
         (SOURCE.replace("{changed}", "dict(labels=labels + 1)"), "labels beyond 0…1 for images"),
         (SOURCE.replace("{changed}", "dict(test_labels=labels[:2] - 1)"), "labels beyond 0…1 for test_images"),
@@ -175,6 +181,17 @@ def test_a_data_set_that_cannot_be_trained_on_is_refused(
     line = ebomlc("train", "digits", "--method", "ce", "--dataset", "own:Name", "-o", "run").refused()
     assert "dataset 'own:Name'" in line
     assert said in line
+
+
+def test_a_data_set_may_give_features(fresh: Path, ebomlc: Callable[..., Ended], one_thread: None) -> None:
+    rows = "images[:, 0, 0].float() + labels[:, None]"
+    written(fresh, SOURCE.replace("{changed}", f"dict(images={rows}, test_images=({rows})[:2])"))
+    settings = ["--model", "linear", "--augment", "none", "--clean-size", "2", "--batch-size", "2", "--epochs", "1"]
+    ended = ebomlc(
+        "train", "digits", "--method", "ce", "--dataset", "own:Name", *settings, "--noise", "none", "-o", "run"
+    )
+    assert ended.code == 0, ended.err
+    assert (fresh / "run" / "model" / "model.safetensors").exists()
 
 
 def test_a_data_set_follows_the_size_that_is_asked_for(mine: Path) -> None:

@@ -13,7 +13,7 @@ from ebomlc_dist.distributed import zero
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.safe_json import read_json
 from ebomlc_dist.launch.processes import Processes, launch
-from ebomlc_dist.models.meta_device import check_images
+from ebomlc_dist.models.meta_device import check_inputs
 from ebomlc_dist.profiling.memory import STRATEGIES, Size, Strategy, main_model_bytes
 from ebomlc_dist.profiling.quartiles import Quartiles
 from tools.strategies.models import MODELS, outlined
@@ -80,7 +80,7 @@ def measure(asked: Asked, world_size: int, progress: Callable[[str], None]) -> l
         raise InputError(f"--num-processes {world_size}: a model is spread over 2 or more")
     Processes(world_size).check(asked.device)
     outline = outlined(asked.model)
-    check_images(outline, asked.model, 3, asked.image_size, asked.image_size)
+    check_inputs(outline, asked.model, (3, asked.image_size, asked.image_size))
     size = Size.of(outline)
     # Blocks go back to the system when they are freed, and the peak is that of what is held.
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "65536")

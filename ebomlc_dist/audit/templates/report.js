@@ -48,10 +48,18 @@
     card.setAttribute("role", "listitem");
     card.tabIndex = -1;
     card.setAttribute("aria-label", `rank ${item.rank}: given ${name(item.given)}, proposed ${name(item.proposed)}`);
-    const image = element("img");
-    image.alt = "";
-    image.addEventListener("load", () => image.classList.toggle("small", image.naturalWidth <= 64));
-    image.src = item.image;
+    if (item.image) {
+      const image = element("img");
+      image.alt = "";
+      image.addEventListener("load", () => image.classList.toggle("small", image.naturalWidth <= 64));
+      image.src = item.image;
+      card.append(image);
+    }
+    if (item.text) {
+      const text = element("bdi", "text", visible(item.text));
+      text.dir = "auto";
+      card.append(text);
+    }
     const names = element("div", "names");
     const given = element("bdi", "given", name(item.given));
     const proposed = element("bdi", "proposed", name(item.proposed));
@@ -61,7 +69,7 @@
     const where = element("bdi", "meta", visible(item.id));
     const buttons = element("div", "buttons");
     buttons.append(...["accept", "reject", "other"].map((kind) => button(card, item, kind)));
-    card.append(image, names, meta, where, buttons);
+    card.append(names, meta, where, buttons);
     card.addEventListener("focus", () => select(card));
     paint(card, item);
     return { item, card };

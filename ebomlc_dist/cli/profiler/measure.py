@@ -89,7 +89,6 @@ def measure(
         for one, times in zip(built, timings, strict=True)
     )
     found = environment()
-    channels, height, width = dataset.images.shape[1:]
     return Report(
         setting=Setting(
             model=config.model.name,
@@ -97,7 +96,7 @@ def measure(
             precision=config.train.precision,
             global_noisy_batch_size=images,
             global_clean_batch_size=config.train.global_clean_batch_size,
-            image=(channels, height, width),
+            image=tuple(dataset.images.shape[1:]),
             num_classes=dataset.num_classes,
             data=data,
             world_size=runtime.world_size,

@@ -35,6 +35,7 @@ DATASETS = {
     "digits": DatasetInfo("digits:load", "1,797 handwritten digits of 8×8 pixels, bundled with scikit-learn", 10),
     "cifar10": DatasetInfo("cifar:load_cifar10", "60,000 colour images of 32×32 pixels, downloaded where allowed", 10),
     "cifar100": DatasetInfo("cifar:load_cifar100", "60,000 colour images of 32×32 pixels in 100 classes", 100),
+    "features": DatasetInfo("features:load", "your own features: --features X.npy --labels y.csv", None),
     "folder": DatasetInfo("folder:load", "your own images: DIR/{train,clean,test}/<class>/* or CSVs path,label", None),
 }
 

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from ebomlc_dist.data.dataset import Source
-from ebomlc_dist.data.inputs.arrays import Values, as_images, as_indices, as_labels
+from ebomlc_dist.data.dataset import Source, are_features, described
+from ebomlc_dist.data.inputs.arrays import Values, as_array, as_images, as_indices, as_labels
+from ebomlc_dist.data.inputs.feature_rows import FeatureRows, check_array, checked_digest
 from ebomlc_dist.data.inputs.safe_paths import listed
 from ebomlc_dist.errors import InputError
 
@@ -21,39 +23,47 @@ def array_source(
     *,
     test: tuple[Values, Values] | None = None,
     class_names: Sequence[str] | None = None,
+    standardise: bool = True,
 ) -> Source:
-    """Return arrays as a `Source`, in the images' own size.
+    """Return arrays as a `Source`, images in their own size.
 
     Args:
-        images: see `as_images`.
+        images: see `as_images`; or features, (N, D) numbers.
         labels: (N,) whole numbers 0…K−1, or names; see `as_labels`.
         trusted: indices or a mask, see `as_indices`; none, or none in it, for no trusted images.
         test: images and true labels.
         class_names: K names. By default the names that ``labels`` hold, sorted, whole numbers by value; or the numbers.
+        standardise: see `Source`.
 
     Raises:
         InputError: arrays that do not fit together, a class without a training image, or a label out of range.
     """
-    train_images, train_labels = as_images(images), as_labels(labels)
+    train_images, train_labels = _as_inputs(images, "images"), as_labels(labels)
     _check_lengths(len(train_images), len(train_labels), "")
     if not len(train_labels):
         raise InputError("images are empty; give one at least for each class")
-    names = _class_names(train_labels, class_names)
-    numbers = _numbers(train_labels, names, "labels", named=class_names is not None)
+    names = class_names_of(train_labels, class_names)
+    numbers = numbers_of(train_labels, names, "labels", named=class_names is not None)
     _check_used(numbers, names, "training", "labels")
     chosen = None if trusted is None else as_indices(trusted, len(train_images))
-    test_images, test_numbers = train_images[:0], numbers[:0]
+    none = np.zeros(0, dtype=np.int64)
+    test_images: Tensor | FeatureRows = _chosen(train_images, none)
+    test_numbers = numbers[:0]
     if test is not None:
         if not isinstance(test, tuple | list) or len(test) != 2:
             raise InputError("test is a pair: `test=(images, labels)`")
-        test_images, test_labels = as_images(test[0], "test images"), as_labels(test[1], "test labels")
+        test_images, test_labels = _as_inputs(test[0], "test images"), as_labels(test[1], "test labels")
         _check_lengths(len(test_images), len(test_labels), "test ")
+        if len(test_images.shape) != len(train_images.shape) or (
+            are_features(train_images) and test_images.shape[1] != train_images.shape[1]
+        ):
+            raise InputError(f"test holds {described(test_images)} and the others are {described(train_images)}")
         if test_images.shape[1] != train_images.shape[1]:
             raise InputError(
                 f"test images have {test_images.shape[1]} channel(s) and the others {train_images.shape[1]}; bring "
                 "both to the same"
             )
-        test_numbers = _numbers(test_labels, names, "test labels", named=True)
+        test_numbers = numbers_of(test_labels, names, "test labels", named=True)
     return Source(
         images=train_images,
         labels=torch.from_numpy(numbers),
@@ -63,7 +73,25 @@ def array_source(
         class_names=names,
         trusted=torch.from_numpy(chosen) if chosen is not None and len(chosen) else None,
         labels_are_true=False,
+        image_digests=(
+            (checked_digest(train_images, "features"), checked_digest(test_images, "test features"))
+            if isinstance(train_images, FeatureRows) and isinstance(test_images, FeatureRows)
+            else None
+        ),
+        standardise=standardise,
     )
+
+
+def _as_inputs(values: Values, what: str) -> Tensor | FeatureRows:
+    """Return images as `as_images` does, an array of two axes as features: N images of one pixel row are none."""
+    array = as_array(values, what)
+    if array.ndim == 2 and array.dtype != object:
+        return FeatureRows((check_array(array, what.replace("images", "features")),))
+    return as_images(values, what)
+
+
+def _chosen(inputs: Tensor | FeatureRows, rows: NDArray[np.int64]) -> Tensor | FeatureRows:
+    return inputs.take(rows) if isinstance(inputs, FeatureRows) else inputs[torch.from_numpy(rows)]
 
 
 def check_trusted(source: Source) -> None:
@@ -74,7 +102,8 @@ def check_trusted(source: Source) -> None:
     _check_used(np.delete(labels, source.trusted.numpy()), names, "noisy", "trusted")
 
 
-def _class_names(labels: Labels, given: Sequence[str] | None) -> list[str]:
+def class_names_of(labels: Labels, given: Sequence[str] | None = None) -> list[str]:
+    """Return K names: ``given``, or those in ``labels`` (N,). Raises `InputError` for numbers that are no classes."""
     if given is not None:
         names = [str(name) for name in given]
         if len(set(names)) < len(names):
@@ -95,7 +124,7 @@ def _class_names(labels: Labels, given: Sequence[str] | None) -> list[str]:
 _RULE = "labels are whole numbers 0…K−1, or names; take `numpy.unique(labels, return_inverse=True)[1]` of other numbers"
 
 
-def _numbers(labels: Labels, names: list[str], what: str, *, named: bool) -> NDArray[np.int64]:
+def numbers_of(labels: Labels, names: list[str], what: str, *, named: bool) -> NDArray[np.int64]:
     """(N,) int64 below K. ``named``: the names are given, so that labels have to be among them."""
     if labels.dtype.kind == "U":
         number = {name: place for place, name in enumerate(names)}

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ebomlc_dist.data.dataset import ImageSet
+from ebomlc_dist.data.dataset import InputSet
 from ebomlc_dist.data.datasets import Progress
 from ebomlc_dist.data.inputs.decode import Header, attempt, decode_image, without_pillow_warnings
 from ebomlc_dist.data.inputs.grey_levels import FULL, Levels
@@ -28,7 +28,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Files of images (an `ImageSet`).
+    """Files of images (an `InputSet`).
 
     Every image has a frame, and all frames have one shape. Where images are resized to H×W, the frame is the image.
     Where they keep their own size, the image lies in the upper left corner of its frame, and the augmentation cuts a
@@ -200,7 +200,7 @@ def open_images(
     return (files.without(broken) if broken else files), readable
 
 
-def keeps_own_size(images: ImageSet) -> bool:
+def keeps_own_size(images: InputSet) -> bool:
     """Return whether images differ in size and are cut to one, instead of being resized."""
     return isinstance(images, ImageFiles) and images.own_size
 

@@ -45,6 +45,20 @@ class Augmentation(Protocol):
         ...
 
 
+class Unaugmented:
+    """Features as they are (an `Augmentation`): nothing is drawn."""
+
+    rows = 0
+
+    def of_share(self, step: int, global_batch_size: int, share: slice, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(0, n) int64."""
+        return np.zeros((0, len(rows)), dtype=np.int64)
+
+    def apply(self, images: Tensor, drawn: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """See `normalise`."""
+        return normalise(images, mean, std)
+
+
 class AugmentStream:
     """The draws of one stream of batches (an `Augmentation`).
 
@@ -103,12 +117,14 @@ def augment(images: Tensor, draws: Tensor, pad: int, mean: Tensor, std: Tensor, 
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(pixel / 255 − mean) / std as float32.
+    """(pixel / 255 − mean) / std of images, (value − mean) / std of features, as float32.
 
     Args:
-        images: (n, C, H, W) uint8.
-        mean, std: (C,) float32 on the same device, in units of 0…1.
+        images: (n, C, H, W) uint8, or features (n, D).
+        mean, std: (C,) float32 on the same device, in units of 0…1; or (D,).
     """
+    if images.dim() == 2:
+        return images.to(torch.float32).sub(mean).div_(std)
     pixels = images.to(torch.float32).div_(255)
     return pixels.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ebomlc_dist.config import DataConfig
 from ebomlc_dist.data.dataset import NoisyDataset, digest_of
+from ebomlc_dist.data.inputs.feature_rows import FeatureRows
 from ebomlc_dist.data.loaders.ffcv_extra import has_ffcv, require_ffcv
 from ebomlc_dist.data.loaders.ffcv_pack import Pack, pack_folder, read_pack
 from ebomlc_dist.errors import InputError
@@ -60,6 +61,8 @@ def choose_loader(dataset: NoisyDataset, data: DataConfig, device: torch.device 
         InputError: what was asked for cannot be had: files that do not fit one size, or no packed images of this set.
     """
     images = dataset.images
+    if isinstance(images, FeatureRows):
+        return _of_features(images, data, torch.device(device))
     asked = "asked for"
     if data.loader == "dataloader":
         return Choice("dataloader", asked)
@@ -82,6 +85,18 @@ def choose_loader(dataset: NoisyDataset, data: DataConfig, device: torch.device 
     if not has_ffcv():
         return Choice("dataloader", f"{large}, and {folder} is packed but ffcv is not installed")
     return Choice("ffcv", f"{large}, and {folder} is packed", pack)
+
+
+def _of_features(features: FeatureRows, data: DataConfig, device: torch.device) -> Choice:
+    if data.loader == "ffcv":
+        raise InputError("--loader ffcv packs images, and these data are features; leave it out")
+    gib = f"{features.num_bytes / 2**30:.2f} GiB of features"
+    if device.type != "cuda":
+        return Choice("resident", f"{gib}, gathered from {'a mapped file' if features.mapped else 'memory'}")
+    fits = features.num_bytes <= _SHARE * torch.cuda.get_device_properties(device).total_memory
+    if data.loader == "resident" or (data.loader == "auto" and fits):
+        return Choice("resident", f"{gib} on the device")
+    return Choice("dataloader", f"{gib} stay on the host")
 
 
 def _pack_to_read(data: DataConfig) -> Pack:

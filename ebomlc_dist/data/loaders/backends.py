@@ -1,6 +1,7 @@
 """The three backends: what holds or reads the images of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from itertools import count
 from typing import cast
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from ebomlc_dist.config import DataConfig
 from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.inputs.feature_rows import FeatureRows
 from ebomlc_dist.data.loaders.auto_select import choose_loader
 from ebomlc_dist.data.loaders.ffcv_extra import import_ffcv
 from ebomlc_dist.data.loaders.ffcv_pack import checked_file, pack_folder
@@ -40,6 +42,38 @@ class ResidentPixels:
         """Nothing reads ahead."""
 
 
+class HostRows:
+    """Features that are gathered from this process's memory, or from a mapped file, as a batch is made (`Pixels`)."""
+
+    reads = False
+
+    def __init__(self, features: FeatureRows) -> None:
+        self._features = features
+
+    def frames(self, step: int) -> None:
+        """Nothing is read ahead."""
+
+    def of(self, rows: Tensor, frames: Tensor | None) -> Tensor:
+        """(n, D): the features ``rows``."""
+        return self._features[rows]
+
+    def close(self) -> None:
+        """Nothing reads ahead."""
+
+
+class RowReader(Prefetcher):
+    """Features gathered on the host for another device, where they do not fit into its memory."""
+
+    def __init__(self, features: FeatureRows) -> None:
+        super().__init__()
+        self._features = features
+
+    def frames(self, first: int) -> Generator[Tensor]:
+        """See `Prefetcher`; (n, D)."""
+        for step in count(first):
+            yield self._features[torch.from_numpy(self.rows(step))]
+
+
 Group = Callable[[RankSlice], Pixels]
 """Gives the images of each of several shares, which are always asked for the same steps."""
 
@@ -51,8 +85,12 @@ def open_backend(dataset: NoisyDataset, data: DataConfig, device: torch.device) 
         InputError: see `choose_loader`; packed images that are damaged; ffcv cannot be imported.
     """
     choice = choose_loader(dataset, data, device)
+    if isinstance(dataset.images, FeatureRows) and (device.type == "cpu" or choice.name != "resident"):
+        rows = dataset.images
+        return (lambda: lambda share: HostRows(rows)) if device.type == "cpu" else lambda: _read_by(RowReader(rows))
     if choice.name == "resident":
-        resident = ResidentPixels(cast(Tensor, dataset.images), device)
+        held = dataset.images.whole() if isinstance(dataset.images, FeatureRows) else cast(Tensor, dataset.images)
+        resident = ResidentPixels(held, device)
         return lambda: lambda share: resident
     pinned = device.type == "cuda"
     if choice.pack is None:

@@ -83,8 +83,9 @@ class BatchLoader:
         positions, rows, *given = numbers[:drawn]
         images = self.pixels.of(rows, frames)
         pixels = self.augment.apply(images, numbers[drawn:], self._mean, self._std)
-        # Convolutions are a fifth faster in this layout, and keep it through the network.
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        if pixels.dim() == 4:
+            # Convolutions are a fifth faster in this layout, and keep it through the network.
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
         return Batch(
             pixels,
             given[0],

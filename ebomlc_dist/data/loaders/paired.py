@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ebomlc_dist.config import DataConfig, SeedConfig, TrainConfig
-from ebomlc_dist.data.dataset import NoisyDataset
+from ebomlc_dist.data.dataset import NoisyDataset, are_features
 from ebomlc_dist.data.inputs.lazy import ImageFiles
-from ebomlc_dist.data.loaders.augment import Augmentation, AugmentStream
+from ebomlc_dist.data.loaders.augment import Augmentation, AugmentStream, Unaugmented
 from ebomlc_dist.data.loaders.backends import Group, open_backend
 from ebomlc_dist.data.loaders.batches import BatchLoader
 from ebomlc_dist.data.loaders.index_stream import IndexStream, RankSlice
@@ -277,6 +277,8 @@ def build_loader(
 
 def augmentation(dataset: NoisyDataset, data: DataConfig, seed: np.random.SeedSequence) -> Augmentation:
     """Return what is done to training images. Raises `InputError` for padding that they are too small for."""
+    if are_features(dataset.images):
+        return Unaugmented()
     side = (dataset.images.shape[2], dataset.images.shape[3])
     if data.augment != "resized-crop-flip":
         stream = AugmentStream(data.augment, data.pad, seed, data.pad_mode)

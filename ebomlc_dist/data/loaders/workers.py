@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from ebomlc_dist.data.dataset import ImageSet
+from ebomlc_dist.data.dataset import InputSet
 from ebomlc_dist.data.inputs.decode import ignore_pillow_warnings
 from ebomlc_dist.data.inputs.lazy import ImageFiles
 from ebomlc_dist.data.loaders.prefetch import Prefetcher
@@ -35,7 +35,7 @@ _TOO_LITTLE = (
 class WorkerReader(Prefetcher):
     """Frames from a ``DataLoader``, in the order of the shares."""
 
-    def __init__(self, images: ImageSet, *, num_workers: int, pinned: bool) -> None:
+    def __init__(self, images: InputSet, *, num_workers: int, pinned: bool) -> None:
         """Prepare; workers start with the first step that is read.
 
         Args:
@@ -106,7 +106,7 @@ class _Rows:
 class _Frames(Dataset[Tensor | str]):
     """One frame by its row; the text of the error where it cannot be decoded."""
 
-    def __init__(self, images: ImageSet) -> None:
+    def __init__(self, images: InputSet) -> None:
         self._images = images
 
     def __getitem__(self, row: int) -> Tensor | str:

@@ -8,7 +8,7 @@ from ebomlc_dist.config import DataConfig
 from ebomlc_dist.data.datasets import load_source
 from ebomlc_dist.data.inputs.image_side import side_for
 from ebomlc_dist.models import MODELS, build_main_model, usual_sides
-from ebomlc_dist.models.meta_device import check_images, on_meta_device
+from ebomlc_dist.models.meta_device import check_inputs, on_meta_device
 from ebomlc_dist.recipes import recipe
 from tests.data.support import write_image
 
@@ -43,7 +43,7 @@ def test_side_by_images_and_model(shorter: int, model: str, side: int) -> None:
 def test_models_take_their_usual_sides(name: str) -> None:
     model = on_meta_device(lambda: build_main_model(name, num_classes=3, in_channels=3, norm="batch"))
     for side in usual_sides(name):
-        check_images(model, name, 3, side, side)
+        check_inputs(model, name, (3, side, side))
 
 
 def test_photographs_are_reduced_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
