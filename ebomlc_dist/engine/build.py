@@ -29,6 +29,7 @@ from ebomlc_dist.models.hub import load_model
 from ebomlc_dist.models.main_model import MainModel, start_head_as_released
 from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.models.norm import check_norm
+from ebomlc_dist.numerics.hypergradient import takes_channels_last
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Network
 
@@ -99,7 +100,15 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime, extractor:
         module = _fresh_module(name, config, method, dataset, networks).to(runtime.device)
         # The meta model is small and steers: it stays in full precision.
         autocast = None if name == "meta" else AUTOCAST[config.train.precision]
-        networks[name] = hold(name, module, config, runtime, autocast=autocast, loss_scale=loss_scale)
+        networks[name] = hold(
+            name,
+            module,
+            config,
+            runtime,
+            autocast=autocast,
+            loss_scale=loss_scale,
+            channels_last=takes_channels_last(method.backward_twice, runtime.device),
+        )
     # Dropout draws differ by rank, everything else that is random is a function of seed and step.
     torch.manual_seed(int(_initial_seeds(config, method)[-1]) + runtime.rank)
     length = config.train.epochs

@@ -16,6 +16,7 @@ from ebomlc_dist.methods.contract import Batch, PairedBatch, Task
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.numerics.flat import FlatNetwork
+from ebomlc_dist.numerics.hypergradient import takes_channels_last
 from ebomlc_dist.profiling.counters import Launches, count_flops, peak_bytes
 from ebomlc_dist.testing.problem import EPOCHS
 from tests.methods.rows import ROWS
@@ -37,7 +38,7 @@ def make_step(
             module: nn.Module = build_meta_model(instance.meta_model, num_classes=10, feature_dim=64)
         else:
             module = build_main_model("resnet32", num_classes=10, in_channels=3, norm="batch").train()
-        networks[name] = FlatNetwork(module)
+        networks[name] = FlatNetwork(module, channels_last=takes_channels_last(instance.backward_twice, CPU))
     optimizers = {name: MAKERS[name](network, OptimConfig(), 10) for name, network in networks.items()}
     instance.enter_epoch(ROWS[method].epoch, EPOCHS)
     instance.allocate(networks, Task(num_classes=10, num_noisy=100, num_clean=20))
