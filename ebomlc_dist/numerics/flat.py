@@ -88,8 +88,8 @@ class FlatNetwork(Network):
         (gradient,) = torch.autograd.grad(scaled(objective_sum, scale), vector)
         return gradient if scale is None else gradient / scale.value
 
-    def dots(self, *pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        return whole_dots(*pairs)
+    # The function itself, by which `gram` knows that products of another whole network may join in.
+    dots = staticmethod(whole_dots)
 
     def norm(self, vector: Tensor) -> Tensor:
         return torch.linalg.vector_norm(vector)

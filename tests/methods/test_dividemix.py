@@ -173,6 +173,6 @@ def test_targets_leave_no_trace_in_the_running_statistics(monkeypatch: pytest.Mo
     control = make_learner("dividemix", Communicator(CPU), epoch=EPOCH)
     for (images, _), name in zip(mixed, ("main", "peer"), strict=True):
         start = control.networks[name].statistics.clone()
-        control.networks[name](images.flatten(0, 1))
+        control.networks[name](images.flatten(0, 1).permute(0, 3, 1, 2))
         assert torch.equal(learner.networks[name].statistics, control.networks[name].statistics)
         assert not torch.equal(learner.networks[name].statistics, start)
