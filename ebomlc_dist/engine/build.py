@@ -18,6 +18,7 @@ from ebomlc_dist.data.seeds import seed_sequence
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.batch_sizes import check_batch_sizes
 from ebomlc_dist.engine.optimizers import MAKERS, FlatOptimizer
+from ebomlc_dist.engine.precision import arithmetic_of, put_in_force
 from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.engine.strategies import agree, hold
 from ebomlc_dist.engine.weight_average import WeightAverage
@@ -35,7 +36,6 @@ from ebomlc_dist.numerics.network import Network
 
 FITTED_TO = 2000
 """Training images that a model may take its first filters from."""
-AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,14 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime, extractor:
         method.config = method.config.model_copy(update={"extractor": extractor})
     check_norm(config.model.norm, runtime.device)
     check_batch_sizes(config, dataset, runtime.world_size)
-    loss_scale = LossScale(runtime.device) if config.train.precision == "fp16" else None
+    arithmetic = arithmetic_of(config.train.precision)
+    put_in_force(arithmetic.float32)
+    loss_scale = LossScale(runtime.device) if arithmetic.loss_scaled else None
     networks: dict[str, Network] = {}
     for name in method.networks:
         module = _fresh_module(name, config, method, dataset, networks).to(runtime.device)
         # The meta model is small and steers: it stays in full precision.
-        autocast = None if name == "meta" else AUTOCAST[config.train.precision]
+        autocast = None if name == "meta" else arithmetic.autocast
         networks[name] = hold(
             name,
             module,

@@ -166,7 +166,7 @@ def test_a_text_becomes_its_keys_type(text: str, value: Any) -> None:
         ("optim.main_lr=inf", ["optim.main_lr", "finite"]),
         ("optim.milestones=0.5,2", ["optim.milestones", "less than or equal to 1"]),
         ("noise.kind=unifrm", ["noise.kind", "'uniform'", "did you mean 'uniform'"]),
-        ("train.precision=fp8", ["'no', 'bf16' or 'fp16'"]),
+        ("train.precision=fp8", ["'no', 'tf32', 'bf16' or 'fp16'"]),
         ("data.pad=1.5", ["data.pad", "valid integer"]),
         ("data.split=", ["data.split", "empty"]),
         ("optim.lr=0.1", ["unknown key 'optim.lr'", "did you mean 'optim.main_lr' or 'optim.meta_lr'?"]),
