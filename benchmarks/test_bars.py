@@ -114,7 +114,7 @@ def test_launches(judge: Callable[[Bar], None]) -> None:
     step(batch)
     with Launches() as launches:
         step(batch)
-    judge(Bar("EBOMLC, operator launches of an eager step", 900, False, exact(launches.count)))
+    judge(Bar("EBOMLC, launches of an eager step", 700, False, exact(launches.count)))
 
 
 @pytest.mark.parametrize("name", UNITS)

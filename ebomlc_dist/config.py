@@ -20,7 +20,7 @@ Seconds = Annotated[float, Field(gt=0.0, le=1e7)]
 MOST_PIXELS = 4096
 MOST_IMAGES = 2**20
 """In a step."""
-Precision = Literal["no", "bf16", "fp16", "auto"]
+Precision = Literal["no", "tf32", "bf16", "fp16", "auto"]
 Strategy = Literal["replicated", "fsdp", "zero1", "zero2", "zero3"]
 
 
@@ -272,7 +272,12 @@ class TrainConfig(Section):
         "plain", "flip: predict by the mean logits of an image and its mirror image.", before="plain"
     )
     precision: Precision = frame(
-        "no", "Mixed precision.", "--precision", also=("--mixed-precision",), metavar="WORD", cost=True
+        "no",
+        "Arithmetic of the passes: IEEE float32 (no), a GPU's quicker float32, or mixed.",
+        "--precision",
+        also=("--mixed-precision",),
+        metavar="WORD",
+        cost=True,
     )
     compile: bool = frame(False, "Compile the main models' passes by torch.compile.", "--compile")
     cuda_graph: bool = habit(False, "Run each whole step as one CUDA graph.", "--cuda-graph")

@@ -7,6 +7,7 @@ unequal shards right; forming anything non-linear only from what comes back keep
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -44,19 +45,29 @@ class Communicator:
         self._wait_counter = wait_counter or WaitCounter()
         self._limit_s = limit_s
         self._stop = torch.zeros((), device=device)
-        self._stop_sum = torch.zeros((), device=device)
+        self._stop_sum = torch.zeros((), device=device) if world_size > 1 else self._stop
+        self._counts: dict[tuple[int, torch.dtype], Tensor] = {}
 
     def waiting(self) -> AbstractContextManager[None]:
         """Return a block in which this rank may wait for the others: the time limit of this group holds in it."""
         return self._wait_counter.waiting(self._limit_s)
 
-    def mean_of_sums(self, sums: Sequence[Gradient], count: int) -> "PendingMeans":
+    def mean_of_sums(self, sums: Sequence[Gradient], count: int) -> "PendingMeans | OwnMeans":
         """Start the reduction; see `ebomlc_dist.methods.contract.Reducer`."""
         own = [s for s in sums if not isinstance(s, Summed)]
         dtype = own[0].dtype if own else torch.get_default_dtype()
-        tail = [torch.full((1,), float(count), dtype=dtype, device=self.device), self._stop.to(dtype).view(1)]
-        buffer = torch.cat([s.reshape(-1).to(dtype) for s in own] + tail)
+        divisor = self._held_count(count, dtype)
+        if self.world_size == 1:
+            parts = [s.part if isinstance(s, Summed) else s.to(dtype) for s in sums]
+            return OwnMeans(list(torch._foreach_div(parts, divisor)))
+        buffer = torch.cat([s.reshape(-1).to(dtype) for s in own] + [divisor.view(1), self._stop.to(dtype).view(1)])
         return PendingMeans(self, buffer, sums, self._start(buffer))
+
+    def _held_count(self, count: int, dtype: torch.dtype) -> Tensor:
+        """``count`` on the device, 0-dim: made once, as it is the same in every step."""
+        if (count, dtype) not in self._counts:
+            self._counts[count, dtype] = torch.full((), float(count), dtype=dtype, device=self.device)
+        return self._counts[count, dtype]
 
     def assemble(self, values: Tensor, batch: Batch) -> "PendingWhole":
         """Start putting the global batch together; see `ebomlc_dist.methods.contract.Reducer`.
@@ -148,6 +159,17 @@ class PendingWhole:
         """Return the values of all ranks, in the global batch's order."""
         self._communicator.wait(self._handle)
         return [self._whole]
+
+
+@dataclass(frozen=True)
+class OwnMeans:
+    """The means of one process, which waits for nobody."""
+
+    means: list[Tensor]
+
+    def wait(self) -> list[Tensor]:
+        """Return them."""
+        return self.means
 
 
 class PendingMeans:

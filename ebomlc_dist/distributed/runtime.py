@@ -79,6 +79,9 @@ class Runtime:
         cpu = _choose_cpu(device)
         if config.deterministic:
             make_deterministic()
+        else:
+            # Every step has the same shapes: the quickest kernel is looked for once.
+            torch.backends.cudnn.benchmark = True
         die_with_launcher()
         # Kept, as rank 0 serves it where no launcher does.
         store, infos = _meet("" if cpu else _gpu(), config.rendezvous_timeout_s)

@@ -18,6 +18,7 @@ from ebomlc_dist.data.seeds import seed_sequence
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.batch_sizes import check_batch_sizes
 from ebomlc_dist.engine.optimizers import MAKERS, FlatOptimizer
+from ebomlc_dist.engine.precision import arithmetic_of, put_in_force
 from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.engine.strategies import agree, hold
 from ebomlc_dist.engine.weight_average import WeightAverage
@@ -29,12 +30,12 @@ from ebomlc_dist.models.hub import load_model
 from ebomlc_dist.models.main_model import MainModel, start_head_as_released
 from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.models.norm import check_norm
+from ebomlc_dist.numerics.hypergradient import takes_channels_last
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Network
 
 FITTED_TO = 2000
 """Training images that a model may take its first filters from."""
-AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -88,23 +89,28 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime, extractor:
         extractor: model folder of the extractor that the run has trained for itself. Without it a fresh main model
             stands in, which a checkpoint overwrites; nothing may be trained with that.
     """
-    if config.train.precision == "auto":
-        raise InputError(
-            "precision auto is chosen by a run for its machine; choose no or bf16 here (--precision no), so that all "
-            "are computed alike"
-        )
     method = make_method(config)
     if extractor is not None:
         method.config = method.config.model_copy(update={"extractor": extractor})
     check_norm(config.model.norm, runtime.device)
     check_batch_sizes(config, dataset, runtime.world_size)
-    loss_scale = LossScale(runtime.device) if config.train.precision == "fp16" else None
+    arithmetic = arithmetic_of(config.train.precision)
+    put_in_force(arithmetic.float32)
+    loss_scale = LossScale(runtime.device) if arithmetic.loss_scaled else None
     networks: dict[str, Network] = {}
     for name in method.networks:
         module = _fresh_module(name, config, method, dataset, networks).to(runtime.device)
         # The meta model is small and steers: it stays in full precision.
-        autocast = None if name == "meta" else AUTOCAST[config.train.precision]
-        networks[name] = hold(name, module, config, runtime, autocast=autocast, loss_scale=loss_scale)
+        autocast = None if name == "meta" else arithmetic.autocast
+        networks[name] = hold(
+            name,
+            module,
+            config,
+            runtime,
+            autocast=autocast,
+            loss_scale=loss_scale,
+            channels_last=takes_channels_last(method.backward_twice, runtime.device),
+        )
     # Dropout draws differ by rank, everything else that is random is a function of seed and step.
     torch.manual_seed(int(_initial_seeds(config, method)[-1]) + runtime.rank)
     length = config.train.epochs

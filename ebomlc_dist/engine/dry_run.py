@@ -15,6 +15,7 @@ from ebomlc_dist.engine.build import Training, build, make_method
 from ebomlc_dist.engine.cuda_graph import make_program
 from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.extractor import TRAINED_BY, extractor_config
+from ebomlc_dist.engine.precision import arithmetic_of
 from ebomlc_dist.engine.preflight import check, load_everywhere, needs_clean
 from ebomlc_dist.engine.trials import settle
 from ebomlc_dist.files.run_folder import RunFolder
@@ -65,10 +66,17 @@ def describe(
         ("length", f"{stages}{train.epochs} epochs of {_steps_per_epoch(config, dataset)} steps"),
         ("device", f"{device_name(runtime)}, {torch.get_num_threads()} thread(s) each{_how(sources)}"),
         ("step", _step(config)),
-        ("precision", f"{train.precision} (from {sources.get('train.precision', 'the configuration')})"),
+        ("precision", _precision(config, runtime, sources)),
         ("seed", str(config.seeds.seed)),
         ("folder", str(folder)),
     ]
+
+
+def _precision(config: RunConfig, runtime: Runtime, sources: Mapping[str, str]) -> str:
+    """``bf16, float32 ieee (from …)``: the word, what float32 means beside it on a GPU, and who chose it."""
+    word, source = config.train.precision, sources.get("train.precision", "the configuration")
+    meaning = f", float32 {arithmetic_of(word).float32}" if runtime.device.type == "cuda" else ""
+    return f"{word}{meaning} (from {source})"
 
 
 def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[str, str], *, time_steps: bool) -> Rows:

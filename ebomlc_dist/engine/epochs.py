@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ebomlc_dist.data.split import held_out
 from ebomlc_dist.engine.build import Training, initialise
-from ebomlc_dist.engine.evaluate import evaluating, images_of, share_of
+from ebomlc_dist.engine.evaluate import evaluating, share_of, training_images
 
 
 def begin_epoch(training: Training, epoch: int) -> None:
@@ -90,13 +90,13 @@ class RunDatasetReducer:
         training, runtime = self._training, self._training.runtime
         with evaluating(training.networks):
             for places in share_of(len(index), runtime.rank, runtime.world_size):
-                images = images_of(training, training.dataset.images[index[places]])
+                images = training_images(training, index[places])
                 yield places.to(runtime.device), values(images, labels[places].to(runtime.device))
 
     def _nothing(self, values: Values, rows: int) -> Tensor:
         """(rows, …) zeros of the shape and dtype that ``values`` has."""
         training, dataset = self._training, self._training.dataset
         with evaluating(training.networks):
-            images = images_of(training, dataset.images[dataset.noisy_index[:1]])
+            images = training_images(training, dataset.noisy_index[:1])
             example = values(images, dataset.noisy_labels[:1].to(images.device))
         return example.new_zeros((rows, *example.shape[1:]))

@@ -66,7 +66,7 @@ def evaluate_clean_set(training: Training) -> dict[str, float]:
     """
     dataset = training.dataset
     rows = dataset.clean_index
-    return _evaluate(training, dataset.clean_labels, lambda index: images_of(training, dataset.images[rows[index]]))
+    return _evaluate(training, dataset.clean_labels, lambda index: training_images(training, rows[index]))
 
 
 def evaluate_validation_set(training: Training, epoch: int) -> dict[str, float]:
@@ -77,16 +77,14 @@ def evaluate_validation_set(training: Training, epoch: int) -> dict[str, float]:
     dataset = training.dataset
     rows = dataset.validation_index
     if not training.config.data.validation_augment or not len(rows):
-        return _evaluate(
-            training, dataset.validation_labels, lambda index: images_of(training, dataset.images[rows[index]])
-        )
+        return _evaluate(training, dataset.validation_labels, lambda index: training_images(training, rows[index]))
     seed = child(seed_sequence(training.config.seeds, "augmentation"), VALIDATION)
     views = augmentation(dataset, training.config.data, seed)
     drawn = torch.from_numpy(views.of_share(epoch, len(rows), slice(0, len(rows)), rows.numpy()))
     mean, std = (values.to(training.runtime.device) for values in (dataset.mean, dataset.std))
 
     def view(index: Tensor) -> Tensor:
-        images, own = (values.to(mean.device) for values in (dataset.images[rows[index]], drawn[:, index]))
+        images, own = pixels_of(training, rows[index]).to(mean.device), drawn[:, index].to(mean.device)
         return views.apply(images, own, mean, std)
 
     return _evaluate(training, dataset.validation_labels, view)
@@ -121,7 +119,7 @@ def evaluate_noisy_set(training: Training) -> dict[str, dict]:
     has_corrector = False
     with predicting(training):
         for index in share_of(len(dataset.noisy_labels), runtime.rank, runtime.world_size):
-            images = images_of(training, dataset.images[dataset.noisy_index[index]])
+            images = training_images(training, dataset.noisy_index[index])
             given = dataset.noisy_labels[index].to(runtime.device)
             truth = dataset.true_labels[index].to(runtime.device)
             logits, corrected = predict(training, images, given)
@@ -162,6 +160,19 @@ def _ensemble(training: Training, images: Tensor) -> tuple[Tensor, Tensor]:
     for name in training.method.ensemble[1:]:
         logits = logits + training.networks[name](images)[0]
     return logits, features
+
+
+def training_images(training: Training, rows: Tensor) -> Tensor:
+    """Return normalised training images of (n,) int64 rows, on the device."""
+    return images_of(training, pixels_of(training, rows))
+
+
+def pixels_of(training: Training, rows: Tensor) -> Tensor:
+    """Return training images, (n, C, H, W) uint8: from the device where the loader has them there already."""
+    resident = training.loader.resident
+    if resident is None:
+        return training.dataset.images[rows]
+    return resident.index_select(0, rows.to(resident.device))
 
 
 def images_of(training: Training, images: Tensor) -> Tensor:

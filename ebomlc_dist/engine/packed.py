@@ -4,7 +4,7 @@ What torch and the process have only once is put in place for the run whose turn
 stream, the context that its log lies in. So each run is the one that it would be alone, and ends for itself.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.precision import float32_in_force, put_back
 from ebomlc_dist.engine.rank_log import logged_in_files
 from ebomlc_dist.engine.run import Steps
 from ebomlc_dist.launch.signals import Signals
@@ -68,6 +69,7 @@ class _Lane:
         self.folder = folder
         self._context = copy_context()
         self._draws = torch.get_rng_state()
+        self._float32: Mapping[str, str] = float32_in_force()
         self._gpu: torch.Generator | None = None
         self._stream: torch.cuda.Stream | None = None
         if runtime.device.type == "cuda":
@@ -97,8 +99,18 @@ class _Lane:
             return
 
     def _within(self, act: Callable[[], T]) -> T:
-        with torch.cuda.stream(self._stream), self._own_draws():
+        with torch.cuda.stream(self._stream), self._own_draws(), self._own_float32():
             return self._context.run(act)
+
+    @contextmanager
+    def _own_float32(self) -> Iterator[None]:
+        others = float32_in_force()
+        put_back(self._float32)
+        try:
+            yield
+        finally:
+            self._float32 = float32_in_force()
+            put_back(others)
 
     @contextmanager
     def _own_draws(self) -> Iterator[None]:

@@ -59,6 +59,8 @@ def check_device(config: RunConfig, device: torch.device) -> None:
         )
     if train.precision == "bf16" and not has_bf16():
         log.warning("this processor has no bf16 arithmetic, --precision bf16 is slower here than no; the results stand")
+    if train.precision == "tf32":
+        log.warning("--precision tf32 is for GPUs, on a CPU it is the same as no; the results stand")
     if train.precision == "fp16":
         log.warning("--precision fp16 is for GPUs, it is slower than no on a CPU; the results stand")
 

@@ -14,6 +14,7 @@ from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.dry_run import describe
 from ebomlc_dist.engine.export import export_models
 from ebomlc_dist.engine.extractor import extractor_config, extractor_figures, train_extractor
+from ebomlc_dist.engine.precision import float32_in_force
 from ebomlc_dist.engine.preflight import check, check_shared, load_everywhere
 from ebomlc_dist.engine.rank_log import rank_log
 from ebomlc_dist.engine.resume import check_same_run, load_checkpoint
@@ -199,7 +200,7 @@ def _open_record(
     config, dataset = training.config, training.dataset
     write_bytes(paths.config, config.model_dump_json(indent=2).encode())
     write_bytes(paths.overrides, "".join(f"{line}\n" for line in overrides).encode())
-    write_json(paths.environment, environment())
+    write_json(paths.environment, environment() | {"float32": float32_in_force()})
     write_json(paths.split, split_document(dataset))
     write_json(paths.classes, dataset.class_names)
     step = checkpoint.step if checkpoint is not None else 0

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.engine.build import Training
-from ebomlc_dist.engine.evaluate import BATCH, images_of, predict, predicting
+from ebomlc_dist.engine.evaluate import BATCH, predict, predicting, training_images
 
 TRIALS = 5_000
 _SEED = 7
@@ -80,7 +80,7 @@ def score(training: Training, rows: Tensor, given: Tensor) -> Iterator[ScoredBlo
         rows: (n,) int64 into the training images.
         given: (n,) int64, the label of each.
     """
-    runtime, dataset = training.runtime, training.dataset
+    runtime = training.runtime
     for begin in range(0, len(rows), BATCH * runtime.world_size):
         rest = len(rows) - begin
         share = min(BATCH, -(-rest // runtime.world_size))
@@ -88,7 +88,7 @@ def score(training: Training, rows: Tensor, given: Tensor) -> Iterator[ScoredBlo
         index = (begin + runtime.rank * share + torch.arange(share)).clamp_max(len(rows) - 1)
         with predicting(training):
             labels = given[index].to(runtime.device)
-            logits, corrected = predict(training, images_of(training, dataset.images[rows[index]]), labels)
+            logits, corrected = predict(training, training_images(training, rows[index]), labels)
             main = logits.float().softmax(dim=1)
             pair = torch.stack([main, main if corrected is None else corrected.float()])
         every = runtime.communicator.gather(pair).transpose(0, 1).flatten(1, 2)[:, :rest].cpu()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from types import MappingProxyType
 
 import torch
@@ -59,14 +60,16 @@ class TrainStep:
         rules = {name: optimizer.rule() for name, optimizer in self.optimizers.items()}
         result = self.method.step(self.networks, rules, batch, self.reducer)
         norms = [self.networks[name].norm(direction) for name, direction in result.directions.items()]
-        skipped = ~torch.stack(norms).isfinite().all()
+        # Two launches where `isfinite` takes four: a norm is never negative, and NaN is below nothing.
+        skipped = ~(reduce(torch.maximum, norms) < torch.inf)
+        rest = skipped.float()
         with torch.no_grad():
             for name, origin in result.start_points.items():
                 vector = self.networks[name].vector
                 vector.copy_(torch.where(skipped, vector, origin))
             for name, direction in result.directions.items():
-                rests = skipped | result.skip_update[name] if name in result.skip_update else skipped
-                self.optimizers[name].apply(direction, rests.float())
+                own = result.skip_update.get(name)
+                self.optimizers[name].apply(direction, rest if own is None else (skipped | own).float())
             for name, network in self.networks.items():
                 network.statistics.copy_(torch.where(skipped, before[name], network.statistics))
             for name, value in result.state.items():

@@ -61,8 +61,12 @@ def hold(
     *,
     autocast: torch.dtype | None,
     loss_scale: LossScale | None,
+    channels_last: bool,
 ) -> Network:
-    """``module`` as the network ``name`` of a run, with rank 0's bits. Collective."""
+    """``module`` as the network ``name`` of a run, with rank 0's bits. Collective.
+
+    ``channels_last``: as `FlatNetwork` has it; sharded parameters lie as torch makes them.
+    """
     strategy = config.train.strategy if name in MAIN_MODELS else "replicated"
     again = config.train.activation_checkpointing and name in MAIN_MODELS
     if again and not recompute_blocks(module, whole=strategy == "replicated"):
@@ -72,7 +76,9 @@ def hold(
         )
     if strategy == "replicated":
         compiled = config.train.compile and name in MAIN_MODELS
-        network = FlatNetwork(module, autocast=autocast, loss_scale=loss_scale, compiled=compiled)
+        network = FlatNetwork(
+            module, autocast=autocast, loss_scale=loss_scale, compiled=compiled, channels_last=channels_last
+        )
         agree(network, runtime)
         return network
     for tensor in module.state_dict().values():

@@ -42,7 +42,7 @@ class MethodInfo:
     networks: tuple[str, ...]
     noisy_units: float | None
     clean_units: float = 0.0
-    precisions: str = "no, bf16, fp16"
+    precisions: str = "no, tf32, bf16, fp16"
     capturable: str = "yes"
     compilable: str = "yes"
 

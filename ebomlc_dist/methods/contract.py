@@ -61,6 +61,10 @@ class Batch:
         """The sum over the samples that count, of per-sample ``terms`` (n,). Every objective is formed by it."""
         return terms.sum() if self.count else terms.sum() * 0.0
 
+    def counted(self, values: Tensor) -> Tensor:
+        """Per-sample ``values`` (n, …), zeros where no sample counts: their product with others is a `sum`."""
+        return values if self.count else values * 0.0
+
 
 @dataclass(frozen=True)
 class PairedBatch:

@@ -133,12 +133,12 @@ class Objectives:
         """What is believed of the true labels, (n, K), on the simplex. Arguments as for `soft_labels`."""
         return answers
 
-    def lower_sum(self, forward: Forward, batch: PairedBatch, logits: Tensor, soft_labels: Tensor) -> Tensor:
-        """Sum of G for ``logits`` (n, K) of the noisy images under ``forward``, with (n, K) soft labels.
+    def lower_sum(self, forward: Forward, batch: PairedBatch, log_probabilities: Tensor, soft_labels: Tensor) -> Tensor:
+        """Sum of G for (n, K) ``log_probabilities`` of the noisy images under ``forward``, with (n, K) soft labels.
 
         Where the lower objective includes clean images, their plain cross entropy under ``forward`` joins the sum.
         """
-        total = batch.noisy.sum(soft_cross_entropy(logits.log_softmax(dim=1), soft_labels))
+        total = batch.noisy.sum(soft_cross_entropy(log_probabilities, soft_labels))
         if batch.lower_clean is None:
             return total
         return total + self.clean_sum(forward, batch.lower_clean)
@@ -202,15 +202,16 @@ def value_gap(
     answers = meta(objectives.features(networks, noisy.images, features), noisy.labels).softmax(dim=1)
     soft_labels = objectives.soft_labels(answers, logits, noisy.labels)
     targets = soft_labels.detach()
-    lower_sum = objectives.lower_sum(main, batch, logits, targets)
+    log_here = logits.log_softmax(dim=1)
+    lower_sum = objectives.lower_sum(main, batch, log_here, targets)
     sums = [*gradients(lower_sum, [main]), lower_sum.detach()]
     lower_main, lower_mean = reducer.mean_of_sums(sums, count).wait()
 
-    ahead = main.vector.detach() - rate * lower_main
+    ahead = torch.addcmul(main.vector.detach(), rate, lower_main, value=-1)
     for _ in range(config.inner_steps - 1):
         ahead.requires_grad_()
         inner_logits, _ = main.at(ahead, noisy.images)
-        inner_sum = objectives.lower_sum(partial(main.at, ahead), batch, inner_logits, targets)
+        inner_sum = objectives.lower_sum(partial(main.at, ahead), batch, inner_logits.log_softmax(dim=1), targets)
         (gradient,) = reducer.mean_of_sums([main.gradient_at(inner_sum, ahead)], count).wait()
         ahead = ahead.detach() - rate * gradient
 
@@ -219,9 +220,10 @@ def value_gap(
     with torch.set_grad_enabled(difference):
         ahead.requires_grad_(difference)
         ahead_logits, _ = main.at(ahead, noisy.images)
-        ahead_sum = objectives.lower_sum(partial(main.at, ahead), batch, ahead_logits, targets)
-    log_ratio = (ahead_logits.log_softmax(dim=1) - logits.log_softmax(dim=1)).detach()
-    gap_sums = [*gradients(noisy.sum((log_ratio * soft_labels).sum(dim=1)), [meta]), (lower_sum - ahead_sum).detach()]
+        log_ahead = ahead_logits.log_softmax(dim=1)
+        ahead_sum = objectives.lower_sum(partial(main.at, ahead), batch, log_ahead, targets)
+    log_ratio = log_ahead.detach() - log_here.detach()
+    gap_sums = [*gradients(soft_labels, [meta], along=noisy.counted(log_ratio)), (lower_sum - ahead_sum).detach()]
     if difference:
         gap_sums.append(main.gradient_at(ahead_sum, ahead))
     gap_meta, value, *ahead_main = reducer.mean_of_sums(gap_sums, count).wait()
@@ -276,7 +278,7 @@ def barrier_metrics(upper_mean: Tensor, gap: ValueGap, products: Gram, beta: Ten
         "lower": gap.lower,
         "value_gap": gap.value,
         "barrier_coefficient": beta,
-        "barrier_coefficient_is_zero": (beta == 0).double(),
+        "barrier_coefficient_is_zero": beta == 0,
         "upper_main_norm": products.upper_upper_main.sqrt(),
         "gap_main_norm": products.gap_gap_main.sqrt(),
         "gap_meta_norm": torch.linalg.vector_norm(gap.meta),

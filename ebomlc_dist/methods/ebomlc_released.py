@@ -121,7 +121,7 @@ class EbomlcReleased(LabelCorrection):
                 "lower": lower_mean,
                 "value_gap": lower_mean - ahead_mean,
                 "barrier_coefficient": beta,
-                "barrier_coefficient_is_zero": (beta == 0).double(),
+                "barrier_coefficient_is_zero": beta == 0,
                 "upper_main_norm": main.norm(upper_main),
                 "gap_main_norm": products.gap_gap_main.sqrt(),
                 "gap_meta_norm": torch.linalg.vector_norm(gap_meta[0]),
@@ -138,4 +138,5 @@ class EbomlcReleased(LabelCorrection):
         seen = objectives.features(networks, noisy.images, features)
         soft_labels = networks["meta"](seen, noisy.labels).softmax(dim=1)
         for_meta = noisy.sum(soft_cross_entropy(logits.detach().log_softmax(dim=1), soft_labels))
-        return objectives.lower_sum(forward, batch, logits, soft_labels.detach()), for_meta, soft_labels.detach()
+        fixed = soft_labels.detach()
+        return objectives.lower_sum(forward, batch, logits.log_softmax(dim=1), fixed), for_meta, fixed

@@ -93,7 +93,7 @@ class Mlc(LabelCorrection):
             batch,
             reducer,
             coefficients=soft_labels,
-            lower_sum=lambda targets: objectives.lower_sum(main, batch, logits, targets),
+            lower_sum=lambda targets: objectives.lower_sum(main, batch, logits.log_softmax(dim=1), targets),
             lower_count=objectives.lower_count(batch),
             terms=lambda point: -main.at(point, noisy.images)[0].log_softmax(dim=1),
             here=-logits.detach().log_softmax(dim=1),

@@ -41,8 +41,14 @@ def gram(
     Args:
         main_dots: inner products of w's vectors, `Network.dots` where they may be spread over ranks.
     """
-    upper_gap, gap_gap, upper_upper = main_dots((upper_main, gap_main), (gap_main, gap_main), (upper_main, upper_main))
-    upper_gap_meta, gap_gap_meta = whole_dots((upper_meta, gap_meta), (gap_meta, gap_meta))
+    main_pairs = ((upper_main, gap_main), (gap_main, gap_main), (upper_main, upper_main))
+    meta_pairs = ((upper_meta, gap_meta), (gap_meta, gap_meta))
+    products = (
+        whole_dots(*main_pairs, *meta_pairs)
+        if main_dots is whole_dots
+        else (*main_dots(*main_pairs), *whole_dots(*meta_pairs))
+    )
+    upper_gap, gap_gap, upper_upper, upper_gap_meta, gap_gap_meta = products
     return Gram(
         upper_gap_main=upper_gap,
         upper_upper_main=upper_upper,
@@ -64,11 +70,11 @@ def barrier_coefficient(dot: Tensor, gap_gap: Tensor, strength: float | Tensor, 
         strength: δ, a number or 0-dim.
         cap: upper limit of β, against a vanishing ‖∇Q‖. None: no limit of ours.
     """
-    empty = gap_gap <= 0
-    ratio = torch.where(empty, 0.0, dot / torch.where(empty, 1.0, gap_gap))
+    # Where ∇Q is zero, so is the product: 0/1. A sum, as a choice by `torch.where` takes two launches.
+    ratio = dot / (gap_gap + (gap_gap == 0))
     return (strength - ratio).clamp(min=0.0, max=cap)
 
 
 def barrier_direction(upper: Tensor, gap: Tensor, weight: Tensor) -> Tensor:
     """∇F + ξβ∇Q (eqs. 12–14) from gradients (P,) and the 0-dim ``weight`` ξβ, of any precision."""
-    return upper + weight.to(upper.dtype) * gap
+    return torch.addcmul(upper, weight.to(upper.dtype), gap)

@@ -13,6 +13,7 @@ from torch._functorch import config as functorch_config
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
+from ebomlc_dist.numerics.layout import Layout
 from ebomlc_dist.numerics.loss_scale import LossScale
 from ebomlc_dist.numerics.network import Network, scaled, whole_dots
 
@@ -34,6 +35,7 @@ class FlatNetwork(Network):
         autocast: dtype of the forward passes, or None for the parameters' own.
         loss_scale: multiplies an objective before its backward pass and is divided out of the float32 gradients.
         compiled: whether ``torch.compile`` makes the passes; it needs a compiler for the device.
+        channels_last: whether weights of convolutions lie as images do, see `ebomlc_dist.numerics.layout`.
     """
 
     whole = True
@@ -45,6 +47,7 @@ class FlatNetwork(Network):
         autocast: torch.dtype | None = None,
         loss_scale: LossScale | None = None,
         compiled: bool = False,
+        channels_last: bool = True,
     ) -> None:
         self.module = module
         self.autocast = autocast
@@ -52,10 +55,13 @@ class FlatNetwork(Network):
         parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.parameters: list[nn.Parameter] = list(parameters.values())
         self.shapes = {name: p.shape for name, p in parameters.items()}
-        self.vector = nn.Parameter(flatten(self.parameters))
-        _become_views(self.parameters, self.vector.detach())
+        self._layout = Layout(list(self.shapes.values()), channels_last)
+        self.vector = nn.Parameter(self._layout.join([p.detach() for p in self.parameters]))
+        for parameter, view in zip(self.parameters, self._layout.split(self.vector.detach()), strict=True):
+            parameter.data = view
         buffers = statistics_of(module)
-        self._buffer_shapes = {name: b.shape for name, b in buffers.items()}
+        self._buffers = Layout([b.shape for b in buffers.values()], channels_last=False)
+        self._buffer_names = list(buffers)
         self.statistics = as_one(buffers, self.vector)
         self._compiled: Callable[..., Any] | None = None
         if compiled:
@@ -82,8 +88,8 @@ class FlatNetwork(Network):
         (gradient,) = torch.autograd.grad(scaled(objective_sum, scale), vector)
         return gradient if scale is None else gradient / scale.value
 
-    def dots(self, *pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        return whole_dots(*pairs)
+    # The function itself, by which `gram` knows that products of another whole network may join in.
+    dots = staticmethod(whole_dots)
 
     def norm(self, vector: Tensor) -> Tensor:
         return torch.linalg.vector_norm(vector)
@@ -92,17 +98,20 @@ class FlatNetwork(Network):
         return self.parameters
 
     def collect(self, pieces: Sequence[Tensor | None]) -> Tensor:
-        filled = zip(pieces, self.parameters, strict=True)
-        return flatten([torch.zeros_like(p) if piece is None else piece for piece, p in filled])
+        filled = [
+            torch.zeros_like(p) if g is None else g.detach() for g, p in zip(pieces, self.parameters, strict=True)
+        ]
+        return filled[0] if self._compiled is not None else self._layout.join(filled)
 
     def named(self, vector: Tensor) -> dict[str, Tensor]:
-        return _split(vector, self.shapes)
+        return dict(zip(self.shapes, self._layout.split(vector), strict=True))
 
     def flattened(self, named: Mapping[str, Tensor]) -> Tensor:
-        return torch.cat([named[name].reshape(-1) for name in self.shapes])
+        return self._layout.join([named[name] for name in self.shapes])
 
     def _pass(self, vector: Tensor, statistics: Tensor, *inputs: Tensor) -> Any:
-        state = self.named(vector) | _split(statistics, self._buffer_shapes)
+        buffers = dict(zip(self._buffer_names, self._buffers.split(statistics), strict=True))
+        state = self.named(vector) | buffers
         return functional_call(self.module, state, inputs)
 
 
@@ -114,22 +123,15 @@ def statistics_of(module: nn.Module) -> dict[str, Tensor]:
 
 def as_one(buffers: Mapping[str, Tensor], like: Tensor) -> Tensor:
     """One vector, of which ``buffers`` become views; empty, as ``like`` otherwise, where there are none."""
-    vector = flatten(list(buffers.values())) if buffers else like.detach().new_zeros(0)
-    _become_views(list(buffers.values()), vector)
+    if not buffers:
+        return like.detach().new_zeros(0)
+    layout = Layout([buffer.shape for buffer in buffers.values()], channels_last=False)
+    vector = layout.join(list(buffers.values()))
+    for buffer, view in zip(buffers.values(), layout.split(vector), strict=True):
+        buffer.data = view
     return vector
 
 
 def flatten(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors behind one another, as one vector without a graph."""
-    # Channels-last gradients are copied into order; `reshape` would take two operators for that.
+    """Tensors behind one another, each as it is without regard to its memory format, as one vector without a graph."""
     return torch.cat([t.detach().contiguous().view(-1) for t in tensors])
-
-
-def _split(vector: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    pieces = vector.split([shape.numel() for shape in shapes.values()])
-    return {name: piece.view(shape) for piece, (name, shape) in zip(pieces, shapes.items(), strict=True)}
-
-
-def _become_views(tensors: Sequence[Tensor], vector: Tensor) -> None:
-    for tensor, piece in zip(tensors, vector.split([t.numel() for t in tensors]), strict=True):
-        tensor.data = piece.view(tensor.shape)

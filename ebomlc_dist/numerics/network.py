@@ -132,19 +132,28 @@ def widen(outputs: Any, dtype: torch.dtype) -> Any:
     return tuple(output.to(dtype) for output in outputs)
 
 
-def gradients(objective_sum: Tensor, networks: Sequence[Network], *, retain_graph: bool = False) -> list[Gradient]:
+def gradients(
+    objective_sum: Tensor, networks: Sequence[Network], *, along: Tensor | None = None, retain_graph: bool = False
+) -> list[Gradient]:
     """The gradient of a scalar with respect to each network's parameters, as (P,) vectors, by one backward pass.
 
     A parameter the objective does not depend on gets zeros.
+
+    Args:
+        objective_sum: the scalar; with ``along`` any tensor, and the scalar is the sum of its product with that.
+        networks: those whose gradients are wanted; all of them whole with ``along``.
+        along: factors of the objective's shape, without a graph. They begin the backward pass.
+        retain_graph: whether the graph is used once more.
     """
     scale = next((n.loss_scale for n in networks if n.loss_scale is not None), None)
     total = scaled(objective_sum, scale)
     leaves = [leaf for network in networks for leaf in network.leaves()]
     if all(network.whole for network in networks):
         pieces: list[Tensor | None] = list(
-            torch.autograd.grad(total, leaves, retain_graph=retain_graph, allow_unused=True)
+            torch.autograd.grad(total, leaves, grad_outputs=along, retain_graph=retain_graph, allow_unused=True)
         )
     else:
+        assert along is None
         for network in networks:
             network.place(network.vector)
         spread = next(network for network in networks if not network.whole)

@@ -14,28 +14,65 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
+NO_KERNEL = ("aten.empty", "aten.new_empty", "aten.as_strided_", "aten.resize_", "aten.set_", "profiler.")
+"""Beside views: operators that reserve memory, say how it is read, or mark a place in a profile."""
 WAITING = ("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten.is_nonzero", "aten.unique")
 
 
 class Launches(TorchDispatchMode):
-    """Counts operators that are not views.
+    """Counts operators that launch a kernel on a GPU, and the copies that cuDNN makes within a convolution.
+
+    An operator launches none where it is a view, only reserves memory, or what it gives is empty. cuDNN takes the
+    images, weights and gradients of one convolution in one memory format: channels-last where images or weights are. It
+    copies each of them that lies otherwise, in every pass, and no operator tells of that. A gradient of weights comes
+    out in that format too, on a CPU as well: what copies it afterwards is an operator.
 
     Attributes:
-        count: operators so far.
+        operators: those that launch a kernel.
+        relayouts: copies within convolutions.
         waits: names of those that make the host wait for the device.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.operators = 0
+        self.relayouts = 0
         self.waits: list[str] = []
+
+    @property
+    def count(self) -> int:
+        """Launches: operators and relayouts."""
+        return self.operators + self.relayouts
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = str(func)
         if name.startswith(WAITING):
             self.waits.append(name)
-        self.count += not func.is_view
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        given = [t for t in tree_iter(result) if isinstance(t, Tensor)]
+        empty = bool(given) and not any(t.numel() for t in given)
+        self.operators += not (func.is_view or name.startswith(NO_KERNEL) or empty)
+        if name.startswith("aten.convolution"):
+            self.relayouts += _relayouts(func, args)
+        return result
+
+
+def _relayouts(func: Any, args: Any) -> int:
+    """How many tensors of a convolution, or of its backward pass, cuDNN copies into its memory format."""
+    if func is torch.ops.aten.convolution.default:
+        images, weight = args[:2]
+        taken = [images, weight]
+    elif func is torch.ops.aten.convolution_backward.default:
+        gradient, images, weight = args[:3]
+        of_images, of_weight, _ = args[-1]
+        taken = [gradient, *([weight] if of_images else []), *([images] if of_weight else [])]
+    else:
+        return 0
+    if images.dim() != 4:
+        return 0
+    last = any(torch._prims_common.suggest_memory_format(t) == torch.channels_last for t in (images, weight))
+    wanted = torch.channels_last if last else torch.contiguous_format
+    return sum(not t.is_contiguous(memory_format=wanted) for t in taken)
 
 
 class PeakMemory(TorchDispatchMode):

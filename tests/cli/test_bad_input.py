@@ -19,7 +19,7 @@ LINES = [
     (["train", "--noise", "unifrm"], "did you mean 'uniform'"),
     (["train", "--epochs", "0"], "≥ 1"),
     (["train", "--seed", "one"], "--seed"),
-    (["train", "--precision", "fp8"], "'no', 'bf16', 'fp16' or 'auto'"),
+    (["train", "--precision", "fp8"], "'no', 'tf32', 'bf16', 'fp16' or 'auto'"),
     (["train", "--config", "missing.json"], "missing.json does not exist"),
     (["train", "--set", "noise.rate"], "key=value"),
     (["train", "--nose-rate", "1"], "--noise-rate"),

@@ -3,9 +3,13 @@
 import time
 from datetime import timedelta
 
+import pytest
+import torch
 import torch.distributed as dist
 
+from ebomlc_dist.config import TrainConfig
 from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.errors import InputError
 from tests.support.pool import RankPool
 from tests.support.runs import runtime_of
@@ -74,3 +78,17 @@ def test_every_rank_hears_the_same(two_ranks: RankPool) -> None:
     assert first[2].startswith("rank 1 on ")
     assert "another thing than rank 0: key is 'of rank 1' here and 'of rank 0' there;" in first[2]
     assert first[3] == "rank 0: ü"
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_cudnn_looks_for_its_quickest_kernels_unless_they_are_to_be_repeatable(
+    deterministic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", deterministic)
+    asked: list[bool] = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", asked.append)
+    for name in ("CUBLAS_WORKSPACE_CONFIG", "NCCL_NVLS_ENABLE"):
+        monkeypatch.setenv(name, "")
+    Runtime.start(TrainConfig(deterministic=deterministic), "cpu").close()
+    assert torch.backends.cudnn.benchmark is not deterministic
+    assert asked == [True] * deterministic

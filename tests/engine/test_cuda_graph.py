@@ -109,6 +109,7 @@ def fixed(training: Training, program: RecordedProgram) -> set[int]:
     """Storages that a step may read, beside those that it moves: they stay, and so does what is in them."""
     assert program._inputs is not None
     tensors = [program._inputs.numbers, *program._inputs.frames, training.runtime.communicator._stop]
+    tensors += training.runtime.communicator._counts.values()
     tensors += [network.statistics for network in training.networks.values()]
     loader = training.loader.noisy
     assert isinstance(loader, BatchLoader)

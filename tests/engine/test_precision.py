@@ -8,12 +8,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from ebomlc_dist.config import RunConfig
+from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.epochs import begin_epoch
+from ebomlc_dist.engine.packed import train_packed
+from ebomlc_dist.engine.precision import float32_in_force, put_back
 from ebomlc_dist.engine.preflight import load_everywhere
-from ebomlc_dist.engine.run import train
+from ebomlc_dist.engine.run import Steps, steps_of, train
+from ebomlc_dist.engine.step import StepOutcome, TrainStep
+from ebomlc_dist.files.safe_json import read_json
+from ebomlc_dist.launch.signals import Signals
 from ebomlc_dist.methods import config_from_mapping
-from ebomlc_dist.methods.contract import Batch
+from ebomlc_dist.methods.contract import Batch, PairedBatch
 from tests.methods.rows import ROWS
 from tests.support.runs import alone, tiny_config
 
@@ -86,6 +93,46 @@ def test_weights_rounded_to_three_bits_do_not_stay_near_float32() -> None:
     assert main < 0.95
     assert meta < 0.9999
     assert beta > 0.006
+
+
+@pytest.mark.parametrize(
+    ("precision", "float32"), [("no", "ieee"), ("tf32", "tf32"), ("bf16", "ieee"), ("fp16", "ieee")]
+)
+def test_float32_is_what_the_precision_says_whatever_was_in_force(tmp_path: Path, precision: str, float32: str) -> None:
+    """torch itself computes convolutions in tf32 and products in IEEE float32."""
+    before = float32_in_force()
+    try:
+        put_back({"matmul": "tf32", "conv": "ieee"})
+        train(tiny_config("ce", train={"precision": precision, "epochs": 1}), tmp_path, quiet=True, runtime=alone())
+        assert float32_in_force() == {"matmul": float32, "conv": float32}
+        assert read_json(tmp_path / "environment.json")["float32"] == {"matmul": float32, "conv": float32}
+    finally:
+        put_back(before)
+
+
+def test_packed_runs_have_an_arithmetic_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, set[str]] = {}
+    step = TrainStep.__call__
+
+    def watched(self: TrainStep, batch: PairedBatch) -> StepOutcome:
+        seen.setdefault(str(self.method.config.name), set()).add(str(float32_in_force()["conv"]))
+        return step(self, batch)
+
+    monkeypatch.setattr(TrainStep, "__call__", watched)
+    before = float32_in_force()
+    runs = []
+    for method, precision in (("ce", "no"), ("ce-clean", "tf32")):
+        config = tiny_config(method, train={"precision": precision, "epochs": 1})
+
+        def begin(
+            runtime: Runtime, signals: Signals, config: RunConfig = config, folder: Path = tmp_path / method
+        ) -> Steps:
+            return steps_of(config, folder, runtime=runtime, signals=signals, quiet=True)
+
+        runs.append((tmp_path / method, begin))
+    assert [ended.error for ended in train_packed(runs, alone())] == [None, None]
+    assert seen == {"ce": {"ieee"}, "ce-clean": {"tf32"}}
+    assert float32_in_force() == before
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -8,6 +8,7 @@ import torch
 from ebomlc_dist.methods.contract import Reducer
 from ebomlc_dist.testing.problem import make_learner, run_steps
 from tests.methods.rows import CASES
+from tests.support.vectors import in_order
 
 STEPS = 5
 FOLDER = Path(__file__).parent
@@ -24,6 +25,9 @@ def values_of(method: str, reducer: Reducer, rank: int = 0, world_size: int = 1)
         outcome = run_steps(learner, STEPS, rank, world_size)[-1]
         numbers = {f"metric {name}": [float(value)] for name, value in outcome.metrics.items()}
         for name, tensor in learner.state().items():
+            network = learner.networks.get(name.split(".")[0])
+            if network is not None and tensor.shape == network.vector.shape and not name.endswith(".statistics"):
+                tensor = in_order(network, tensor)
             if tensor.is_floating_point() and tensor.numel():
                 numbers[name] = _projections(tensor.double().flatten())
         found[json.dumps(settings)] = numbers

@@ -14,8 +14,9 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.fine_tuning import FineTuning, FineTuningConfig
 from ebomlc_dist.recipes.assemble import Request, resolve
 from ebomlc_dist.testing.problem import EPOCHS, local_batch, make_learner, propose, run_steps
-from tests.methods.reference import flat, grads
+from tests.methods.reference import grads
 from tests.support.runs import alone, tiny_config, train_until
+from tests.support.vectors import joined
 
 CPU = torch.device("cpu")
 
@@ -27,7 +28,7 @@ def test_the_weighted_direction_is_that_of_the_equation(weight: float) -> None:
     assert batch.clean is not None
     assert len(batch.clean.labels) != len(batch.noisy.labels), "a mean over both together would pass"
     clean, noisy = (functional.cross_entropy(main(part.images)[0], part.labels) for part in (batch.clean, batch.noisy))
-    expected = flat(grads(weight * clean + (1 - weight) * noisy, main))
+    expected = joined(learner.networks["main"], grads(weight * clean + (1 - weight) * noisy, main))
     result = propose(learner, 3)
     torch.testing.assert_close(result.directions["main"], expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(result.metrics["upper"], clean.detach())

@@ -16,6 +16,7 @@ from ebomlc_dist.methods.contract import Batch, PairedBatch, Task
 from ebomlc_dist.models import build_main_model
 from ebomlc_dist.models.meta import build_meta_model
 from ebomlc_dist.numerics.flat import FlatNetwork
+from ebomlc_dist.numerics.hypergradient import takes_channels_last
 from ebomlc_dist.profiling.counters import Launches, count_flops, peak_bytes
 from ebomlc_dist.testing.problem import EPOCHS
 from tests.methods.rows import ROWS
@@ -37,7 +38,7 @@ def make_step(
             module: nn.Module = build_meta_model(instance.meta_model, num_classes=10, feature_dim=64)
         else:
             module = build_main_model("resnet32", num_classes=10, in_channels=3, norm="batch").train()
-        networks[name] = FlatNetwork(module)
+        networks[name] = FlatNetwork(module, channels_last=takes_channels_last(instance.backward_twice, CPU))
     optimizers = {name: MAKERS[name](network, OptimConfig(), 10) for name, network in networks.items()}
     instance.enter_epoch(ROWS[method].epoch, EPOCHS)
     instance.allocate(networks, Task(num_classes=10, num_noisy=100, num_clean=20))
@@ -118,12 +119,34 @@ def test_the_watch_for_waits_can_fail() -> None:
     assert launches.waits
 
 
-def test_operator_launches_of_the_default_step() -> None:
-    step, batch = make_step("ebomlc")
+def launches_of(method: str, **settings: object) -> Launches:
+    step, batch = make_step(method, **settings)
     step(batch)
     with Launches() as launches:
         step(batch)
-    assert launches.count <= 900, launches.count
+    return launches
+
+
+def test_operator_launches_of_the_default_step() -> None:
+    assert launches_of("ebomlc").count <= 700
+
+
+@pytest.mark.parametrize("method", ROWS)
+def test_no_convolution_copies_what_it_is_given_into_order(method: str) -> None:
+    settings = method_class(method).Config.model_validate({"name": method})
+    # A forward-mode pass is given zeros for the images' own derivative, one number that torch expands.
+    zeros = getattr(settings, "hypergradient", None) == "forward_mode"
+    assert launches_of(method).relayouts == int(zeros)
+
+
+def test_weights_in_torchs_own_order_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: each is copied in three passes and two ways back, its gradient afterwards."""
+    monkeypatch.setitem(globals(), "takes_channels_last", lambda backward_twice, device: False)
+    found = launches_of("ebomlc")
+    # 31 weights; nothing goes back into the images of the first one.
+    assert found.relayouts == 3 * 31 + 2 * 30
+    monkeypatch.undo()
+    assert found.operators == launches_of("ebomlc").operators + 2 * 31
 
 
 def test_peak_memory_of_the_default_step_is_that_of_cross_entropy() -> None:

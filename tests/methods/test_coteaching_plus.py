@@ -9,6 +9,7 @@ from ebomlc_dist.methods.coteaching_plus import CoteachingPlusConfig, forget_sha
 from ebomlc_dist.numerics.losses import cross_entropy
 from ebomlc_dist.testing.lockstep import LockstepReducer, over_shards
 from ebomlc_dist.testing.problem import Learner, local_batch, make_learner, propose, run_steps
+from tests.support.vectors import joined
 
 CPU = torch.device("cpu")
 
@@ -40,7 +41,7 @@ def expected_directions(learner: Learner, step: int, epoch: int) -> dict[str, Te
     for name, other in (("main", "peer"), ("peer", "main")):
         picked = sorted(rows, key=lambda i, other=other: float(losses[other][i].detach()))[:number]
         mean = losses[name][picked].mean()
-        found[name] = torch.cat([g.flatten() for g in torch.autograd.grad(mean, learner.networks[name].parameters)])
+        found[name] = joined(learner.networks[name], torch.autograd.grad(mean, learner.networks[name].parameters))
     return found
 
 
@@ -59,7 +60,7 @@ def test_each_learns_on_what_the_other_picks(epoch: int) -> None:
             ).mean(),
             learner.networks["main"].parameters,
         )
-        assert not torch.allclose(result.directions["main"], torch.cat([g.flatten() for g in plain]), rtol=1e-3)
+        assert not torch.allclose(result.directions["main"], joined(learner.networks["main"], plain), rtol=1e-3)
 
 
 def test_the_batch_that_is_ranked_is_the_global_one() -> None:

@@ -6,6 +6,7 @@ import torch
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.testing.problem import Sizes, local_batch, make_learner, propose, run_steps
 from tests.methods.reference import ebomlc_directions, flat
+from tests.support.vectors import joined
 
 CPU = torch.device("cpu")
 OPTIONS = [
@@ -30,7 +31,9 @@ def test_directions_are_those_of_the_equations(settings: dict) -> None:
     main, meta, beta = ebomlc_directions(learner, local_batch(learner.method, 7, 0, 1))
     result = propose(learner, 7)
     assert beta > 0
-    torch.testing.assert_close(result.directions["main"], flat(main), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        result.directions["main"], joined(learner.networks["main"], main), rtol=1e-10, atol=1e-12
+    )
     torch.testing.assert_close(result.directions["meta"], flat(meta), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(result.metrics["barrier_coefficient"], beta, rtol=1e-10, atol=0)
 
@@ -39,8 +42,8 @@ def test_the_comparison_with_the_equations_can_fail() -> None:
     learner = make_learner("ebomlc", Communicator(CPU))
     other = make_learner("ebomlc", Communicator(CPU), barrier_strength=0.26)
     main, _, _ = ebomlc_directions(other, local_batch(other.method, 7, 0, 1))
-    difference = propose(learner, 7).directions["main"] - flat(main)
-    assert difference.norm() > 1e-4 * flat(main).norm()
+    difference = propose(learner, 7).directions["main"] - joined(learner.networks["main"], main)
+    assert difference.norm() > 1e-4 * joined(learner.networks["main"], main).norm()
 
 
 @pytest.mark.parametrize("settings", [{}, {"value_gradient": "difference", "inner_steps": 2}], ids=str)

@@ -12,7 +12,8 @@ from ebomlc_dist.methods.contract import Streams
 from ebomlc_dist.methods.mlc import Mlc, MlcConfig
 from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.testing.problem import NUM_CLASSES, Learner, local_batch, make_learner, propose, run_steps
-from tests.methods.reference import flat, mlc_directions
+from tests.methods.reference import mlc_directions
+from tests.support.vectors import joined
 
 CPU = torch.device("cpu")
 BARE = {"lower_objective": "noisy", "look_ahead": "plain"}
@@ -47,7 +48,9 @@ def test_directions_are_those_of_the_equations(settings: dict, nesterov: bool) -
     run_steps(learner, 2)
     main, meta = mlc_directions(learner, local_batch(learner.method, 7, 0, 1))
     result = propose(learner, 7)
-    torch.testing.assert_close(result.directions["main"], flat(main), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        result.directions["main"], joined(learner.networks["main"], main), rtol=1e-10, atol=1e-12
+    )
     torch.testing.assert_close(result.directions["meta"], meta, rtol=1e-8, atol=1e-8 * float(meta.norm()))
 
 

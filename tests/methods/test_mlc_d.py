@@ -6,6 +6,7 @@ import torch
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.testing.problem import local_batch, make_learner, propose, run_steps
 from tests.methods.reference import flat, mlc_d_directions
+from tests.support.vectors import joined
 
 CPU = torch.device("cpu")
 OPTIONS = [
@@ -23,7 +24,9 @@ def test_directions_are_those_of_the_equations(settings: dict) -> None:
     main, meta, beta = mlc_d_directions(learner, local_batch(learner.method, 7, 0, 1))
     result = propose(learner, 7)
     assert beta > 0
-    torch.testing.assert_close(result.directions["main"], flat(main), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        result.directions["main"], joined(learner.networks["main"], main), rtol=1e-10, atol=1e-12
+    )
     torch.testing.assert_close(result.directions["meta"], flat(meta), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(result.metrics["barrier_coefficient"], beta, rtol=1e-10, atol=0)
 

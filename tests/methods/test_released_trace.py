@@ -22,6 +22,7 @@ from ebomlc_dist.noise.matrices import released_pairs
 from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.recipes import recipe
 from tests.methods.released_trace import BATCH, NUM_CLASSES, TRACE, Masks, initialise, projections, samples
+from tests.support.vectors import in_order, joined
 
 FLOOR = 1e-8
 HALF = BATCH // 2
@@ -57,11 +58,11 @@ def our_steps(config: RunConfig, patch: pytest.MonkeyPatch) -> list[dict[str, An
         outcome = step(PairedBatch(noisy, upper, lower))
         assert not outcome.skipped
         figures = {name: float(outcome.metrics[name]) for name in ("upper", "lower", "barrier_coefficient")}
-        vectors = {name: networks[name].vector for name in networks}
+        vectors = {name: in_order(network, network.vector) for name, network in networks.items()}
         vectors |= {f"{name}_statistics": networks[name].statistics for name in networks}
-        vectors["velocity"] = optimizers["main"].state()["momentum_buffer"]
+        vectors["velocity"] = in_order(networks["main"], optimizers["main"].state()["momentum_buffer"])
         if "max_exp_avg_sq" in optimizers["meta"].state():
-            vectors["largest_square"] = optimizers["meta"].state()["max_exp_avg_sq"]
+            vectors["largest_square"] = in_order(networks["meta"], optimizers["meta"].state()["max_exp_avg_sq"])
         rows.append(rates | figures | {name: projections(vector) for name, vector in vectors.items()})
         for optimizer in optimizers.values():
             optimizer.end("epoch")
@@ -152,7 +153,7 @@ def test_w_ascends_the_upper_objective_by_the_square_of_the_rate(monkeypatch: py
     result = method.step(networks, rules, PairedBatch(noisy, clean, clean), Communicator(torch.device("cpu")))
     monkeypatch.setattr(functional, "dropout", Masks())
     total = method.objectives.upper_sum(networks, clean, clean.labels, config.method.mixture)  # type: ignore[attr-defined]
-    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(total / BATCH, list(module.parameters()))])
+    gradient = joined(networks["main"], torch.autograd.grad(total / BATCH, list(module.parameters())))
     rate = float(optimizers["main"].rate)
     torch.testing.assert_close(-rate * result.directions["main"], rate**2 * gradient, rtol=1e-6, atol=1e-12)
     assert gradient.norm() > 1e-2

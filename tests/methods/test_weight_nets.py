@@ -21,6 +21,7 @@ from ebomlc_dist.numerics.flat import FlatNetwork
 from ebomlc_dist.numerics.losses import beta_divergence, cross_entropy
 from ebomlc_dist.testing.problem import WholeDatasetReducer, local_batch, make_learner, propose, run_steps
 from tests.support.runs import alone, tiny_config
+from tests.support.vectors import joined
 
 CPU = torch.device("cpu")
 METHODS = ("mw-net", "pmw-net")
@@ -77,7 +78,7 @@ def test_the_main_model_learns_with_the_weights_after_the_nets_own_step(method: 
     losses = cross_entropy(main(batch.noisy.images)[0], batch.noisy.labels)
     with torch.no_grad():
         weights = learner.method.weigh(learner.networks["meta"], losses.detach(), batch, 1)
-    expected = torch.cat([g.flatten() for g in torch.autograd.grad((weights * losses).mean(), main.parameters)])
+    expected = joined(main, torch.autograd.grad((weights * losses).mean(), main.parameters))
     torch.testing.assert_close(result.directions["main"], expected, rtol=1e-9, atol=1e-12)
 
     current = make_learner(method, Communicator(CPU), weights="current")

@@ -16,6 +16,30 @@ def test_launches_leave_views_out() -> None:
     assert launches.waits == []
 
 
+def test_launches_leave_out_what_computes_nothing() -> None:
+    with Launches() as launches:
+        torch.empty(4)
+        torch.zeros(0).clone()
+        KIB.detach().view(16, 16)[2:].unsqueeze(0)
+    # The zeros of nothing, and their copy.
+    assert launches.count == 0
+
+
+@pytest.mark.parametrize(("images", "weights"), [(True, True), (True, False), (False, True), (False, False)])
+def test_a_convolution_copies_what_lies_otherwise(images: bool, weights: bool) -> None:
+    """Both in channels-last or both not: nothing. Else one of them, forward; and on the way back to the weights."""
+    formats = {True: torch.channels_last, False: torch.contiguous_format}
+    pixels = torch.randn(2, 3, 8, 8).contiguous(memory_format=formats[images])
+    weight = torch.randn(4, 3, 3, 3).contiguous(memory_format=formats[weights]).requires_grad_()
+    with Launches() as launches:
+        result = torch.nn.functional.conv2d(pixels, weight)
+    assert launches.relayouts == (images != weights)
+    with Launches() as launches:
+        torch.autograd.grad(result, weight, torch.ones_like(result))
+    # The images again, where they are the ones that lie otherwise.
+    assert launches.relayouts == (weights and not images)
+
+
 def test_peak_memory_counts_what_is_held_at_once() -> None:
     with PeakMemory() as memory:
         one = KIB + 1

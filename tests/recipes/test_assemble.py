@@ -166,7 +166,7 @@ def test_a_text_becomes_its_keys_type(text: str, value: Any) -> None:
         ("optim.main_lr=inf", ["optim.main_lr", "finite"]),
         ("optim.milestones=0.5,2", ["optim.milestones", "less than or equal to 1"]),
         ("noise.kind=unifrm", ["noise.kind", "'uniform'", "did you mean 'uniform'"]),
-        ("train.precision=fp8", ["'no', 'bf16', 'fp16' or 'auto'"]),
+        ("train.precision=fp8", ["'no', 'tf32', 'bf16', 'fp16' or 'auto'"]),
         ("data.pad=1.5", ["data.pad", "valid integer"]),
         ("data.pad=100000", ["data.pad", "'100000'", "4096"]),
         ("data.image_size=1000000", ["data.image_size", "4096"]),

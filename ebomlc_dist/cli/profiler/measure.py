@@ -12,9 +12,10 @@ from torch import Tensor
 from ebomlc_dist.cli.profiler.profiled_rows import Row
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.build import AUTOCAST, Training, build
+from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.cuda_graph import EagerProgram, make_program
 from ebomlc_dist.engine.epochs import begin_epoch
+from ebomlc_dist.engine.precision import arithmetic_of
 from ebomlc_dist.engine.preflight import check, check_model
 from ebomlc_dist.monitoring.versions import environment
 from ebomlc_dist.profiling.ceiling import Ceiling
@@ -72,7 +73,7 @@ def measure(
         progress(f"{row.name}: warm-up and counts")
         built.append(_build(row, dataset, runtime, epoch))
     config, device = rows[0].config, runtime.device
-    ceiling = Ceiling(device, AUTOCAST[config.train.precision] or torch.float32)
+    ceiling = Ceiling(device, arithmetic_of(config.train.precision).autocast or torch.float32)
     timings = time_in_turns(
         [one.subject for one in built],
         device,

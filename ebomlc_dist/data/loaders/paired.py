@@ -12,7 +12,7 @@ from ebomlc_dist.config import DataConfig, SeedConfig, TrainConfig
 from ebomlc_dist.data.dataset import NoisyDataset, are_features
 from ebomlc_dist.data.inputs.lazy import ImageFiles
 from ebomlc_dist.data.loaders.augment import Augmentation, AugmentStream, Unaugmented
-from ebomlc_dist.data.loaders.backends import Group, open_backend
+from ebomlc_dist.data.loaders.backends import Group, ResidentPixels, open_backend
 from ebomlc_dist.data.loaders.batches import BatchLoader
 from ebomlc_dist.data.loaders.index_stream import IndexStream, RankSlice
 from ebomlc_dist.data.loaders.resized_crop import ResizedCropStream
@@ -85,6 +85,12 @@ class PairedLoader:
                 _Selection(make(index, labels, noisy_size, order, (*order, view)), positions) for view in range(2)
             )
             self.selected[name] = (first, second)
+
+    @property
+    def resident(self) -> Tensor | None:
+        """(N, C, H, W) uint8, all training images, where the streams have them on the device."""
+        pixels = self.noisy.pixels if isinstance(self.noisy, BatchLoader) else None
+        return pixels.images if isinstance(pixels, ResidentPixels) else None
 
     @property
     def layout(self) -> tuple[tuple[str, tuple[int, int]], ...]:
