@@ -34,6 +34,7 @@ from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.holder import untouched_where_refused
 from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.monitoring.progress import spoken_to
 from ebomlc_dist.recipes.assemble import Request, Resolved, resolve
 from ebomlc_dist.recipes.python_words import in_python
@@ -218,7 +219,7 @@ def _resolved(
             len(source.images),
             source.images.shape[1],
             min(source.images.shape[2:]),
-            gpu=runtime.device.type == "cuda",
+            gpu=on_gpu(runtime.device),
             model=own.get("model.name"),
             image_size=int(size) if size.isdigit() else None,
         )

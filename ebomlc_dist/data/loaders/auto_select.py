@@ -13,6 +13,7 @@ from ebomlc_dist.data.dataset import NoisyDataset, digest_of
 from ebomlc_dist.data.loaders.ffcv_extra import has_ffcv, require_ffcv
 from ebomlc_dist.data.loaders.ffcv_pack import Pack, pack_folder, read_pack
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.gpu import on_gpu
 
 _SHARE = 0.5
 """Of a memory that images may take; the rest is for the network, and for everybody else."""
@@ -105,7 +106,7 @@ def _matching(dataset: NoisyDataset, data: DataConfig, pack: Pack) -> Pack:
 
 
 def _fits_device(images: Tensor, device: torch.device) -> bool:
-    if device.type != "cuda":
+    if not on_gpu(device):
         return True  # they lie in this memory already
     return images.numel() <= _SHARE * torch.cuda.get_device_properties(device).total_memory
 

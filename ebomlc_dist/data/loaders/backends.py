@@ -15,6 +15,7 @@ from ebomlc_dist.data.loaders.index_stream import RankSlice
 from ebomlc_dist.data.loaders.prefetch import PrefetchedPixels, Prefetcher
 from ebomlc_dist.data.loaders.streams import Pixels
 from ebomlc_dist.data.loaders.workers import WorkerReader
+from ebomlc_dist.gpu import on_gpu
 
 
 class ResidentPixels:
@@ -54,7 +55,7 @@ def open_backend(dataset: NoisyDataset, data: DataConfig, device: torch.device) 
     if choice.name == "resident":
         resident = ResidentPixels(cast(Tensor, dataset.images), device)
         return lambda: lambda share: resident
-    pinned = device.type == "cuda"
+    pinned = on_gpu(device)
     if choice.pack is None:
         return lambda: _read_by(WorkerReader(dataset.images, num_workers=data.num_workers, pinned=pinned))
     path = checked_file(pack_folder(data), choice.pack)
