@@ -54,7 +54,8 @@ def own_stream(device: torch.device) -> "torch.cuda.Stream":
                 keeper.append(stream)
             return stream
     raise InputError(
-        f"all {STREAMS} CUDA streams of {device} are in use; pack fewer runs into one process, or leave --cuda-graph out"
+        f"all {STREAMS} CUDA streams of {device} are in use; pack fewer runs into one process, or leave "
+        "--cuda-graph out"
     )
 
 

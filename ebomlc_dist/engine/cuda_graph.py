@@ -64,10 +64,12 @@ class CudaGraph:
 
     def capture(self, work: Callable[[], T]) -> T:
         """See `Graph`."""
-        with kept_streams() as self._sides:
+        with (
+            kept_streams() as self._sides,
             # Other threads go on: a loader pins memory, NCCL's watchdog asks for events.
-            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-                return work()
+            torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"),
+        ):
+            return work()
 
     def replay(self) -> None:
         """See `Graph`."""
