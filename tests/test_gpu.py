@@ -1,6 +1,8 @@
 """Streams that nobody else holds, though torch gives each of its 32 again after the last one."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,3 +50,15 @@ def test_streams_of_a_block_are_kept_by_whoever_collects_them(fake_gpu: FakeGpu)
     gpu.own_stream(DEVICE)
     assert numbers(kept) == [number]
     assert number not in [gpu.own_stream(DEVICE).cuda_stream for _ in range(POOL)]
+
+
+def asks_for_a_kind(text: str) -> bool:
+    return bool(re.search(r"\.type\s*[!=]=\s*[\"']cuda|\.is_cuda\b|torch\.cuda\.Stream\((?!\))", text))
+
+
+def test_no_other_module_asks_for_the_kind_of_a_device_or_draws_a_stream() -> None:
+    """So that each way of a GPU can be rehearsed without one."""
+    root = Path(gpu.__file__).parent
+    found = [path.name for path in root.rglob("*.py") if asks_for_a_kind(path.read_text(encoding="utf-8"))]
+    assert found == ["gpu.py"]
+    assert all(asks_for_a_kind(text) for text in ('if device.type == "cuda":', "t.is_cuda", "torch.cuda.Stream(d)"))
