@@ -11,7 +11,6 @@ from torch import Tensor
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.fsdp import ShardedModule
 from ebomlc_dist.distributed.zero import ZeroModule
-from ebomlc_dist.launch.watchdog import WaitCounter
 from ebomlc_dist.numerics.network import gradients
 from ebomlc_dist.testing.problem import SmallNet
 from tests.support.pool import RankPool
@@ -127,18 +126,3 @@ def test_stages_that_gather_nothing_in_a_pass_let_the_mean_go_on(notes: list[str
     communicator.mean_of_sums([torch.ones(3)], 2)
     zero_of(communicator, 2, notes)._pass(torch.ones(1))
     assert notes == ["mean under way", "DeepSpeed gathers"]
-
-
-def test_until_the_first_step_is_done_the_limit_of_a_start_holds() -> None:
-    counter = WaitCounter()
-    communicator = Communicator(torch.device("cpu"), wait_counter=counter, limit_s=60.0, first_limit_s=600.0)
-
-    def limit() -> float:
-        with communicator.waiting():
-            left = counter.left_s()
-        assert left is not None
-        return left
-
-    assert 599 < limit() <= 600
-    counter.step = 1
-    assert 59 < limit() <= 60

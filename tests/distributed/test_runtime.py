@@ -3,12 +3,20 @@
 import time
 from datetime import timedelta
 
+import pytest
 import torch.distributed as dist
 
 from ebomlc_dist.distributed.communicator import Communicator
+from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.build import build
+from ebomlc_dist.engine.preflight import load_everywhere
+from ebomlc_dist.engine.trainer import Trainer
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.monitoring.goodput import Stopwatch
+from ebomlc_dist.monitoring.record import SilentRecord
+from tests.rehearsal.runs import NOBODY
 from tests.support.pool import RankPool
-from tests.support.runs import runtime_of
+from tests.support.runs import runtime_of, tiny_config
 
 STEP_LIMIT_S = 1.0
 
@@ -74,3 +82,34 @@ def test_every_rank_hears_the_same(two_ranks: RankPool) -> None:
     assert first[2].startswith("rank 1 on ")
     assert "another thing than rank 0: key is 'of rank 1' here and 'of rank 0' there;" in first[2]
     assert first[3] == "rank 0: ü"
+
+
+def limit_of(runtime: Runtime) -> float:
+    """Seconds that a wait of a step has, to the nearest one."""
+    with runtime.communicator.waiting():
+        left = runtime.wait_counter.left_s()
+    assert left is not None
+    return round(left)
+
+
+def test_until_a_first_step_is_done_the_limit_of_a_start_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the second training of a process too, as after that of an extractor: it compiles anew."""
+    config = tiny_config("ce", train={"epochs": 1, "start_timeout_s": 600.0, "step_timeout_s": 60.0})
+    runtime = Runtime.start(config.train, "cpu")
+    limits: list[float] = []
+    step = Trainer._step
+
+    def watched(self: Trainer, number: int) -> None:
+        limits.append(limit_of(runtime))
+        step(self, number)
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    try:
+        assert limit_of(runtime) == 600
+        for _ in range(2):
+            training = build(config, load_everywhere(config, runtime), runtime)
+            trainer = Trainer(training, SilentRecord(), Stopwatch(runtime.synchronise))
+            list(trainer.steps(NOBODY))
+        assert limits == 2 * [600, *[60] * (training.total_steps - 1)]
+    finally:
+        runtime.close()
