@@ -16,7 +16,7 @@ from ebomlc_dist.methods.method_config import MethodConfig
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-Precision = Literal["no", "bf16", "fp16"]
+Precision = Literal["no", "bf16", "fp16", "auto"]
 Strategy = Literal["replicated", "fsdp", "zero1", "zero2", "zero3"]
 
 

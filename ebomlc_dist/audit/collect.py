@@ -41,6 +41,7 @@ class Collector:
     _suspicion: Tensor = field(init=False)
     _corrected: Tensor = field(init=False)
     _predicted: Tensor = field(init=False)
+    _sure: dict[str, Tensor] = field(init=False)
     _probabilities: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -48,6 +49,7 @@ class Collector:
         size = len(self.trials.rows)
         self._suspicion = torch.zeros(size)
         self._corrected, self._predicted = (torch.zeros(size, dtype=torch.int64) for _ in range(2))
+        self._sure = {name: torch.zeros(size) for name in ("corrected", "predicted")}
         self._own = self.trials.labels == self.trials.truth
         self._image = self._own.cumsum(0) - 1
         self._probabilities = torch.zeros(int(self._own.sum()), self.dataset.num_classes)
@@ -66,25 +68,25 @@ class Collector:
         rows, labels = self.trials.rows[positions], self.trials.labels[positions]
         for own, block in self._scored(training, rows, labels):
             self._suspicion[positions[own]] = suspicion(block, labels[own])
-            self._corrected[positions[own]] = block.corrected.argmax(dim=1)
-            self._predicted[positions[own]] = block.main.argmax(dim=1)
+            self._sure["corrected"][positions[own]], self._corrected[positions[own]] = block.corrected.max(dim=1)
+            self._sure["predicted"][positions[own]], self._predicted[positions[own]] = block.main.max(dim=1)
             self._probabilities[self._image[positions[own]]] = block.main
 
-    def evidence(self, epochs: tuple[Tensor, Tensor] | None, unseen: Tensor | None) -> Evidence:
+    def evidence(self, epochs: tuple[Tensor, Tensor] | None, unseen: Tensor | None, *, learnt: bool) -> Evidence:
         """Return what was collected, on the first rank.
 
         Args:
             epochs: from `epoch_means`, where there is any.
-            unseen: (Nc,) bool, see `Evidence`.
+            unseen, learnt: see `Evidence`.
         """
         assert self.table is not None
         trials = self.trials
-        outcome = (self._suspicion, self._corrected, self._predicted)
+        outcome = (self._suspicion, self._corrected, self._predicted, *self._sure.values())
         columns = (trials.rows, trials.truth, trials.labels, trials.weights, *outcome)
         cases = Cases(*(column.numpy() for column in columns))
         means = None if epochs is None else (epochs[0].numpy(), epochs[1].numpy())
         hidden = None if unseen is None else unseen.numpy()
-        return Evidence(self.table, cases, self._probabilities.numpy(), hidden, means)
+        return Evidence(self.table, cases, self._probabilities.numpy(), hidden, means, learnt)
 
     def _scored(self, training: Training, rows: Tensor, given: Tensor) -> Iterator[tuple[slice, ScoredBlock]]:
         blocks = -(-len(rows) // (BATCH * training.runtime.world_size))

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from ebomlc_dist.audit.table import ScoreTable
 from ebomlc_dist.monitoring.purity import Figures
+from ebomlc_dist.noise.alike_rows import Matrix
 from ebomlc_dist.noise.precision import Cases, precision_at
 from ebomlc_dist.noise.rates import NoiseEstimate
+from ebomlc_dist.noise.vouching import Vouched
 
 Kind = Literal["confidence", "epochs", "posterior"]
 Relabel = Literal["corrector", "prediction", "posterior"]
@@ -29,7 +31,8 @@ class Subject:
         title: one line for people: data, method and model.
         folds: models of a cross-fit, or None.
         in_sample: whether the scores come from models that were trained on the very images.
-        confidence: probability from which on a proposed label replaces the given one.
+        confidence: probability from which on a proposed label replaces the given one; None where the trusted images
+            are to say it.
         true: (n,) true labels where they are known, for figures only.
         purity: of trusted images that were chosen from the noisy ones, see `purity_figures`; None for others.
     """
@@ -40,7 +43,7 @@ class Subject:
     title: str
     folds: int | None
     in_sample: bool
-    confidence: float
+    confidence: float | None
     true: NDArray[np.int64] | None = None
     purity: Figures | None = None
 
@@ -60,6 +63,8 @@ class Findings:
         order: (n,) rows of the table, the most suspicious first.
         relabel: whose labels are proposed in the place of the given ones.
         proposed: (n,) int32 proposed labels; ``proposed_probability`` (n,) float32 beside them.
+        vouched: the probability from which on trusted images vouch for them; None where they do not.
+        by_heart: whether that is because the model was trained on all of them.
     """
 
     subject: Subject
@@ -72,6 +77,15 @@ class Findings:
     relabel: Relabel
     proposed: NDArray[np.int32]
     proposed_probability: NDArray[np.float32]
+    vouched: Vouched | None = None
+    by_heart: bool = False
+
+    @property
+    def confidence(self) -> float | None:
+        """Return the probability from which on proposed labels are taken: asked for or vouched for; None for never."""
+        if self.subject.confidence is not None or self.vouched is None:
+            return self.subject.confidence
+        return self.vouched.confidence
 
     @property
     def num_flagged(self) -> int:
@@ -79,13 +93,15 @@ class Findings:
         return min(self.noise.num_errors, len(self.table))
 
     @cached_property
-    def precision(self) -> NDArray[np.float64]:
+    def precision(self) -> Matrix:
         """Return by rank (n,) the estimated share of wrong labels down to that rank; NaN without trusted images."""
         return precision_at(self.suspicion[self.order], self.cases, self.noise)
 
     def final_labels(self) -> NDArray[np.int32]:
         """Return the labels (n,) for a next round: proposed ones where they are confident, else the given ones."""
-        return np.where(self.proposed_probability >= self.subject.confidence, self.proposed, self.table.given)
+        if self.confidence is None:
+            return self.table.given
+        return np.where(self.proposed_probability >= self.confidence, self.proposed, self.table.given)
 
     def blocks(self) -> Iterator[dict[str, list[Any]]]:
         """Yield the columns of ``labels.csv``, the most suspicious label first, some rows at a time."""

@@ -115,7 +115,7 @@ def _heat(findings: Findings) -> dict[str, Any]:
     errors = joint.sum(axis=0) + joint.sum(axis=1) - 2 * np.diag(joint)
     shown = np.sort(np.argsort(-errors, kind="stable")[:HEAT_CLASSES])
     matrices = {
-        "transition": findings.noise.transition.value,
+        "transition": findings.noise.transition,
         "corrected": _rows_as_shares(given_to_corrected(findings)),
     }
     return {

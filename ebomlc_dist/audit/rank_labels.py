@@ -18,6 +18,7 @@ from ebomlc_dist.errors import InputError
 from ebomlc_dist.noise.calibration import Calibration, calibrate, enough
 from ebomlc_dist.noise.precision import Cases, accuracy, auroc
 from ebomlc_dist.noise.rates import NoiseEstimate, confusion, estimate_noise
+from ebomlc_dist.noise.vouching import Proposals, vouched
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Evidence:
         unseen: (Nc,) bool, trusted images that the models were not trained on while they were on the others; None where
             there is no such difference.
         epochs: suspicion as the mean over epochs, of the noisy images (n,) and of the cases (m,), where it was kept.
+        learnt: whether the models were trained on trusted images, but for the ``unseen`` ones.
     """
 
     table: ScoreTable
@@ -38,15 +40,7 @@ class Evidence:
     trusted_probabilities: NDArray[np.float32]
     unseen: NDArray[np.bool_] | None = None
     epochs: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One source's view of the noisy images and of the cases: a suspicion, or labels with probabilities."""
-
-    noisy: NDArray
-    cases: NDArray
-    probability: NDArray
+    learnt: bool = False
 
 
 def rank_labels(
@@ -61,45 +55,54 @@ def rank_labels(
     calibration = calibrate(evidence.trusted_probabilities, cases.truth[cases.own], evidence.unseen)
     noise = _noise(evidence, calibration)
     held_out = held_out_cases(evidence)
-    suspicions: dict[Kind, Candidate] = {
-        "confidence": Candidate(table.suspicion, cases.suspicion, table.given_probability)
-    }
-    labels: dict[Relabel, Candidate] = {
-        "corrector": Candidate(table.corrected, cases.corrected, table.corrected_probability),
-        "prediction": Candidate(table.predicted, cases.predicted, table.predicted_probability),
+    suspicions: dict[Kind, Suspicion] = {"confidence": (table.suspicion, cases.suspicion)}
+    labels: dict[Relabel, Proposals] = {
+        "corrector": Proposals(
+            table.corrected, table.corrected_probability, cases.corrected, cases.corrected_probability
+        ),
+        "prediction": Proposals(
+            table.predicted, table.predicted_probability, cases.predicted, cases.predicted_probability
+        ),
     }
     if evidence.epochs is not None:
-        suspicions["epochs"] = Candidate(*evidence.epochs, table.given_probability)
+        suspicions["epochs"] = evidence.epochs
     if calibration is not None:
         suspicions["posterior"], labels["posterior"] = _posterior(evidence, calibration)
     if kind is None:
         fallback: Kind = "epochs" if "epochs" in suspicions else "confidence"
-        views = {name: replace(cases, suspicion=found.cases).only(held_out) for name, found in suspicions.items()}
+        views = {name: replace(cases, suspicion=tried).only(held_out) for name, (_, tried) in suspicions.items()}
         quality = {name: auroc(view, noise) for name, view in views.items()}
         kind = _best(quality, fallback)
     if relabel is None:
         tried = cases.only(held_out)
         relabel = _best(
-            {name: accuracy(tried, found.cases[held_out], noise) for name, found in labels.items()}, "corrector"
+            {name: accuracy(tried, found.case_labels[held_out], noise) for name, found in labels.items()}, "corrector"
         )
     for flag, chosen, known in (("--scores", kind, suspicions), ("--relabel", relabel, labels)):
         if chosen not in known:
             raise InputError(f"{flag} {chosen} is not to be had here: {_REASONS[chosen]}; known: {', '.join(known)}")
+    suspicion, case_suspicion = suspicions[kind]
+    cases = replace(cases, suspicion=case_suspicion).only(held_out)
+    proposals = labels[relabel].of_cases(held_out)
     return Findings(
         subject=subject,
         table=table,
         noise=noise,
         kind=kind,
-        suspicion=suspicions[kind].noisy,
-        cases=replace(cases, suspicion=suspicions[kind].cases).only(held_out),
-        order=np.argsort(-suspicions[kind].noisy, kind="stable"),
+        suspicion=suspicion,
+        cases=cases,
+        order=np.argsort(-suspicion, kind="stable"),
         relabel=relabel,
-        proposed=labels[relabel].noisy,
-        proposed_probability=labels[relabel].probability,
+        proposed=proposals.labels,
+        proposed_probability=proposals.probability,
+        vouched=None if _by_heart(evidence) else vouched(proposals, table.given, cases, noise),
+        by_heart=_by_heart(evidence),
     )
 
 
 Name = TypeVar("Name", bound=str)
+Suspicion = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Of the noisy images (n,) and of the cases (m,)."""
 _REASONS = {
     "epochs": "the run kept no scores of its epochs (train --audit does), or the scores are cross-fitted",
     "posterior": "it needs two trusted images of every class, and at most 100 classes",
@@ -110,6 +113,11 @@ def held_out_cases(evidence: Evidence) -> NDArray[np.bool_]:
     """(m,) the cases that a choice rests on: of images that were held out, where there are enough."""
     cases, unseen = evidence.cases, evidence.unseen
     return unseen[cases.number] if enough(unseen) else np.ones(len(cases), dtype=np.bool_)
+
+
+def _by_heart(evidence: Evidence) -> bool:
+    """Whether the models were trained on the very images that would vouch for them."""
+    return evidence.learnt and not enough(evidence.unseen)
 
 
 def _noise(evidence: Evidence, calibration: Calibration | None) -> NoiseEstimate:
@@ -126,11 +134,12 @@ def _noise(evidence: Evidence, calibration: Calibration | None) -> NoiseEstimate
     return estimate_noise(counts, confusion(truth, calibration.trusted.argmax(axis=1), size))
 
 
-def _posterior(evidence: Evidence, calibration: Calibration) -> tuple[Candidate, Candidate]:
+def _posterior(evidence: Evidence, calibration: Calibration) -> tuple[Suspicion, Proposals]:
     """The posterior's suspicion, and its labels."""
     table, cases = evidence.table, evidence.cases
     priors = calibration.priors(table.probabilities, table.given)
-    doubt, best, sure = (np.zeros(len(table), kind) for kind in (np.float32, np.int32, np.float32))
+    doubt, sure = np.zeros((2, len(table)), np.float32)
+    best = np.zeros(len(table), np.int32)
     for rows, calibrated in calibration.blocks(table.probabilities):
         given = table.given[rows]
         found = calibration.posterior(calibrated, given, priors)
@@ -138,7 +147,7 @@ def _posterior(evidence: Evidence, calibration: Calibration) -> tuple[Candidate,
         best[rows], sure[rows] = found.argmax(axis=1), found.max(axis=1)
     of_cases = calibration.posterior(calibration.trusted[cases.number], cases.label, priors)
     case_doubt = (1 - of_cases[np.arange(len(cases)), cases.label]).astype(np.float32)
-    return Candidate(doubt, case_doubt, sure), Candidate(best, of_cases.argmax(axis=1), sure)
+    return (doubt, case_doubt), Proposals(best, sure, of_cases.argmax(axis=1), of_cases.max(axis=1))
 
 
 def _best(quality: dict[Name, float], fallback: Name) -> Name:

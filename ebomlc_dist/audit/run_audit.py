@@ -26,7 +26,7 @@ from ebomlc_dist.data.split import held_out
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.load_run import check_stored_data, finished, load_trained, stored_config
-from ebomlc_dist.engine.preflight import load_everywhere
+from ebomlc_dist.engine.preflight import load_everywhere, needs_clean
 from ebomlc_dist.engine.rank_log import rank_log
 from ebomlc_dist.engine.run_status import truth_in_status
 from ebomlc_dist.errors import InputError
@@ -50,7 +50,8 @@ class Options:
         cross_fit: train so many models on parts of the data instead, so that none scores an image that it saw.
         relabel: whose labels are proposed: the ``corrector``'s, the main model's ``prediction``, or the
             ``posterior``'s; by default those that are right most often on the trusted images.
-        confidence: probability from which on a proposed label replaces the given one, 0…1.
+        confidence: probability from which on a proposed label replaces the given one, 0…1; by default the one that
+            trusted images vouch for, and none where they vouch for none.
         gallery: so many of the most suspicious images are shown on the page.
         exports: files for other tools, names of `EXPORTS`.
     """
@@ -58,13 +59,13 @@ class Options:
     scores: Kind | None = None
     cross_fit: int | None = None
     relabel: Relabel | None = None
-    confidence: float = 0.8
+    confidence: float | None = None
     gallery: int = 200
     exports: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raise `InputError` for values that cannot be."""
-        if not 0 <= self.confidence <= 1:
+        if self.confidence is not None and not 0 <= self.confidence <= 1:
             raise InputError(f"--confidence {self.confidence:g} is outside 0…1; give a probability such as 0.8")
         if not 0 <= self.gallery <= 10_000:
             raise InputError(f"--gallery {self.gallery} is outside 0…10000; the other images are in labels.csv")
@@ -172,7 +173,8 @@ def _judged(
         last = method_class(config.method.name).stages * config.train.epochs
         stage = range(last - config.train.epochs + 1, last + 1)
         epochs = epoch_means(paths, stage, len(subject.ids), len(collector.trials.rows))
-    return rank_labels(subject, collector.evidence(epochs, unseen), options.scores, options.relabel)
+    learnt = options.cross_fit is None and needs_clean(config)
+    return rank_labels(subject, collector.evidence(epochs, unseen, learnt=learnt), options.scores, options.relabel)
 
 
 def _collect(
@@ -238,7 +240,7 @@ def _write(
     write_corrected(findings, folder / "corrected.csv", nameless)
     write_json(folder / "corrected_split.json", _corrected_split(findings, dataset))
     write_probabilities(findings.table, names, findings.subject.in_sample, folder / "pred_probs.npz")
-    write_matrix(folder / "transition_matrix.csv", findings.noise.transition.value, names)
+    write_matrix(folder / "transition_matrix.csv", findings.noise.transition, names)
     write_matrix(folder / "given_to_corrected.csv", given_to_corrected(findings), names)
     summary = summarise(findings, paths.root)
     write_page(findings, summary, dataset, images, options.gallery, folder / "report.html")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ebomlc_dist.audit.conclusion import conclusion, relabelling
 from ebomlc_dist.audit.findings import Findings
 from ebomlc_dist.noise.precision import precision_interval
 from ebomlc_dist.noise.rates import Estimate, confusion
@@ -30,6 +31,8 @@ def summarise(findings: Findings, run: Path) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "run": str(run),
         "title": subject.title,
+        "conclusion": conclusion(findings),
+        "relabelling": relabelling(findings),
         "scores": findings.kind,
         "cross_fit": subject.folds,
         "in_sample": subject.in_sample,
@@ -37,11 +40,13 @@ def summarise(findings: Findings, run: Path) -> dict[str, Any]:
         "trusted_purity": subject.purity,
         "num_trusted": len(np.unique(findings.cases.image)),
         "noise_rate": _per_cent(noise.rate),
+        "noise_rate_is_told": noise.is_told,
         "noise_rate_uses_trusted": noise.uses_trusted,
         "num_flagged": findings.num_flagged,
         "estimated_precision_of_flagged": _precision_of_flagged(findings),
         "relabelled_by": findings.relabel,
-        "confidence": subject.confidence,
+        "confidence": findings.confidence,
+        "expected_precision_of_relabelled": _vouched_precision(findings),
         "num_relabelled": int((findings.final_labels() != table.given).sum()),
         "by_class": by_class,
         "truth": None if subject.true is None else _truth(findings, subject.true),
@@ -68,8 +73,15 @@ def _precision_of_flagged(findings: Findings) -> dict[str, float] | None:
     if not findings.num_flagged:
         return None
     threshold = findings.suspicion[findings.order[findings.num_flagged - 1]]
-    found = precision_interval(float(threshold), findings.cases, findings.noise)
+    flagged = float((findings.suspicion >= threshold).mean())
+    found = precision_interval(float(threshold), flagged, findings.cases, findings.noise)
     return None if found is None else _per_cent(found)
+
+
+def _vouched_precision(findings: Findings) -> dict[str, float] | None:
+    """Return how many of the labels in corrected.csv that were changed are right, where trusted images vouch for it."""
+    vouched = findings.vouched
+    return _per_cent(vouched.precision) if vouched is not None and findings.confidence == vouched.confidence else None
 
 
 def _per_cent(estimate: Estimate, at: Any = ()) -> dict[str, float] | None:

@@ -38,8 +38,13 @@ def audit(
         typer.Option("--relabel", help="Whose labels to propose; auto picks what works best on the trusted images."),
     ] = "auto",
     confidence: Annotated[
-        float, typer.Option("--confidence", help="Least probability of a proposed label in corrected.csv.")
-    ] = 0.8,
+        float | None,
+        typer.Option(
+            "--confidence",
+            help="Least probability of a proposed label in corrected.csv; by default what trusted images vouch for.",
+            show_default=False,
+        ),
+    ] = None,
     gallery: Annotated[int, typer.Option("--gallery", metavar="N", help="Number of images in report.html.")] = 200,
     export: Annotated[
         list[str] | None,
@@ -112,7 +117,7 @@ def _say_stopped(stopped: "Stopped", *, under_launcher: bool, is_main: bool) -> 
 def print_audit(summary: dict[str, Any], *, hints: bool) -> None:
     """The headline figures of an audit, where its files lie, and what to do with them."""
     run = Path(summary["run"])
-    print(f"{summary['num_flagged']} of {summary['num_images']} labels are flagged as likely mislabelled.\n")
+    print(f"{summary['conclusion']}\n{summary['relabelling']}\n")
     rows = [
         [
             "scores",
@@ -120,7 +125,8 @@ def print_audit(summary: dict[str, Any], *, hints: bool) -> None:
         ],
         ["estimated wrong", _estimate(summary["noise_rate"])],
         ["expected precision of the flagged labels", _estimate(summary["estimated_precision_of_flagged"])],
-        ["relabelled", f"{summary['num_relabelled']} by {summary['relabelled_by']} at ≥ {summary['confidence']:g}"],
+        ["flagged as likely mislabelled", f"{summary['num_flagged']} of {summary['num_images']}"],
+        ["relabelled", _relabelled(summary)],
     ]
     if summary["trusted_purity"]:
         rows.append(["trusted images", f"chosen from the noisy ones, {purity_text(summary['trusted_purity'])}"])
@@ -134,7 +140,8 @@ def print_audit(summary: dict[str, Any], *, hints: bool) -> None:
     print(f"\naudit: {run / 'audit'}")
     if hints:
         print(f"\nopen {run / 'audit' / 'report.html'}")
-        print(f"next round:\n  {next_round(run)}")
+        if summary["num_relabelled"]:
+            print(f"next round:\n  {next_round(run)}")
 
 
 def next_round(run: Path) -> str:
@@ -146,6 +153,12 @@ def next_round(run: Path) -> str:
 
 def _estimate(figure: dict[str, float] | None) -> str:
     return "–" if figure is None else f"{figure['value']:.2f} % ({figure['low']:.2f} – {figure['high']:.2f})"
+
+
+def _relabelled(summary: dict[str, Any]) -> str:
+    if summary["confidence"] is None:
+        return "none"
+    return f"{summary['num_relabelled']} by {summary['relabelled_by']} at ≥ {summary['confidence']:g}"
 
 
 def _share(value: float | None) -> str:

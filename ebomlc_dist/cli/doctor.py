@@ -19,14 +19,22 @@ from ebomlc_dist.cli.output import print_json, print_table
 _WRITE_BYTES = 64 * 1024 * 1024
 _RANKS_S = 120
 _SIDE = 1024
+_LEAST_SHARE = 0.6
+"""Of the speed that as many whole, idle cores would have."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: ``ok``, ``failed``, or ``absent`` for what a run can do without."""
+    """What a check found.
+
+    Attributes:
+        check: its name.
+        result: ``ok``, ``failed``, ``absent`` for what a run can do without, ``poor`` for what makes runs slow.
+        what: what was seen, and what helps.
+    """
 
     check: str
-    result: Literal["ok", "failed", "absent"]
+    result: Literal["ok", "failed", "absent", "poor"]
     what: str
 
 
@@ -93,7 +101,9 @@ def _reduced(name: str, device: str) -> Finding:
 def _threads(name: str) -> Finding:
     import torch
 
-    cores, chosen = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    from ebomlc_dist.launch.cores import available_cores
+
+    cores, chosen = available_cores(), torch.get_num_threads()
     matrix, seconds = torch.randn(_SIDE, _SIDE), {}
     try:
         for threads in sorted({1, cores}):
@@ -105,8 +115,20 @@ def _threads(name: str) -> Finding:
             seconds[threads] = (time.monotonic() - started) / 3
     finally:
         torch.set_num_threads(chosen)
-    gain = seconds[1] / seconds[cores]
-    return Finding(name, "ok", f"{cores} core(s) for this process, {gain:.1f} times as fast as one")
+    return _judged(name, cores, seconds[1] / seconds[cores])
+
+
+def _judged(name: str, cores: int, gain: float) -> Finding:
+    """What ``cores`` threads say of this machine that are ``gain`` times as fast as one."""
+    found = f"{cores} core(s) for this process, {gain:.1f} times as fast as one"
+    if gain >= _LEAST_SHARE * cores:
+        return Finding(name, "ok", found)
+    return Finding(
+        name,
+        "poor",
+        f"{found}: other programs use them, or they are not whole cores; a run tries out how many threads are fastest, "
+        "and EBOMLC_NUM_THREADS=N chooses",
+    )
 
 
 def _ffcv(name: str) -> Finding:

@@ -23,13 +23,13 @@ from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.errors import InputError, LoneError
 from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.launch.accelerate_settings import check_strategy_of_launcher, set_wrappers_aside
+from ebomlc_dist.launch.cores import chosen_threads, share_of_cores
 from ebomlc_dist.launch.environment import (
     check_place,
     die_with_launcher,
     launched_local_rank,
     launched_rank,
     launched_world_size,
-    local_world_size,
     under_launcher,
 )
 from ebomlc_dist.launch.rendezvous import RankInfo, code_versions, meet_ranks, open_store
@@ -242,18 +242,8 @@ def _choose_cpu(device: str) -> bool:
 
 
 def _set_threads() -> None:
-    """Share the cores between this machine's processes.
-
-    The launcher exports OMP_NUM_THREADS=1 where nobody chose a number, which leaves cores idle; any other number is a
-    choice and stands. EBOMLC_NUM_THREADS is the way to choose 1 under a launcher.
-    """
-    chosen = os.environ.get("EBOMLC_NUM_THREADS")
-    omp = os.environ.get("OMP_NUM_THREADS")
-    if chosen is not None:
-        torch.set_num_threads(int(chosen))
-    elif omp is None or (omp == "1" and under_launcher()):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // local_world_size()))
+    """Share the cores between this machine's processes, where nobody chose a number."""
+    torch.set_num_threads(chosen_threads() or share_of_cores())
 
 
 def make_deterministic() -> None:

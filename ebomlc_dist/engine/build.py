@@ -89,6 +89,11 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime, extractor:
         extractor: model folder of the extractor that the run has trained for itself. Without it a fresh main model
             stands in, which a checkpoint overwrites; nothing may be trained with that.
     """
+    if config.train.precision == "auto":
+        raise InputError(
+            "precision auto is chosen by a run for its machine; choose no or bf16 here (--precision no), so that all "
+            "are computed alike"
+        )
     method = make_method(config)
     if extractor is not None:
         method.config = method.config.model_copy(update={"extractor": extractor})

@@ -17,6 +17,7 @@ from ebomlc_dist.engine.cuda_graph import make_program
 from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.extractor import TRAINED_BY, extractor_config
 from ebomlc_dist.engine.preflight import check, load_everywhere, needs_clean
+from ebomlc_dist.engine.trials import settle
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.methods import method_class, method_info
@@ -65,7 +66,7 @@ def describe(
             f"at most {shares[0]} + {shares[1]} on each of {world_size} process(es)",
         ),
         ("length", f"{stages}{train.epochs} epochs of {_steps_per_epoch(config, dataset)} steps"),
-        ("device", f"{device_name(runtime)}, {torch.get_num_threads()} thread(s) each"),
+        ("device", f"{device_name(runtime)}, {torch.get_num_threads()} thread(s) each{_how(sources)}"),
         ("step", _step(config)),
         ("precision", f"{train.precision} (from {sources.get('train.precision', 'the configuration')})"),
         ("seed", str(config.seeds.seed)),
@@ -82,6 +83,9 @@ def preview(config: RunConfig, folder: Path, runtime: Runtime, sources: Mapping[
     """
     check(config, runtime)
     dataset = load_everywhere(config, runtime)
+    if time_steps or config.train.precision == "auto":
+        config, notes = settle(config, dataset, runtime, threads=time_steps)
+        sources = {**sources, **notes}
     training = build(config, dataset, runtime)
     steps = [("steps", str(training.total_steps))]
     estimates = _estimates(training) if time_steps else [("time", "not measured; --time-steps takes a few steps")]
@@ -109,6 +113,10 @@ def _estimates(training: Training) -> Rows:
         ("time", f"about {total} ({1000 * seconds:.1f} ms a step on {_places(runtime)})"),
         ("memory", f"about {_peak_gib(runtime):.2f} GiB on {_places(runtime)}"),
     ]
+
+
+def _how(sources: Mapping[str, str]) -> str:
+    return f" ({sources['threads']})" if "threads" in sources else ""
 
 
 def _extractor(config: RunConfig, folder: Path) -> Rows:

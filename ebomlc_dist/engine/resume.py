@@ -20,6 +20,9 @@ def check_same_run(paths: RunFolder, config: RunConfig) -> None:
     if not paths.config.exists():
         return
     found = changed(flatten(read_json(paths.config)), config)
+    if config.train.precision == "auto":
+        # The run goes on in the one that it began with.
+        found.pop("train.precision", None)
     different = [f"{key} was {stored!r} and is now {asked!r}" for key, (stored, asked) in found.items()]
     if different:
         raise InputError(

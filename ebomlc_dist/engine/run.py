@@ -21,6 +21,7 @@ from ebomlc_dist.engine.run_status import Stopped, truth_in_status
 from ebomlc_dist.engine.run_summary import summarise
 from ebomlc_dist.engine.stop import StopRequests
 from ebomlc_dist.engine.trainer import Trainer
+from ebomlc_dist.engine.trials import own_threads, settle
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.checkpoint import Checkpoint
 from ebomlc_dist.files.durable import write_bytes, write_json
@@ -94,11 +95,13 @@ def steps_of(
     runtime.on_first_rank(lambda: claimed.append(claim(folder, config.recipe, resume=resume)))
     try:
         check_shared(paths, runtime)
-        with rank_log(paths, runtime), truth_in_status(paths, runtime):
+        with rank_log(paths, runtime), truth_in_status(paths, runtime), own_threads():
             checkpoint, dataset = _prepare(config, paths, options.get("dataset"), resume, runtime)
+            began = paths if resume else None
+            config, notes = settle(config, dataset, runtime, began, threads=signals is None)
             training = build(config, dataset, runtime)
             if runtime.is_main and options.get("panel", not quiet):
-                show_panel(describe(config, folder, dataset, runtime, options.get("sources", {})))
+                show_panel(describe(config, folder, dataset, runtime, {**options.get("sources", {}), **notes}))
             if (own := extractor_config(config)) is not None:
                 training.loader.close()
                 # Of its memory nothing is held while the extractor is trained.

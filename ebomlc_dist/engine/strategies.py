@@ -5,7 +5,6 @@ from torch import nn
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed import zero
-from ebomlc_dist.distributed.fsdp import ShardedModule
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import MAIN_MODELS
@@ -79,6 +78,9 @@ def hold(
     for tensor in module.state_dict().values():
         runtime.communicator.broadcast(tensor)
     if strategy == "fsdp":
+        # Its import takes a quarter of a second, which other runs do not pay.
+        from ebomlc_dist.distributed.fsdp import ShardedModule
+
         return ShardedModule(module, runtime.communicator, autocast=autocast, loss_scale=loss_scale)
     stage = STAGES[strategy]
     return zero.ZeroModule(module, runtime.communicator, stage, autocast=autocast, loss_scale=loss_scale)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import DatasetReducer, Networks, Task
+from ebomlc_dist.noise.gibbs import MOST_CLASSES
 from ebomlc_dist.noise.moments import (
     blind_transition,
     transition_by_counts,
@@ -22,7 +23,7 @@ from ebomlc_dist.noise.moments import (
     transition_by_moments,
 )
 from ebomlc_dist.noise.pairs import too_clean
-from ebomlc_dist.noise.posterior import MOST_CLASSES, NoisePosterior, above_chance, noise_posterior
+from ebomlc_dist.noise.posterior import NoisePosterior, above_chance, noise_posterior
 from ebomlc_dist.noise.reliability import margin
 from ebomlc_dist.numerics.one_hot import in_own_row, one_hot
 from ebomlc_dist.numerics.stacking import stacking_weights

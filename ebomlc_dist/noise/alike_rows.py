@@ -9,9 +9,11 @@ that go to one other class (c small) or anywhere (c large), the same rate in all
 Everything here sums ε, s and c out, or draws them with the rows summed out.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 Matrix = NDArray[np.floating]
 Counts = NDArray[np.integer]
@@ -52,12 +54,17 @@ def log_density(matrix: Matrix) -> float:
     others = wrong.shape[1]
     kept, lost = kept.clip(_CLIP, 1 - _CLIP), lost.clip(_CLIP)
     rates = len(matrix) * _LOG_BETA + (_KEPT - 1) * np.log(kept).sum() + (_LOST - 1) * np.log(lost).sum()
-    found = logsumexp(rates) - (others - 1) * np.log(lost).sum()
+    found = np.logaddexp.reduce(rates, axis=None) - (others - 1) * np.log(lost).sum()
     if others > 1:
         logs = np.log((wrong / lost[:, None]).clip(_TINY)).sum()
-        normaliser = gammaln(others * EVENNESS) - others * gammaln(EVENNESS)
-        found += logsumexp(len(matrix) * normaliser + (EVENNESS - 1) * logs)
+        found += np.logaddexp.reduce(len(matrix) * _log_normaliser(others) + (EVENNESS - 1) * logs)
     return float(found)
+
+
+@lru_cache
+def _log_normaliser(others: int) -> Matrix:
+    """Of Dirichlet(c, …, c) over ``others`` classes, for each evenness c."""
+    return gammaln(others * EVENNESS) - others * gammaln(EVENNESS)
 
 
 def assembled(kept: Matrix, shares: Matrix) -> Matrix:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from ebomlc_dist.noise.rates import Matrix
+from ebomlc_dist.noise.alike_rows import Matrix
 
 MOST_CLASSES = 100
 _PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)

@@ -7,9 +7,9 @@ The other way round nothing follows. A model repeats some of the labels that it 
 people's: both make an estimate too low, so that pairs may well show more wrong labels than it does.
 """
 
-from scipy.stats import binomtest
 from torch import Tensor
 
+from ebomlc_dist.noise.binomial import exact_interval
 from ebomlc_dist.noise.posterior import COVERAGE
 
 MARGIN = 0.05
@@ -19,5 +19,5 @@ MARGIN = 0.05
 def too_clean(pairs: Tensor, least_rate: float) -> bool:
     """Whether (K, K) counts [true, old] allow no rate of wrong labels near ``least_rate``, 0…1, or above."""
     total = int(pairs.sum())
-    counted = binomtest(total - int(pairs.trace()), total).proportion_ci(COVERAGE, method="exact")
-    return bool(counted.high < least_rate - MARGIN)
+    _, high = exact_interval(total - int(pairs.trace()), total, COVERAGE)
+    return high < least_rate - MARGIN

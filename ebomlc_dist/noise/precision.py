@@ -10,12 +10,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from ebomlc_dist.noise.rates import Estimate, Matrix, NoiseEstimate
+from ebomlc_dist.noise.alike_rows import Matrix
+from ebomlc_dist.noise.binomial import effective, exact_interval
+from ebomlc_dist.noise.posterior import COVERAGE
+from ebomlc_dist.noise.rates import Estimate, NoiseEstimate
 
 FEWEST = 20
 """Cases that a precision is taken from at least: above the most suspicious trusted cases it stays what it is there."""
-
-_SEED, _DRAWS = 13, 200
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Cases:
         weights: (m,) that sum to K over each image, see `ebomlc_dist.engine.scores.TrustedCases`.
         suspicion: (m,) of the label tried.
         corrected, predicted: (m,) the corrector's label for this case, and the main model's for its image.
+        corrected_probability, predicted_probability: (m,) beside them.
     """
 
     image: NDArray[np.int64]
@@ -37,6 +39,8 @@ class Cases:
     suspicion: NDArray[np.float32]
     corrected: NDArray[np.int64]
     predicted: NDArray[np.int64]
+    corrected_probability: NDArray[np.float32]
+    predicted_probability: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.image)
@@ -60,29 +64,49 @@ def precision_at(scores: NDArray[np.float32], cases: Cases, noise: NoiseEstimate
     """Return the estimated share (r,) of wrong labels among those with at least these scores; NaN without cases."""
     if not len(cases):
         return np.full(len(scores), np.nan)
-    return _curve(scores, cases, _case_weights(cases, noise))
+    return _curve(scores, cases, case_weights(cases, noise))
 
 
-def precision_interval(score: float, cases: Cases, noise: NoiseEstimate) -> Estimate | None:
-    """Return the precision at one score, with a bootstrap interval over trusted images; None without cases."""
-    if not len(cases):
+def precision_interval(score: float, flagged: float, cases: Cases, noise: NoiseEstimate) -> Estimate | None:
+    """Return the precision at one score with its 95 % interval; None without cases.
+
+    F is the share of the noisy images with at least this score, r that of wrong labels, h and d are the shares of right
+    and of wrong labels with at least this score. The precision is 1 − (1 − r) h / F, and r d / F as well. h and d have
+    exact intervals over trusted images. The low end is that of the first, the high one that of the second: a model that
+    was trained on the noisy labels doubts them less than it doubts the cases, which leaves these two ends true.
+
+    Args:
+        score: least suspicion.
+        flagged: F, above 0.
+        cases, noise: what the trusted images say.
+    """
+    if not len(cases) or not np.isfinite(noise.rate.value):
         return None
-    scores, weights = np.array([score], dtype=np.float32), _case_weights(cases, noise)
-    images, of_case = np.unique(cases.image, return_inverse=True)
-    rng = np.random.Generator(np.random.PCG64(_SEED))
-    drawn = []
-    for _ in range(_DRAWS):
-        times = np.bincount(rng.integers(len(images), size=len(images)), minlength=len(images))
-        drawn.append(_curve(scores, cases, weights * times[of_case])[0])
-    low, high = np.nanpercentile(drawn, (2.5, 97.5))
-    return Estimate(_curve(scores, cases, weights)[0], low, high)
+    weights, above = case_weights(cases, noise), cases.suspicion >= score
+    right = weighted_share(weights * cases.own, above, cases)
+    wrong = weighted_share(weights * ~cases.own, above, cases)
+    ends = 1 - (1 - noise.rate.low) * right.high / flagged, noise.rate.high * wrong.high / flagged
+    low, high = sorted(float(np.clip(end, 0, 1)) for end in ends)
+    value = _curve(np.array([score], dtype=np.float32), cases, weights)[0]
+    return Estimate(np.asarray(value.clip(low, high)), np.asarray(low), np.asarray(high))
+
+
+def weighted_share(weights: Matrix, hit: NDArray[np.bool_], cases: Cases) -> Estimate:
+    """Return the share of cases (m,) that are ``hit``, by ``weights`` (m,), with an exact 95 % interval over images."""
+    total = np.bincount(cases.number, weights=weights).astype(np.float64)
+    among = np.bincount(cases.number, weights=weights * hit)
+    number = effective(total)
+    if not number:
+        return Estimate(*map(np.asarray, (np.nan, 0.0, 1.0)))
+    share = min(float(among.sum() / total.sum()), 1.0)
+    return Estimate(*map(np.asarray, (share, *exact_interval(min(share * number, number), number, COVERAGE))))
 
 
 def accuracy(cases: Cases, labels: NDArray, noise: NoiseEstimate) -> float:
     """Return the estimated share of noisy images whose ``labels`` (m,) are right; NaN without cases."""
     if not len(cases):
         return float("nan")
-    weights = _case_weights(cases, noise)
+    weights = case_weights(cases, noise)
     return float(weights[labels == cases.truth].sum() / weights.sum())
 
 
@@ -90,18 +114,18 @@ def auroc(cases: Cases, noise: NoiseEstimate) -> float:
     """Return how well the cases' suspicion separates wrong from right labels (AUROC); NaN where one kind is missing."""
     from sklearn.metrics import roc_auc_score
 
-    weights, wrong = _case_weights(cases, noise), ~cases.own
+    weights, wrong = case_weights(cases, noise), ~cases.own
     if not (weights[wrong].sum() > 0 and weights[~wrong].sum() > 0):
         return float("nan")
     return float(roc_auc_score(wrong, cases.suspicion, sample_weight=weights))
 
 
-def _case_weights(cases: Cases, noise: NoiseEstimate) -> Matrix:
-    """How many noisy images each case stands for, as a share."""
+def case_weights(cases: Cases, noise: NoiseEstimate) -> Matrix:
+    """Return how many noisy images each case (m,) stands for, as a share."""
     true = noise.joint.sum(axis=0) / noise.joint.sum()
     images_of = np.bincount(cases.truth[cases.own], minlength=len(true))
     share = true / np.maximum(images_of, 1)
-    return cases.weights * share[cases.truth] * noise.transition.value[cases.truth, cases.label]
+    return cases.weights * share[cases.truth] * noise.transition[cases.truth, cases.label]
 
 
 def _curve(scores: NDArray[np.float32], cases: Cases, weights: Matrix) -> Matrix:

@@ -1,24 +1,20 @@
 """How noisy the given labels are: rates, transition matrix and joint distribution, from two tables of counts.
 
-N[given, predicted] is counted over the noisy images, C[true, predicted] over the trusted ones, whose labels are right.
-Where the prediction depends on the true label but not, beyond it, on the given one, the images given class k agree with
-their label at the rate
+N[given, predicted] is counted over the noisy images, C[true, predicted] over trusted ones, whose labels are right. All
+figures come from the same draws of the noise process (`gibbs`): each draw has a P(true | given) for every class, and so
+the wrong ones among the images given that class. The rate is their mean over the images, so that it agrees with the
+rates by class and with the matrix. Its interval is that of the draws, widened to what the accuracy on the trusted
+images leaves open (`posterior.with_agreement`).
 
-    A_k = (1 − r_k)·c_k + r_k·e_k,   c_k = P(predicted k | true k),   e_k = Σ_{y≠k} share_y · P(predicted k | true y),
+The model of the draws is that prediction and given label depend on each other through the true class alone. What breaks
+it shows as too low a rate: a model that repeats the labels it was trained on (cross-fit against that), and people's
+errors, which fall on the images that a model errs on too.
 
-with r_k the share of wrong labels among them. c comes from the trusted images; the shares of the other classes come
-from the joint distribution J[given, true] that explains N best, found by the EM steps of Richardson (1972) and Lucy
-(1974) on E N = J·P(predicted | true). Solving for r_k alone leaves one unknown a class, which stays accurate where J as
-a whole is not, and does not need an accurate model: a weak one gives a wide interval, not a wrong rate. What breaks the
-assumption shows as too low a rate: a model that repeats the labels it was trained on (cross-fit against that), and
-people's errors, which fall on the images that a model errs on too.
+Above `gibbs.MOST_CLASSES` classes the rate comes from accuracy and agreement alone, and there are none by class.
 
-Where the trusted images do not even show that the model tells the classes apart, there is no estimate (NaN).
+Where the trusted images do not even show that the model beats chance, there is no rate (NaN).
 
-Without trusted images every disagreement counts as an error: an upper bound for a model that errs by itself.
-
-Intervals: both tables are drawn again from their multinomials (a bootstrap of the counts, whatever the number of
-images), each time with another start of the EM steps, so that what the tables leave open shows as width.
+Without trusted images every disagreement counts as an error: at most so many are wrong, if the model errs by itself.
 """
 
 from dataclasses import dataclass
@@ -27,16 +23,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ebomlc_dist.noise.posterior import mean_confusion
+from ebomlc_dist.noise.agreement import rate_bounds
+from ebomlc_dist.noise.alike_rows import Matrix
+from ebomlc_dist.noise.binomial import exact_interval
+from ebomlc_dist.noise.gibbs import MOST_CLASSES, drawn
+from ebomlc_dist.noise.posterior import COVERAGE, above_chance, shortest_interval, with_agreement
 
-Matrix = NDArray[np.float64]
-
-_SEED = 11
-_STEPS, _DRAWS = 100, 200
-_MANY_CLASSES, _FEW_STEPS, _FEW_DRAWS = 100, 20, 30
-_BOUNDS = (2.5, 97.5)
-# A prediction that tells a class from the others by less than this says next to nothing of its labels.
-_LEAST_CONTRAST = 0.05
+TOLD = 0.5
+"""An interval of a rate that is wider than this tells next to nothing."""
+_ALIKE = (0.0, 0.2)
+"""How often a wrong prediction and a wrong label are the same class, where that is not drawn (`agreement`)."""
+_BOUNDS = (50 * (1 - COVERAGE), 50 * (1 + COVERAGE))
 
 
 @dataclass(frozen=True)
@@ -64,33 +61,30 @@ class NoiseEstimate:
     joint: Matrix
     rate: Estimate
     by_class: Estimate
-    transition: Estimate
+    transition: Matrix
     uses_trusted: bool
 
     @property
     def num_errors(self) -> int:
-        """Return the estimated number of wrong labels; 0 where it is unknown."""
-        return round(float(np.nan_to_num(self.rate.value)) * float(self.joint.sum()))
+        """Return the estimated number of wrong labels: the least one where no more is told, 0 where it is unknown."""
+        share = self.rate.value if self.is_told else self.rate.low
+        return round(float(np.nan_to_num(share)) * float(self.joint.sum()))
+
+    @property
+    def is_told(self) -> bool:
+        """Return whether the evidence tells the rate, and not only a bound of it."""
+        return bool(self.rate.high - self.rate.low <= TOLD)
 
 
 def estimate_noise(given_predicted: NDArray[np.int64], true_predicted: NDArray[np.int64]) -> NoiseEstimate:
     """Return the estimate from two (K, K) tables of counts, [given, predicted] and [true, predicted]."""
-    steps, num_draws = (_FEW_STEPS, _FEW_DRAWS) if len(given_predicted) > _MANY_CLASSES else (_STEPS, _DRAWS)
-    joint, _, *figures = _solve(given_predicted, true_predicted, 0.5, steps)
-    rng = np.random.Generator(np.random.PCG64(_SEED))
-    draws = []
-    for _ in range(num_draws):
-        noisy = rng.multinomial(given_predicted.sum(), _shares(given_predicted)).reshape(joint.shape)
-        trusted = np.stack([rng.multinomial(row.sum(), _shares(row)) for row in true_predicted])
-        draws.append(_solve(noisy, trusted, rng.random(), steps)[1:])
-    contrasts, *drawn_figures = zip(*draws, strict=True)
-    rate, by_class, transition = (
-        Estimate(*(np.clip(bound, 0.0, 1.0) for bound in (value, *np.percentile(np.stack(drawn), _BOUNDS, axis=0))))
-        for value, drawn in zip(figures, drawn_figures, strict=True)
-    )
-    if np.percentile(np.stack(contrasts), _BOUNDS[0]) < _LEAST_CONTRAST:
+    if not true_predicted.sum():
+        return _at_most(given_predicted)
+    find = _from_draws if len(given_predicted) <= MOST_CLASSES else _from_agreement
+    rate, by_class, shares = find(given_predicted, true_predicted)
+    if not above_chance(true_predicted):
         rate, by_class = (Estimate(*(np.full_like(e.value, np.nan) for _ in range(3))) for e in (rate, by_class))
-    return NoiseEstimate(joint, rate, by_class, transition, bool(true_predicted.sum()))
+    return _assembled(given_predicted, rate, by_class, shares, uses_trusted=True)
 
 
 def confusion(first: NDArray[Any], second: NDArray[Any], num_classes: int) -> NDArray[np.int64]:
@@ -99,41 +93,77 @@ def confusion(first: NDArray[Any], second: NDArray[Any], num_classes: int) -> ND
     return np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def _solve(noisy: NDArray, trusted: NDArray, trust: float, steps: int) -> tuple[Matrix, ...]:
-    """Joint, mean contrast, rate, rates by class and transition; the rates as they come out, outside 0…1 too."""
-    size = len(noisy)
-    errors = _smoothed(trusted) if trusted.sum() else np.eye(size)
-    given = noisy.sum(axis=1).astype(np.float64)
-    wrong = _unfold(noisy, errors, trust, steps) * (1 - np.eye(size))
-    # A trace of every class, for rows that hold no error at all.
-    wrong += 1e-6 * (1 - np.eye(size))
-    wrong /= wrong.sum(axis=1, keepdims=True)
-    hit, missed = np.diag(errors), (wrong * errors.T).sum(axis=1)
-    agreement = np.divide(np.diag(noisy), given, out=np.full(size, np.nan), where=given > 0)
-    by_class = (hit - agreement) / np.maximum(hit - missed, _LEAST_CONTRAST)
-    rate = np.asarray(np.nansum(by_class * given) / max(given.sum(), 1.0))
-    share = np.clip(np.nan_to_num(by_class), 0.0, 1.0)
-    joint = given[:, None] * (share[:, None] * wrong + np.diag(1 - share))
+Found = tuple[Estimate, Estimate, Matrix]
+"""The rate, the rates by class, and P(true | given), (K, K) [given, true]."""
+
+
+def _from_draws(given_predicted: NDArray, true_predicted: NDArray) -> Found:
+    size, given = len(given_predicted), given_predicted.sum(axis=1)
+    total = np.zeros((size, size))
+    by_class, overlaps = [], []
+    for draw in drawn(given_predicted.T, true_predicted):
+        if draw.settled:
+            shares = (draw.mass / draw.mass.sum(axis=0)).T
+            total += shares
+            by_class.append(1 - shares.diagonal())
+            overlaps.append(draw.overlap)
+    classes = np.stack(by_class)
+    rates = classes @ given / max(given.sum(), 1)
+    low, high = with_agreement(shortest_interval(rates), given_predicted.T, true_predicted, overlaps)
+    found = Estimate(classes.mean(axis=0), *np.percentile(classes, _BOUNDS, axis=0))
+    return _figure(float(rates.mean()), low, high), _where_given(found, given), total / len(classes)
+
+
+def _from_agreement(given_predicted: NDArray, true_predicted: NDArray) -> Found:
+    """The rate from accuracy and agreement; wrong labels go where predictions differ from them."""
+    size, given = len(given_predicted), given_predicted.sum(axis=1)
+    agreeing, noisy = int(np.trace(given_predicted)), int(given.sum())
+    right, held_out = int(np.trace(true_predicted)), int(true_predicted.sum())
+    accuracy = (right + 1) / (held_out + 2)
+    met_by_chance = (1 - accuracy) / (size - 1)
+    value = (accuracy - agreeing / max(noisy, 1)) / max(accuracy - met_by_chance, met_by_chance)
+    low, high = rate_bounds(agreeing, noisy, right, held_out, _ALIKE, COVERAGE)
+    rate = _figure(float(np.clip(value, low, high)), low, high)
+    unknown = np.full(size, np.nan)
+    return rate, Estimate(unknown, unknown, unknown), _disagreeing(given_predicted, np.full(size, float(rate.value)))
+
+
+def _at_most(given_predicted: NDArray) -> NoiseEstimate:
+    """Every disagreement as an error."""
+    given, agreeing = given_predicted.sum(axis=1), given_predicted.diagonal()
+    wrong = np.divide(given - agreeing, given, out=np.zeros(len(given)), where=given > 0)
+    most = [exact_interval(int(m - a), int(m), COVERAGE)[1] if m else 1.0 for m, a in zip(given, agreeing, strict=True)]
+    missed, total = int((given - agreeing).sum()), max(int(given.sum()), 1)
+    rate = _figure(missed / total, 0.0, exact_interval(missed, total, COVERAGE)[1])
+    by_class = _where_given(Estimate(wrong, np.zeros(len(given)), np.array(most)), given)
+    return _assembled(given_predicted, rate, by_class, _disagreeing(given_predicted, wrong), uses_trusted=False)
+
+
+def _disagreeing(given_predicted: NDArray, wrong: Matrix) -> Matrix:
+    """P(true | given), (K, K), for shares ``wrong`` (K,) of wrong labels that lie where predictions differ."""
+    others = given_predicted.astype(np.float64)
+    np.fill_diagonal(others, 0.0)
+    # A trace of every class, for rows without any difference.
+    others += 1e-6
+    np.fill_diagonal(others, 0.0)
+    others *= (wrong / others.sum(axis=1))[:, None]
+    others[np.diag_indices(len(others))] = 1 - wrong
+    return others
+
+
+def _assembled(
+    given_predicted: NDArray, rate: Estimate, by_class: Estimate, shares: Matrix, *, uses_trusted: bool
+) -> NoiseEstimate:
+    joint = given_predicted.sum(axis=1)[:, None] * shares
     true = joint.sum(axis=0)[:, None]
-    transition = np.divide(joint.T, true, out=np.eye(size), where=true > 1e-9)
-    contrast = np.asarray(((hit - missed) * given).sum() / max(given.sum(), 1.0))
-    return joint, contrast, rate, by_class, transition
+    transition = np.divide(joint.T, true, out=np.eye(len(joint)), where=true > 1e-9)
+    return NoiseEstimate(joint, rate, by_class, transition, uses_trusted)
 
 
-def _unfold(noisy: NDArray, errors: Matrix, trust: float, steps: int) -> Matrix:
-    """The joint (K, K) [given, true] that explains ``noisy`` best, from a start that holds a share of labels right."""
-    joint = (trust * np.eye(len(errors)) + (1 - trust) / len(errors)) * noisy.sum(axis=1, keepdims=True)
-    for _ in range(steps):
-        joint = joint * ((noisy / np.maximum(joint @ errors, 1e-300)) @ errors.T)
-    return joint
+def _where_given(estimate: Estimate, given: NDArray) -> Estimate:
+    """NaN for classes that no image is given."""
+    return Estimate(*(np.where(given > 0, end, np.nan) for end in (estimate.value, estimate.low, estimate.high)))
 
 
-def _smoothed(trusted: NDArray) -> Matrix:
-    """P(predicted | true) from counts, one pseudo-image a class: that of the mean accuracy, errors spread evenly."""
-    counts = trusted.astype(np.float64)
-    return (counts + mean_confusion(counts)) / (counts.sum(axis=1, keepdims=True) + 1)
-
-
-def _shares(counts: NDArray) -> Matrix:
-    total = counts.sum()
-    return counts.ravel() / total if total else np.full(counts.size, 1 / counts.size)
+def _figure(value: float, low: float, high: float) -> Estimate:
+    return Estimate(*(np.asarray(end) for end in (min(max(value, low), high), low, high)))

@@ -8,6 +8,7 @@ from typing import Any
 from ebomlc_dist.aliases import first_names
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.engine.build import make_method
+from ebomlc_dist.errors import InputError
 from ebomlc_dist.keys import deciding
 from ebomlc_dist.recipes.assemble import Request, Resolved, resolve
 from ebomlc_dist.recipes.settings import Setting
@@ -81,6 +82,8 @@ def _cell(run: Resolved, recipe: str, settings: dict[str, Any]) -> Cell:
     config = run.config
     # That it does not go with its optimiser, say, is found before the first run.
     make_method(config)
+    if config.train.precision == "auto":
+        raise InputError(f"{recipe}: a sweep's runs say their precision themselves; choose no, bf16 or fp16, not auto")
     flat = deciding(config)
     chosen = [f"{key}={value}" for key, value in settings.items() if key in flat]
     name = " ".join([config.method.name, recipe, *chosen, f"seed {config.seeds.seed}"])

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from ebomlc_dist.launch.cores import available_cores
 from ebomlc_dist.launch.environment import end_with_parent
 from ebomlc_dist.launch.signals import SIGNALS
 from ebomlc_dist.sweeps.store import Store
@@ -97,8 +98,7 @@ def _start(command: Sequence[str], place: int, workers: int, store: Store, devic
     if devices:
         environment["CUDA_VISIBLE_DEVICES"] = devices[place % len(devices)]
     if not {"EBOMLC_NUM_THREADS", "OMP_NUM_THREADS"} & environment.keys():
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        environment["EBOMLC_NUM_THREADS"] = str(max(1, cores // workers))
+        environment["EBOMLC_NUM_THREADS"] = str(max(1, available_cores() // workers))
     with log_file(store, place).open("ab") as log:
         return subprocess.Popen(
             command,

@@ -88,7 +88,8 @@ def make_cases(world: World) -> Cases:
     label = (truth + shift) % size
     predicted = world.trusted_probabilities.argmax(axis=1)[image]
     doubt = 1 - world.trusted_probabilities[image, label]
-    return Cases(image, truth, label, np.ones(len(image)), doubt, predicted, predicted)
+    sure = world.trusted_probabilities.max(axis=1)[image]
+    return Cases(image, truth, label, np.ones(len(image)), doubt, predicted, predicted, sure, sure)
 
 
 @contextmanager

@@ -109,10 +109,10 @@ def test_corrected_csv_is_what_noisy_csv_reads(tmp_path: Path) -> None:
 def test_the_matrix_is_what_matrix_noise_reads(found: Findings, tmp_path: Path) -> None:
     # Folders 0 … 9 and 10, say: in label order 10 stands behind 1.
     names = sorted(str(label) for label in (0, 1, 2, 3, 4, 5, 6, 7, 8, 10))
-    write_matrix(tmp_path / "matrix.csv", found.noise.transition.value, names)
+    write_matrix(tmp_path / "matrix.csv", found.noise.transition, names)
     np.testing.assert_allclose(
         transition_matrix(tmp_path / "matrix.csv", names).numpy(),
-        found.noise.transition.value,
+        found.noise.transition,
     )
 
 

@@ -35,7 +35,9 @@ def test_the_precision_at_every_rank_is_near_the_true_one(kind, tmp_path: Path) 
         true = np.cumsum(world.wrong[found.order]) / np.arange(1, len(found.order) + 1)
         assert np.abs(found.precision - true)[200:].max() < 0.06
         at = found.num_flagged - 1
-        interval = precision_interval(float(found.suspicion[found.order[at]]), found.cases, found.noise)
+        threshold = float(found.suspicion[found.order[at]])
+        flagged = (found.suspicion >= threshold).mean()
+        interval = precision_interval(threshold, float(flagged), found.cases, found.noise)
         assert interval is not None
         assert interval.low - 0.02 <= true[at] <= interval.high + 0.02
         # Cases that forget which label is theirs know nothing of precision.

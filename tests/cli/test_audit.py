@@ -24,6 +24,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Options]]:
         calls.append((folder, options))
         return {
             "run": str(folder), "num_images": 7, "scores": "posterior", "in_sample": True, "noise_rate": INTERVAL,
+            "conclusion": "About 1 looks wrong.", "relabelling": "2 are replaced.",
             "trusted_purity": None, "num_flagged": 1, "estimated_precision_of_flagged": None, "num_relabelled": 2,
             "relabelled_by": "posterior", "confidence": 0.8, "truth": None,
         }  # fmt: skip
@@ -47,6 +48,7 @@ def test_flags_reach_the_audit(run: str, asked: list, engine: FakeEngine, ebomlc
     ended = ebomlc("audit", run, *words, *exports)
     assert ended.code == 0, ended.err
     assert asked == [(Path(run), Options("posterior", 3, "corrector", 0.6, 9, ("cleanlab", "fiftyone", "imagefolder")))]
+    assert ended.out.startswith("About 1 looks wrong.\n2 are replaced.\n\n")
     assert "12.00 % (10.00 – 14.00)" in ended.out
     assert "--split 'my run/audit/corrected_split.json' --noise none" in ended.out
     assert engine.closed == 1

@@ -74,9 +74,9 @@ def test_the_launcher_starts_that_many_without_a_warning(name: str, processes: i
     assert (place / "seen").read_text() == f"{processes} -1\n" * processes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "strategy"),
-    [("fsdp2", "fsdp"), pytest.param("deepspeed", "zero2", marks=[with_deepspeed, pytest.mark.slow])],
+    ("name", "strategy"), [("fsdp2", "fsdp"), pytest.param("deepspeed", "zero2", marks=with_deepspeed)]
 )
 def test_a_configuration_for_spread_models_trains_one(name: str, strategy: str, place: Path) -> None:
     """The launcher's file as it stands, on two processes that see no GPU."""

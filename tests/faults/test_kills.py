@@ -60,7 +60,7 @@ def kill_in_lanes(zygote: Zygote, world_size: int, kills: int, folder: Path) -> 
     assert set(total) == PHASES, "a part of the run was never hit"
 
 
-@pytest.mark.parametrize(("world_size", "kills"), [(1, 60), (2, 40)])
+@pytest.mark.parametrize(("world_size", "kills"), [(1, 24), (2, 16)])
 def test_a_killed_run_ends_as_the_undisturbed_one(zygote: Zygote, world_size: int, kills: int, tmp_path: Path) -> None:
     kill_in_lanes(zygote, world_size, kills, tmp_path)
 

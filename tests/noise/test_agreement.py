@@ -3,16 +3,32 @@
 import numpy as np
 import pytest
 
-from ebomlc_dist.noise.agreement import rate_bounds
+from ebomlc_dist.noise.agreement import TOGETHER, rate_bounds
 
 
-def test_with_all_known_the_bounds_close_on_the_rate() -> None:
+def test_with_all_known_only_errors_on_the_same_images_leave_the_rate_open() -> None:
     """a = 0.8, r = 0.3, o = 1/9: P(p = g) = 0.56 + 0.06/9."""
     agreeing = round(10**7 * (0.56 + 0.06 / 9))
     low, high = rate_bounds(agreeing, 10**7, 8 * 10**6, 10**7, (1 / 9, 1 / 9), 0.95)
     assert low == pytest.approx(0.3, abs=2e-3)
-    assert high == pytest.approx(0.3, abs=2e-3)
+    assert high == pytest.approx(0.3 / TOGETHER, abs=2e-3)
     assert low < 0.3 < high
+
+
+def test_people_and_a_model_that_err_on_the_same_images_are_allowed_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half the images are hard: 55 % of their labels and predictions are wrong, of the others 25 % and 5 %."""
+    rng, size = np.random.default_rng(0), 40_000
+    hard = rng.random(size) < 0.5
+
+    def said(on_hard: float, on_easy: float) -> np.ndarray:
+        return np.where(rng.random(size) < np.where(hard, on_hard, on_easy), rng.integers(1, 10, size), 0)
+
+    given, predicted = said(0.55, 0.25), said(0.55, 0.05)
+    counts = int((given == predicted).sum()), size, int((predicted[:2000] == 0).sum()), 2000
+    low, high = rate_bounds(*counts, (1 / 9, 1 / 9), 0.95)
+    assert low <= (given != 0).mean() <= high
+    monkeypatch.setattr("ebomlc_dist.noise.agreement.TOGETHER", 1.0)
+    assert rate_bounds(*counts, (1 / 9, 1 / 9), 0.95)[1] < (given != 0).mean()
 
 
 @pytest.mark.parametrize(("accuracy", "rate"), [(0.5, 0.0), (0.5, 0.4), (0.8, 0.2)])

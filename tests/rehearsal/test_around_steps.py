@@ -8,7 +8,7 @@ import torch
 
 from ebomlc_dist.data.loaders.auto_select import choose_loader
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine import dry_run
+from ebomlc_dist.engine import dry_run, trials
 from ebomlc_dist.engine.build import fresh_module
 from ebomlc_dist.engine.evaluate import evaluate_clean_set, evaluate_noisy_set, evaluate_test_set
 from ebomlc_dist.engine.packed import train_packed
@@ -103,3 +103,15 @@ def test_images_stay_on_a_device_that_has_room(fake_gpu: FakeGpu, monkeypatch: p
 
 def test_a_graph_is_taken_there(fake_gpu: FakeGpu) -> None:
     check_device(config_of("ce", train={"cuda_graph": True}), DEVICE)
+
+
+@pytest.mark.parametrize(("has", "found"), [(True, "bf16"), (False, "no")])
+def test_auto_is_bf16_where_the_device_computes_in_it(
+    has: bool, found: str, fake_gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
+    monkeypatch.setattr(trials, "_ends", lambda value, runtime: (float(value), float(value)))
+    config = config_of("ce", train={"precision": "auto"})
+    settled, notes = trials.settle(config, digits(), alone(DEVICE.type))
+    assert settled.train.precision == found
+    assert "GPU" in notes["train.precision"]

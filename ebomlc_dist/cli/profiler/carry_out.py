@@ -14,7 +14,7 @@ from torch.profiler import profile as torch_profile
 
 from ebomlc_dist.cli.output import print_json, print_table
 from ebomlc_dist.cli.profiler.measure import make_subject, measure
-from ebomlc_dist.cli.profiler.measured_scaling import MODULE, available_cores, measure_scaling, world_sizes
+from ebomlc_dist.cli.profiler.measured_scaling import MODULE, measure_scaling, world_sizes
 from ebomlc_dist.cli.profiler.profiled_data import RANDOM, load, names_data, random_images
 from ebomlc_dist.cli.profiler.profiled_rows import Row
 from ebomlc_dist.data.dataset import NoisyDataset
@@ -24,6 +24,7 @@ from ebomlc_dist.engine.preflight import check_model
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.durable import write_bytes, write_json
 from ebomlc_dist.gpu import on_gpu
+from ebomlc_dist.launch.cores import available_cores
 from ebomlc_dist.launch.processes import Processes, launch
 from ebomlc_dist.profiling.clock import DeviceClock
 from ebomlc_dist.profiling.profile_page import page

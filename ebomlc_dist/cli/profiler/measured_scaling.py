@@ -11,6 +11,7 @@ from pathlib import Path
 from ebomlc_dist.config import TrainConfig
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.safe_json import read_json
+from ebomlc_dist.launch.cores import available_cores, chosen_threads
 from ebomlc_dist.profiling.report import Report
 from ebomlc_dist.profiling.scaling import EXTRAPOLATED, MODES, Link, Mode, Model, Scaling, scale
 
@@ -45,11 +46,6 @@ def world_sizes(text: str, on_gpu: bool, oversubscribe: bool = False) -> tuple[i
             "figures of shared cores by --oversubscribe"
         )
     return sizes
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def measure_scaling(
@@ -146,5 +142,4 @@ def _scaled(size: int, share: float) -> int:
 
 def _threads(most: int) -> int:
     """Threads of each process, the same in every measurement, so that a further process brings cores of its own."""
-    chosen = os.environ.get("EBOMLC_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
-    return int(chosen) if chosen is not None and chosen.isdigit() else max(1, available_cores() // most)
+    return chosen_threads() or max(1, available_cores() // most)
