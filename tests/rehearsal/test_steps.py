@@ -1,12 +1,14 @@
 """The loop of every method on a GPU that is played: no wait, no mixed devices, no copy across from step to step."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ebomlc_dist.engine.trainer import Trainer
 from ebomlc_dist.methods.contract import StepResult
@@ -92,7 +94,30 @@ FAULTS: dict[str, tuple[str, Callable[[Tensor, Tensor], object]]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+class Operators(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def tells_of_new_tensors() -> bool:
+    """Whether this torch shows a mode what `torch.tensor` and a list as an index make on the device; 2.11 does not."""
+    with Operators() as operators:
+        torch.tensor([2.0], device=DEVICE)
+    return operators.names != []
+
+
+untold = pytest.mark.skipif(not tells_of_new_tensors(), reason="this torch tells no mode of it")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(name, marks=untold if name in ("torch.tensor(device=)", "list index") else ()) for name in FAULTS],
+)
 def test_a_planted_fault_is_seen(fault: str, fake_gpu: FakeGpu) -> None:
     kind, plant = FAULTS[fault]
     trainer = make_trainer(config_of("ce"))
