@@ -18,7 +18,7 @@ The package, from what a user meets down to what everything stands on. Imports r
 - ``noise``: the noise process T and how many labels are wrong; ``numerics``: barrier, hypergradients, flat networks
 - ``models``: main models, label correctors, weight nets
 - ``files``: whatever is written, and whatever is not trusted; ``pages``: what HTML pages share; ``plugins``: names
-  from outside; ``errors``
+  from outside; ``gpu``: what is done otherwise on one; ``errors``
 """
 
 from importlib import import_module

@@ -34,6 +34,7 @@ from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.errors import InputError, TrainingFault
 from ebomlc_dist.files.holder import untouched_where_refused
 from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.monitoring.progress import spoken_to
 from ebomlc_dist.recipes.assemble import Request, Resolved, resolve
 from ebomlc_dist.recipes.python_words import in_python
@@ -223,14 +224,14 @@ def _resolved(
         own = {setting.key: setting.value for setting in asked}
         size = str(own.get("data.image_size"))
         if are_features(source.images):
-            rule = suited_to_features(len(source.images), gpu=runtime.device.type == "cuda")
+            rule = suited_to_features(len(source.images), gpu=on_gpu(runtime.device))
             chosen = [Setting(key, value, "suited") for key, value in rule.items() if key not in own]
             return _of_recipe("features", method, [*chosen, *asked])
         rule = suited(
             len(source.images),
             source.images.shape[1],
             min(source.images.shape[2:]),
-            gpu=runtime.device.type == "cuda",
+            gpu=on_gpu(runtime.device),
             model=own.get("model.name"),
             image_size=int(size) if size.isdigit() else None,
         )

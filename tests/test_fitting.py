@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 
 import ebomlc_dist
 from ebomlc_dist.api import TrainedRun
+from ebomlc_dist.engine import stop
 from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.models.card import CLASSIFIER_USE
@@ -182,6 +183,7 @@ def test_an_interrupted_fit_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             (tmp_path / "run" / "STOP").touch()
 
     monkeypatch.setattr(RunRecord, "step", stopping)
+    monkeypatch.setattr(stop, "LOOK_S", 0.0)
     with pytest.raises(Stopped, match=r"continue with `output_dir='.*run', resume=True`"):
         fit(tmp_path / "run", method="ce", epochs=2, quiet=True)
     with pytest.raises(InputError, match=r"continue it with `output_dir='.*run', resume=True`"):

@@ -35,6 +35,7 @@ class Communicator:
         group: dist.ProcessGroup | None = None,
         wait_counter: WaitCounter | None = None,
         limit_s: float = math.inf,
+        first_limit_s: float | None = None,
     ):
         self.device = device
         self.rank = rank
@@ -44,13 +45,19 @@ class Communicator:
         self.num_bytes = 0
         self._wait_counter = wait_counter or WaitCounter()
         self._limit_s = limit_s
+        self._first_limit_s = limit_s if first_limit_s is None else first_limit_s
+        self._under_way: list[dist.Work] = []
         self._stop = torch.zeros((), device=device)
         self._stop_sum = torch.zeros((), device=device) if world_size > 1 else self._stop
         self._counts: dict[tuple[int, torch.dtype], Tensor] = {}
 
     def waiting(self) -> AbstractContextManager[None]:
-        """Return a block in which this rank may wait for the others: the time limit of this group holds in it."""
-        return self._wait_counter.waiting(self._limit_s)
+        """Return a block in which this rank may wait for the others: the time limit of this group holds in it.
+
+        Until the first step is done that is ``first_limit_s``: another rank may compile, or open its connections.
+        """
+        first = self._wait_counter.step is None
+        return self._wait_counter.waiting(self._first_limit_s if first else self._limit_s)
 
     def mean_of_sums(self, sums: Sequence[Gradient], count: int) -> "PendingMeans | OwnMeans":
         """Start the reduction; see `ebomlc_dist.methods.contract.Reducer`."""
@@ -95,8 +102,15 @@ class Communicator:
     def wait(self, handle: dist.Work | None) -> None:
         """Wait for a collective, where there is one."""
         if handle is not None:
+            if handle in self._under_way:
+                self._under_way.remove(handle)
             with self.waiting():
                 handle.wait()
+
+    def settle(self) -> None:
+        """Wait for all collectives that were started and not waited for yet."""
+        for handle in list(self._under_way):
+            self.wait(handle)
 
     def gather(self, tensor: Tensor) -> Tensor:
         """(world_size, …): every rank's tensor of one shape, in rank order."""
@@ -144,7 +158,9 @@ class Communicator:
             return None
         self.num_collectives += 1
         self.num_bytes += buffer.numel() * buffer.element_size()
-        return dist.all_reduce(buffer, group=self.group, async_op=True)
+        handle = dist.all_reduce(buffer, group=self.group, async_op=True)
+        self._under_way.append(handle)
+        return handle
 
 
 class PendingWhole:

@@ -74,6 +74,20 @@ class ShardedModule(ShardedNetwork):
         locals_ = [_local(shard) for shard in self._held]
         pieces = vector.split([local.numel() for local in locals_])
         torch._foreach_copy_(locals_, [p.view(local.shape) for p, local in zip(pieces, locals_, strict=True)])
+        self._let_gathers_wait()
+
+    def _let_gathers_wait(self) -> None:
+        """Order FSDP's gathering streams behind what was just written.
+
+        It orders them behind the current stream before a root's forward pass alone, and a backward pass gathers too.
+        """
+        assert isinstance(self.module, FSDPModule)
+        context = self.module._get_fsdp_state()._comm_ctx
+        # They come with the first forward pass, which orders them itself.
+        if hasattr(context, "all_gather_stream"):
+            current = context.device_handle.current_stream()
+            context.all_gather_copy_in_stream.wait_stream(current)
+            context.all_gather_stream.wait_stream(current)
 
     def _whole(self, local: Tensor, shape: torch.Size) -> Tensor:
         stride = torch.empty(shape, device="meta").stride()

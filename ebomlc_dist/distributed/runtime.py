@@ -21,6 +21,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from ebomlc_dist.config import TrainConfig
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.errors import InputError, LoneError
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.launch.accelerate_settings import check_strategy_of_launcher, set_wrappers_aside
 from ebomlc_dist.launch.cores import chosen_threads, share_of_cores
 from ebomlc_dist.launch.environment import (
@@ -57,6 +58,7 @@ class Runtime:
         store: where the ranks met; None with one process.
         wait_counter: how far this rank has come.
         watchdog: names the rank that holds up the others; None with one process.
+        before_leaving: what `close` does first, the latest first.
     """
 
     communicator: Communicator
@@ -69,6 +71,7 @@ class Runtime:
     store: dist.Store | None = None
     wait_counter: WaitCounter = field(default_factory=WaitCounter)
     watchdog: Watchdog | None = None
+    before_leaving: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
     def start(cls, config: TrainConfig, device: str = "auto") -> "Runtime":
@@ -92,7 +95,7 @@ class Runtime:
         group: dist.ProcessGroup | None = None
         if world_size > 1:
             # The watchdog names who is late; the library's own limit only ends a wait that the watchdog has missed.
-            limit_s = config.step_timeout_s + WATCHED_S
+            limit_s = max(config.start_timeout_s, config.step_timeout_s) + WATCHED_S
             group = cast(dist.ProcessGroup, dist.new_group(timeout=timedelta(seconds=limit_s)))
         _set_threads()
         if cpu:
@@ -104,7 +107,12 @@ class Runtime:
         )
         return cls(
             communicator=Communicator(
-                accelerator.device, **place, group=group, wait_counter=wait_counter, limit_s=config.step_timeout_s
+                accelerator.device,
+                **place,
+                group=group,
+                wait_counter=wait_counter,
+                limit_s=config.step_timeout_s,
+                first_limit_s=config.start_timeout_s,
             ),
             patient=Communicator(
                 accelerator.device, **place, wait_counter=wait_counter, limit_s=config.start_timeout_s
@@ -195,6 +203,8 @@ class Runtime:
 
     def close(self) -> None:
         """Leave the job."""
+        while self.before_leaving:
+            self.before_leaving.pop()()
         if self.watchdog is not None:
             self.watchdog.close()
         if dist.is_initialized():
@@ -203,7 +213,7 @@ class Runtime:
 
 def wait_for_device(device: torch.device) -> None:
     """Wait until the device has finished this thread's work."""
-    if device.type == "cuda":
+    if on_gpu(device):
         torch.cuda.current_stream(device).synchronize()
 
 

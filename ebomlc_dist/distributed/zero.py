@@ -66,6 +66,7 @@ class ZeroModule(ShardedNetwork):
         loss_scale: LossScale | None = None,
     ) -> None:
         super().__init__(module, communicator, autocast=autocast, loss_scale=loss_scale)
+        self._stage = stage
         _hold_fixed_whole(module)
         self._held = [p for p in module.parameters() if p.requires_grad]
         self._engine = _engine(module, self._held, stage, communicator.device)
@@ -82,6 +83,8 @@ class ZeroModule(ShardedNetwork):
         return self._cut.own([named[name].to(self.vector.device) for name in self.shapes])
 
     def _go_back(self, total: Tensor, retain_graph: bool) -> None:
+        # DeepSpeed sums over all ranks, in a group of its own: two groups under way at once may hold each other up.
+        self._communicator.settle()
         self._engine.backward(total, retain_graph=retain_graph)
 
     def collect(self, pieces: Sequence[Tensor | None]) -> Summed:
@@ -95,6 +98,12 @@ class ZeroModule(ShardedNetwork):
 
     def _put(self, vector: Tensor) -> None:
         self._cut.put(vector)
+
+    def _pass(self, *inputs: Tensor) -> Any:
+        # Stage 3 gathers within it, in DeepSpeed's group.
+        if self._stage == 3:
+            self._communicator.settle()
+        return super()._pass(*inputs)
 
 
 def _hold_fixed_whole(module: nn.Module) -> None:

@@ -23,6 +23,7 @@ from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.engine.strategies import agree, hold
 from ebomlc_dist.engine.weight_average import WeightAverage
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.gpu import forked_generators
 from ebomlc_dist.methods import method_class
 from ebomlc_dist.methods.contract import MAIN_MODELS, Method, Task
 from ebomlc_dist.models import build_main_model
@@ -152,8 +153,7 @@ def initialise(training: Training, name: str) -> None:
 
 def fresh_module(training: Training, name: str) -> nn.Module:
     """Return a network of a run as it was first, on the CPU. Generators are left as they are."""
-    device = training.runtime.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with forked_generators(training.runtime.device):
         return _fresh_module(name, training.config, training.method, training.dataset, training.networks)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from ebomlc_dist.data.loaders.streams import StepInputs
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.step import StepOutcome
+from ebomlc_dist.gpu import forked_generators, kept_streams, own_stream
 from ebomlc_dist.methods.contract import PairedBatch
 
 T = TypeVar("T")
@@ -38,14 +39,19 @@ class Graph(Protocol):
         """Do the recorded work on what its tensors hold at this moment."""
         ...
 
+    def close(self) -> None:
+        """Forget what was recorded, whoever still holds this object."""
+        ...
+
 
 class CudaGraph:
-    """One CUDA graph (a `Graph`), with the stream that it is recorded on; it is replayed on the current one."""
+    """One CUDA graph (a `Graph`), with the streams that it is recorded on; it is replayed on the current one."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = own_stream(device)
         self._graph = torch.cuda.CUDAGraph()
+        self._sides: list[torch.cuda.Stream] = []
 
     def warm_up(self, work: Callable[[], object]) -> None:
         """See `Graph`. On the stream of the recording: cuBLAS and cuDNN have a workspace for each."""
@@ -58,13 +64,21 @@ class CudaGraph:
 
     def capture(self, work: Callable[[], T]) -> T:
         """See `Graph`."""
-        # Other threads go on: a loader pins memory, NCCL's watchdog asks for events.
-        with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
+        with (
+            kept_streams() as self._sides,
+            # Other threads go on: a loader pins memory, NCCL's watchdog asks for events.
+            torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"),
+        ):
             return work()
 
     def replay(self) -> None:
         """See `Graph`."""
         self._graph.replay()
+
+    def close(self) -> None:
+        """See `Graph`. A traceback may hold this object for long."""
+        self._graph.reset()
+        self._sides = []
 
 
 def mutable_tensors(training: Training) -> list[Tensor]:
@@ -86,8 +100,7 @@ def restored_afterwards(training: Training) -> Iterator[None]:
     """Undo, at the end of the block, what steps in it did to the run and its generators."""
     tensors = mutable_tensors(training)
     before = [tensor.clone() for tensor in tensors]
-    device = training.runtime.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with forked_generators(training.runtime.device):
         yield
     with torch.no_grad():
         for tensor, value in zip(tensors, before, strict=True):
@@ -103,6 +116,14 @@ class Program(Protocol):
 
     def __call__(self, step: int) -> Taken:
         """Take ``step``, counted from 0 over the whole run; its batch and outcome, valid until the next one."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was recorded.
+
+        Call it before the processes part: NCCL waits for ever where a graph with a collective is alive as its
+        communicator ends (pytorch#115388). A later step makes ready anew.
+        """
         ...
 
 
@@ -127,6 +148,9 @@ class EagerProgram:
     def __call__(self, step: int) -> Taken:
         batch = self._training.loader.batch(step)
         return batch, self._training.step(batch)
+
+    def close(self) -> None:
+        """See `Program`: nothing is recorded."""
 
 
 class RecordedProgram:
@@ -164,6 +188,12 @@ class RecordedProgram:
             self._graph.replay()
         return self._taken
 
+    def close(self) -> None:
+        """See `Program`."""
+        if self._graph is not None:
+            self._graph.close()
+        self._graph = self._taken = self._inputs = None
+
     def _capture_key_now(self) -> Hashable:
         """Return what a recording has fixed. The shapes of frames go with the streams they belong to."""
         training = self._training
@@ -172,19 +202,21 @@ class RecordedProgram:
 
     def _record(self, given: StepInputs) -> None:
         # The last recording's memory is given back first.
-        self._graph = self._taken = self._inputs = None
+        self.close()
         inputs, training = given.held(self._training.runtime.device), self._training
 
         def work() -> Taken:
             batch = training.loader.make(inputs)
             return batch, training.step(batch)
 
-        graph = self._make_graph()
+        # Held from here on, so that `close` finds it where recording fails.
+        self._graph = graph = self._make_graph()
+        self._capture_key = None
         with restored_afterwards(training):
             graph.warm_up(work)
             with ExitStack() as stack:
                 for optimizer in training.optimizers.values():
                     stack.enter_context(optimizer.recorded())
                 taken = graph.capture(work)
-        self._graph, self._inputs, self._taken = graph, inputs, taken
+        self._inputs, self._taken = inputs, taken
         self.recordings += 1

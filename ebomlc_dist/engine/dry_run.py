@@ -3,6 +3,7 @@
 import resource
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from ebomlc_dist.engine.precision import arithmetic_of
 from ebomlc_dist.engine.preflight import check, load_everywhere, needs_clean
 from ebomlc_dist.engine.trials import settle
 from ebomlc_dist.files.run_folder import RunFolder
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.methods import method_class, method_info
 from ebomlc_dist.monitoring.goodput import duration_text
 from ebomlc_dist.monitoring.purity import purity_figures, purity_text
@@ -75,7 +77,7 @@ def describe(
 def _precision(config: RunConfig, runtime: Runtime, sources: Mapping[str, str]) -> str:
     """``bf16, float32 ieee (from …)``: the word, what float32 means beside it on a GPU, and who chose it."""
     word, source = config.train.precision, sources.get("train.precision", "the configuration")
-    meaning = f", float32 {arithmetic_of(word).float32}" if runtime.device.type == "cuda" else ""
+    meaning = f", float32 {arithmetic_of(word).float32}" if on_gpu(runtime.device) else ""
     return f"{word}{meaning} (from {source})"
 
 
@@ -104,14 +106,14 @@ def _estimates(training: Training) -> Rows:
     epoch = training.method.stages * config.train.epochs - 1
     begin_epoch(training, epoch)
     first = epoch * training.loader.steps_per_epoch
-    program = make_program(training)
-    for step in range(first, first + _WARM_UP_STEPS):
-        program(step)
-    _finish(runtime)
-    started = time.monotonic()
-    for step in range(first + _WARM_UP_STEPS, first + _WARM_UP_STEPS + _TIMED_STEPS):
-        program(step)
-    _finish(runtime)
+    with closing(make_program(training)) as program:
+        for step in range(first, first + _WARM_UP_STEPS):
+            program(step)
+        _finish(runtime)
+        started = time.monotonic()
+        for step in range(first + _WARM_UP_STEPS, first + _WARM_UP_STEPS + _TIMED_STEPS):
+            program(step)
+        _finish(runtime)
     seconds = (time.monotonic() - started) / _TIMED_STEPS
     total = duration_text(seconds * training.total_steps)
     return [
@@ -163,16 +165,16 @@ def _places(runtime: Runtime) -> str:
 
 def device_name(runtime: Runtime) -> str:
     """Return what this process computes on, in words."""
-    return torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else "cpu"
+    return torch.cuda.get_device_name(runtime.device) if on_gpu(runtime.device) else "cpu"
 
 
 def _finish(runtime: Runtime) -> None:
-    if runtime.device.type == "cuda":
+    if on_gpu(runtime.device):
         torch.cuda.synchronize(runtime.device)
 
 
 def _peak_gib(runtime: Runtime) -> float:
     """Return peak device memory; on a CPU the peak resident set of the whole process (``ru_maxrss`` is in KiB)."""
-    if runtime.device.type == "cuda":
+    if on_gpu(runtime.device):
         return torch.cuda.max_memory_allocated(runtime.device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -17,6 +17,7 @@ from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.engine.precision import float32_in_force, put_back
 from ebomlc_dist.engine.rank_log import logged_in_files
 from ebomlc_dist.engine.run import Steps
+from ebomlc_dist.gpu import on_gpu, own_stream
 from ebomlc_dist.launch.signals import Signals
 
 T = TypeVar("T")
@@ -72,12 +73,12 @@ class _Lane:
         self._float32: Mapping[str, str] = float32_in_force()
         self._gpu: torch.Generator | None = None
         self._stream: torch.cuda.Stream | None = None
-        if runtime.device.type == "cuda":
+        if on_gpu(runtime.device):
             index = torch.cuda.current_device() if runtime.device.index is None else runtime.device.index
             self._gpu = torch.cuda.default_generators[index]
             # A graph reads seed and offset from memory of the state that it was recorded with: each run has its own.
             self._gpu_draws = self._gpu.clone_state()
-            self._stream = torch.cuda.Stream(runtime.device)
+            self._stream = own_stream(runtime.device)
         self._steps: Steps = self._within(lambda: begin(runtime.apart(), signals))
 
     def step(self) -> Ended | None:

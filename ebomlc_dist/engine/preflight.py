@@ -23,6 +23,7 @@ from ebomlc_dist.engine.strategies import check_strategy
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.keys import plain
 from ebomlc_dist.methods import method_info
 from ebomlc_dist.models.meta_device import check_inputs
@@ -44,7 +45,7 @@ def check(config: RunConfig, runtime: Runtime, *, resume: bool = False) -> None:
 def check_device(config: RunConfig, device: torch.device) -> None:
     """Raise `InputError` where ``device`` cannot take the steps as asked for; warn where it is slow at them."""
     train = config.train
-    if train.cuda_graph and device.type != "cuda":
+    if train.cuda_graph and not on_gpu(device):
         raise InputError(
             "--cuda-graph needs a CUDA device and this run is on the CPU; leave it out or give --device cuda"
         )

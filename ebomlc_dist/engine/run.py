@@ -159,20 +159,20 @@ def _train(
         signals = stack.enter_context(Signals()) if signals is None else signals
         requests = StopRequests(signals, paths.stop if runtime.is_main else None)
         record = _open_record(training, paths, checkpoint, overrides, quiet, attempts, alone=alone)
-        try:
-            trainer = Trainer(training, record, watch)
-            if checkpoint is not None:
-                trainer.resume(checkpoint)
-            if not (yield from trainer.steps(requests)):
-                if runtime.under_launcher:
-                    signals.ignore_later_ones()
-                # A signal may reach another rank a step earlier than this one.
-                reasons = runtime.gather_texts(requests.reason or "")
-                raise Stopped(paths.root, trainer.progress.step, next(filter(None, reasons)))
-        finally:
-            watch.switch("other")
-            training.loader.close()
-            record.close()
+        stack.callback(record.close)
+        stack.callback(training.loader.close)
+        stack.callback(watch.switch, "other")
+        trainer = Trainer(training, record, watch)
+        # On every way out this comes first.
+        stack.callback(trainer.close)
+        if checkpoint is not None:
+            trainer.resume(checkpoint)
+        if not (yield from trainer.steps(requests)):
+            if runtime.under_launcher:
+                signals.ignore_later_ones()
+            # A signal may reach another rank a step earlier than this one.
+            reasons = runtime.gather_texts(requests.reason or "")
+            raise Stopped(paths.root, trainer.progress.step, next(filter(None, reasons)))
     with watch.within("evaluation"):
         summary = summarise(training, trainer.progress, paths.root)
     export_models(training, paths, summary)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.optimizers import Unit
 from ebomlc_dist.engine.weight_average import WeightAverage
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.models.state_tensors import check_state
 from ebomlc_dist.monitoring.meters import LabelMeter, StepMeter
 from ebomlc_dist.numerics.network import Network
@@ -35,7 +36,7 @@ def capture(training: Training, step_meter: StepMeter | None, label_meter: Label
     if training.method.state:
         groups["method"] = dict(training.method.state)
     ranks = {"cpu_generator": gather(torch.get_rng_state().to(training.runtime.device))}
-    if training.runtime.device.type == "cuda":
+    if on_gpu(training.runtime.device):
         ranks["cuda_generator"] = gather(torch.cuda.get_rng_state(training.runtime.device).to(training.runtime.device))
     if label_meter is not None:
         ranks["label_counts"] = gather(label_meter.counts)
@@ -80,7 +81,7 @@ def restore(
     if len(ranks["cpu_generator"]) == runtime.world_size:
         # Cloned: torch 2.15 reads a state that is a view at its storage's beginning, and crashes.
         torch.set_rng_state(ranks["cpu_generator"][runtime.rank].clone())
-        if "cuda_generator" in ranks and runtime.device.type == "cuda":
+        if "cuda_generator" in ranks and on_gpu(runtime.device):
             torch.cuda.set_rng_state(ranks["cuda_generator"][runtime.rank].clone(), runtime.device)
     if label_meter is not None and "label_counts" in ranks:
         counts = _own(ranks["label_counts"], training, torch.sum)

@@ -4,15 +4,21 @@ The flag rides in a buffer that is reduced anyway, so every rank learns of it at
 checkpoint there.
 """
 
+import math
+import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.launch.signals import Signals
 
 STOP_FILE = "STOP file"
+LOOK_S = 0.5
+"""Seconds between two looks for the file: on a parallel file system each one asks a server."""
 
 
 class StopRequests:
@@ -22,16 +28,20 @@ class StopRequests:
         reason: what asked; None where nothing did.
     """
 
-    def __init__(self, signals: Signals, stop_file: Path | None) -> None:
+    def __init__(self, signals: Signals, stop_file: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.reason: str | None = None
         self._signals = signals
         self._stop_file = stop_file
+        self._clock = clock
+        self._looks_from = -math.inf
 
     def asked(self) -> bool:
         """Return whether this rank was asked to stop."""
         self.reason = self.reason or self._signals.reason
-        if self.reason is None and self._stop_file is not None and self._stop_file.exists():
-            self.reason = STOP_FILE
+        if self.reason is None and self._stop_file is not None and self._clock() >= self._looks_from:
+            self._looks_from = self._clock() + LOOK_S
+            if self._stop_file.exists():
+                self.reason = STOP_FILE
         return self.reason is not None
 
 
@@ -43,7 +53,7 @@ class AgreedFlag:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._asynchronous = device.type == "cuda"
+        self._asynchronous = on_gpu(device)
         self._pending: deque[tuple[Tensor, torch.cuda.Event]] = deque()
 
     def read(self, flag: Tensor) -> bool:

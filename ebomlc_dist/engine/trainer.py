@@ -88,6 +88,8 @@ class Trainer:
         steps_per_epoch, total = training.loader.steps_per_epoch, training.total_steps
         checkpoint_steps = training.config.train.checkpoint_steps
         check_steps = training.config.train.replica_check_steps
+        # Until its first step is done, ranks wait for each other's compilers: the limit of a start holds.
+        training.runtime.wait_counter.step = None
         self._watch.switch("step")
         if progress.step % steps_per_epoch:
             resume_epoch(training, progress.step // steps_per_epoch)
@@ -120,6 +122,10 @@ class Trainer:
                 return False
             yield
         return True
+
+    def close(self) -> None:
+        """Let go of what a recorded step holds; see `Program.close`."""
+        self._program.close()
 
     def _step(self, step: int) -> None:
         batch, outcome = self._program(step)

@@ -21,6 +21,7 @@ from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.preflight import has_bf16
 from ebomlc_dist.files.run_folder import RunFolder
 from ebomlc_dist.files.safe_json import read_json
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.keys import flatten
 from ebomlc_dist.launch.cores import chosen_threads, share_of_cores
 from ebomlc_dist.methods import method_class
@@ -107,11 +108,11 @@ def _settle_threads(
 
 def _precision(config: RunConfig, dataset: NoisyDataset, runtime: Runtime, *, long: bool) -> tuple[Precision, str]:
     """What `auto` stands for here, and why."""
-    on_gpu = runtime.device.type == "cuda"
-    has = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else has_bf16()
+    gpu = on_gpu(runtime.device)
+    has = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else has_bf16()
     if not _ends(has, runtime)[0]:
-        return "no", f"auto: no bf16 arithmetic in {'this GPU' if on_gpu else 'this processor'}"
-    if on_gpu:
+        return "no", f"auto: no bf16 arithmetic in {'this GPU' if gpu else 'this processor'}"
+    if gpu:
         return "bf16", "auto: the GPU computes in bf16"
     if not long:
         return "no", "auto: too few steps for a trial"

@@ -4,6 +4,7 @@ Bilevel rules speak of vectors: inner products, projections, w − η∇G. Holdi
 those one operation, makes the gradient one buffer to reduce, and lets one fused kernel apply the optimiser.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,8 @@ class FlatNetwork(Network):
         if compiled:
             # Two backward passes go through one graph where a method learns twice from the same forward pass.
             functorch_config.donated_buffer = False
+            # The run's precision is a choice of its own; Inductor asks for another one.
+            warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores for float32 matrix multiplication")
             self._compiled = torch.compile(self._pass, fullgraph=True, dynamic=False)
             self.parameters = [self.vector]
 

@@ -44,8 +44,10 @@ CENTRAL_LENGTH = 0.1
 _FORWARD_LEVEL = Lock()
 
 with warnings.catch_warnings():
-    # On first use torch compiles some derivatives with a function of its own that it calls deprecated.
-    warnings.simplefilter("ignore", FutureWarning)
+    # On first use torch compiles some derivatives with a function of its own that it calls deprecated: torch 2.10 and
+    # 2.11 by a DeprecationWarning, others by a FutureWarning.
+    for deprecated in (DeprecationWarning, FutureWarning):
+        warnings.simplefilter("ignore", deprecated)
     with forward_ad.dual_level():
         forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
 

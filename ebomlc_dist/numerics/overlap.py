@@ -13,6 +13,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ebomlc_dist.gpu import on_gpu, own_stream
+
 T = TypeVar("T")
 
 
@@ -27,10 +29,10 @@ def overlap(device: torch.device, forward: Callable[[], Tensor], backward: Calla
     Returns:
         A function that waits for the end of ``backward`` and gives its result. Call it once.
     """
-    if device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
+    if not on_gpu(device) or not torch.cuda.is_current_stream_capturing():
         result = backward(forward())
         return lambda: result
-    here, side = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    here, side = torch.cuda.current_stream(device), own_stream(device)
     side.wait_stream(here)
     with torch.cuda.stream(side):
         total = forward()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.profiling.clock import DeviceClock
 
 # (side of the square matrices), (images, channels, side) of a 3×3 convolution: some 20 ms on a core, 10 ms on a GPU.
@@ -28,7 +29,7 @@ class Ceiling:
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self._clock = DeviceClock(device)
-        kind = "cuda" if device.type == "cuda" else "cpu"
+        kind = "cuda" if on_gpu(device) else "cpu"
         side = _MATRIX[kind]
         images, channels, width = _CONVOLUTION[kind]
         matrix = torch.randn(side, side, device=device).to(dtype)

@@ -6,13 +6,15 @@ from typing import Any
 
 import torch
 
+from ebomlc_dist.gpu import on_gpu
+
 
 class DeviceClock:
     """Marks in time, and the milliseconds between them. A mark does not wait for the device; reading does."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._on_gpu = device.type == "cuda"
+        self._on_gpu = on_gpu(device)
 
     def mark(self) -> Any:
         """This moment; on a GPU, the moment at which the work queued so far is done."""

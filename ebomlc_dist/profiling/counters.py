@@ -14,9 +14,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
+from ebomlc_dist.gpu import on_gpu
+
 NO_KERNEL = ("aten.empty", "aten.new_empty", "aten.as_strided_", "aten.resize_", "aten.set_", "profiler.")
 """Beside views: operators that reserve memory, say how it is read, or mark a place in a profile."""
-WAITING = ("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten.is_nonzero", "aten.unique")
+WAITING = (
+    *("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten.is_nonzero", "aten.equal"),
+    *("aten.unique", "aten._unique", "aten.bincount", "aten.repeat_interleave.Tensor"),
+)
 
 
 class Launches(TorchDispatchMode):
@@ -146,7 +151,7 @@ def count(work: Callable[[], object], device: torch.device) -> Counts:
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     """The most bytes that ``work`` holds at once beyond what was held before it."""
-    if device.type == "cuda":
+    if on_gpu(device):
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         base = torch.cuda.memory_allocated(device)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.profiling.counters import peak_bytes
 
 _PROCESS = Path("/proc/self")
@@ -24,7 +25,7 @@ def peak_growth(work: Callable[[], object], device: torch.device) -> int:
     Raises:
         InputError: a CPU of a system without Linux's /proc.
     """
-    if device.type == "cuda":
+    if on_gpu(device):
         return peak_bytes(work, device)
     before = _forget_peak()
     work()

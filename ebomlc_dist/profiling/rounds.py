@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.methods.contract import PairedBatch
 from ebomlc_dist.profiling.ceiling import Ceiling
 from ebomlc_dist.profiling.clock import DeviceClock
@@ -99,7 +100,7 @@ def time_in_turns(
     """
     clock = DeviceClock(device)
     # A GPU is kept busy for a while, so that its queue is as full as in training.
-    steps = 10 if device.type == "cuda" else 1
+    steps = 10 if on_gpu(device) else 1
     timings = [Timings() for _ in subjects]
     began, done = time.monotonic(), 0
     while agree(length.goes_on(done, began)):

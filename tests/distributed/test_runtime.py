@@ -10,9 +10,15 @@ import torch.distributed as dist
 from ebomlc_dist.config import TrainConfig
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.build import build
+from ebomlc_dist.engine.preflight import load_everywhere
+from ebomlc_dist.engine.trainer import Trainer
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.monitoring.goodput import Stopwatch
+from ebomlc_dist.monitoring.record import SilentRecord
+from tests.rehearsal.runs import NOBODY
 from tests.support.pool import RankPool
-from tests.support.runs import runtime_of
+from tests.support.runs import runtime_of, tiny_config
 
 STEP_LIMIT_S = 1.0
 
@@ -92,3 +98,34 @@ def test_cudnn_looks_for_its_quickest_kernels_unless_they_are_to_be_repeatable(
     Runtime.start(TrainConfig(deterministic=deterministic), "cpu").close()
     assert torch.backends.cudnn.benchmark is not deterministic
     assert asked == [True] * deterministic
+
+
+def limit_of(runtime: Runtime) -> float:
+    """Seconds that a wait of a step has, to the nearest one."""
+    with runtime.communicator.waiting():
+        left = runtime.wait_counter.left_s()
+    assert left is not None
+    return round(left)
+
+
+def test_until_a_first_step_is_done_the_limit_of_a_start_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the second training of a process too, as after that of an extractor: it compiles anew."""
+    config = tiny_config("ce", train={"epochs": 1, "start_timeout_s": 600.0, "step_timeout_s": 60.0})
+    runtime = Runtime.start(config.train, "cpu")
+    limits: list[float] = []
+    step = Trainer._step
+
+    def watched(self: Trainer, number: int) -> None:
+        limits.append(limit_of(runtime))
+        step(self, number)
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    try:
+        assert limit_of(runtime) == 600
+        for _ in range(2):
+            training = build(config, load_everywhere(config, runtime), runtime)
+            trainer = Trainer(training, SilentRecord(), Stopwatch(runtime.synchronise))
+            list(trainer.steps(NOBODY))
+        assert limits == 2 * [600, *[60] * (training.total_steps - 1)]
+    finally:
+        runtime.close()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ebomlc_dist.config import RunConfig
-from ebomlc_dist.engine import packed, run
+from ebomlc_dist.engine import packed, run, stop
 from ebomlc_dist.engine.build import Training
 from ebomlc_dist.engine.packed import Begin, Ended, train_packed
 from ebomlc_dist.engine.run import steps_of, train
@@ -157,6 +157,7 @@ def test_a_stop_file_stops_its_own_run_and_each_goes_on_packed_or_alone(
     tmp_path: Path, solo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
+        patch.setattr(stop, "LOOK_S", 0.0)
         at_step("other-seed", 5, lambda folder: RunFolder(folder).stop.touch(), patch)
         ended = pack(tmp_path)
     assert isinstance(ended["other-seed"].error, Stopped)

@@ -16,6 +16,7 @@ from ebomlc_dist.engine.packed import train_packed
 from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.run import steps_of, train
 from ebomlc_dist.methods import config_from_mapping
+from tests.gpu.waits import waits_are_errors
 from tests.methods.rows import ROWS
 from tests.support.runs import alone, outcome, tiny_config, train_until
 
@@ -87,12 +88,9 @@ def test_a_replay_never_waits_for_the_host(method: str, runtime: Runtime) -> Non
     begin_epoch(training, 0)
     program = make_program(training)
     program(0)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waits_are_errors():
         program(1)
         program(2)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_learning_rate_reaches_the_recording(runtime: Runtime) -> None:

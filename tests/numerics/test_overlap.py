@@ -40,7 +40,7 @@ class NotedStreams:
 
 class Noted:
     def __init__(self, name: str, streams: NotedStreams) -> None:
-        self.name, self._streams = name, streams
+        self.name, self._streams, self.device, self.cuda_stream = name, streams, GPU, id(self)
 
     def wait_stream(self, other: "Noted") -> None:
         self._streams.notes.append(f"{self.name}: wait for {other.name}")

@@ -10,6 +10,7 @@ from torch import Tensor
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine import stop
 from ebomlc_dist.engine.run import train
 from ebomlc_dist.engine.run_status import Stopped
 from ebomlc_dist.files.checkpoints import CheckpointStore
@@ -58,12 +59,14 @@ def train_until(config: RunConfig, folder: Path, runtime: Runtime, stop_after: i
             RunFolder(folder).stop.touch()
 
     RunRecord.step = step  # type: ignore[method-assign]
+    looks, stop.LOOK_S = stop.LOOK_S, 0.0
     try:
         return train(config, folder, resume=True, quiet=True, runtime=runtime)
     except Stopped:
         return None
     finally:
         RunRecord.step = original  # type: ignore[method-assign]
+        stop.LOOK_S = looks
 
 
 def outcome(folder: Path) -> tuple[dict[str, Tensor], list[dict], dict]:

@@ -53,6 +53,9 @@ class Tape(TorchDispatchMode):
         self._made |= {_storage(value): value for value in made if value is not None}
         return result
 
+    def close(self) -> None:
+        self._calls, self._made = [], {}
+
     @torch.no_grad()
     def replay(self) -> None:
         for tensor in self._made.values():

@@ -23,6 +23,7 @@ from ebomlc_dist.engine.build import make_method
 from ebomlc_dist.engine.preflight import check_model
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.files.durable import write_bytes, write_json
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.launch.cores import available_cores
 from ebomlc_dist.launch.processes import Processes, launch
 from ebomlc_dist.profiling.clock import DeviceClock
@@ -96,7 +97,7 @@ def _sizes(options: Options, runtime: Runtime) -> tuple[int, ...]:
         return ()
     if runtime.world_size > 1:
         raise InputError("--scaling starts its own processes; start it without a launcher")
-    sizes = world_sizes(options.scaling, runtime.device.type == "cuda", options.oversubscribe)
+    sizes = world_sizes(options.scaling, on_gpu(runtime.device), options.oversubscribe)
     Processes(sizes[-1]).check(options.device)
     return sizes
 
@@ -135,11 +136,11 @@ def _hand_over(report: Report, options: Options) -> None:
 def _trace(options: Options, dataset: NoisyDataset, runtime: Runtime, path: Path) -> None:
     """One step of each row, with its phases named, of the first rank."""
     clock = DeviceClock(runtime.device)
-    on_gpu = [ProfilerActivity.CUDA] if runtime.device.type == "cuda" else []
+    kernels = [ProfilerActivity.CUDA] if on_gpu(runtime.device) else []
     subjects = [make_subject(row, dataset, runtime, options.at_epoch)[1] for row in options.rows]
     for subject in subjects:
         subject.run()
-    with torch_profile(activities=[ProfilerActivity.CPU, *on_gpu], acc_events=True) as profiler:
+    with torch_profile(activities=[ProfilerActivity.CPU, *kernels], acc_events=True) as profiler:
         for subject in subjects:
             clock.settle()
             with record_function(f"step: {subject.name}"):

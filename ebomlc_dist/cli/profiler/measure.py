@@ -17,6 +17,7 @@ from ebomlc_dist.engine.cuda_graph import EagerProgram, make_program
 from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.precision import arithmetic_of
 from ebomlc_dist.engine.preflight import check, check_model
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.monitoring.versions import environment
 from ebomlc_dist.profiling.ceiling import Ceiling
 from ebomlc_dist.profiling.clock import DeviceClock
@@ -48,6 +49,7 @@ def make_subject(row: Row, dataset: NoisyDataset, runtime: Runtime, epoch: int) 
     training = build(row.config, dataset, runtime)
     begin_epoch(training, epoch)
     program, steps = make_program(training), _Steps(training, epoch)
+    runtime.before_leaving.append(program.close)
     take = None if isinstance(program, EagerProgram) else lambda: program(steps())
     return training, Subject(row.name, training.step, lambda: training.loader.batch(steps()), take)
 
@@ -101,7 +103,7 @@ def measure(
             num_classes=dataset.num_classes,
             data=data,
             world_size=runtime.world_size,
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else found["processor"],
+            device=torch.cuda.get_device_name(device) if on_gpu(device) else found["processor"],
             threads=torch.get_num_threads(),
         ),
         environment=found,

@@ -14,6 +14,7 @@ from ebomlc_dist.data.inputs.feature_rows import FeatureRows
 from ebomlc_dist.data.loaders.ffcv_extra import has_ffcv, require_ffcv
 from ebomlc_dist.data.loaders.ffcv_pack import Pack, pack_folder, read_pack
 from ebomlc_dist.errors import InputError
+from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.launch.environment import local_world_size
 
 _SHARE = 0.5
@@ -121,7 +122,7 @@ def _matching(dataset: NoisyDataset, data: DataConfig, pack: Pack) -> Pack:
 
 
 def _fits_device(images: Tensor, device: torch.device) -> bool:
-    if device.type != "cuda":
+    if not on_gpu(device):
         return True  # they lie in this memory already
     return images.numel() <= _SHARE * torch.cuda.get_device_properties(device).total_memory
 

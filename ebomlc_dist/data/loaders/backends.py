@@ -17,6 +17,7 @@ from ebomlc_dist.data.loaders.index_stream import RankSlice
 from ebomlc_dist.data.loaders.prefetch import PrefetchedPixels, Prefetcher
 from ebomlc_dist.data.loaders.streams import Pixels
 from ebomlc_dist.data.loaders.workers import WorkerReader
+from ebomlc_dist.gpu import on_gpu
 
 
 class ResidentPixels:
@@ -92,7 +93,7 @@ def open_backend(dataset: NoisyDataset, data: DataConfig, device: torch.device) 
         held = dataset.images.whole() if isinstance(dataset.images, FeatureRows) else cast(Tensor, dataset.images)
         resident = ResidentPixels(held, device)
         return lambda: lambda share: resident
-    pinned = device.type == "cuda"
+    pinned = on_gpu(device)
     if choice.pack is None:
         return lambda: _read_by(WorkerReader(dataset.images, num_workers=data.num_workers, pinned=pinned))
     path = checked_file(pack_folder(data), choice.pack)

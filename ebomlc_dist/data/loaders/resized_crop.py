@@ -9,9 +9,9 @@ import math
 
 import numpy as np
 import torch
+import torchvision  # noqa: F401  # brings torch.ops.torchvision
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.ops import roi_align
 
 from ebomlc_dist.data.loaders.augment import normalise
 from ebomlc_dist.data.seeds import child
@@ -92,7 +92,9 @@ def _resized(images: Tensor, boxes: Tensor, side: tuple[int, int]) -> Tensor:
     right, bottom = left + (width - 1).clamp_min(0.01), top + (height - 1).clamp_min(0.01)
     corners = [edge + 0.5 for edge in (left, top, right, bottom)]
     numbers = torch.arange(len(images), dtype=torch.float32, device=images.device)
-    return roi_align(images.float(), torch.stack([numbers, *corners], dim=1), side, aligned=True)
+    # Not `torchvision.ops.roi_align`: on a GPU under deterministic algorithms that takes a slow way of Python's.
+    boxed = torch.stack([numbers, *corners], dim=1)
+    return torch.ops.torchvision.roi_align(images.float(), boxed, 1.0, *side, sampling_ratio=-1, aligned=True)
 
 
 def _boxes(sizes: NDArray[np.int64], drawn: NDArray[np.float64]) -> NDArray[np.int64]:

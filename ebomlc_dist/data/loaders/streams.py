@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ebomlc_dist.gpu import on_gpu, pinned
 from ebomlc_dist.methods.contract import Batch, PairedBatch, Streams
 
 
@@ -46,7 +47,7 @@ class StepInputs:
 
     def to(self, device: torch.device) -> "StepInputs":
         """Copies on ``device``, for which the host does not wait; on a CPU the same tensors."""
-        if device.type != "cuda":
+        if not on_gpu(device):
             return self
         return StepInputs(_sent(self.numbers, device), tuple(_sent(frames, device) for frames in self.frames))
 
@@ -56,9 +57,9 @@ class StepInputs:
 
     def into(self, held: "StepInputs") -> None:
         """Copy into the tensors of ``held``, without the host waiting for a GPU."""
-        pinned = held.numbers.is_cuda
+        gpu = on_gpu(held.numbers.device)
         for own, other in zip((self.numbers, *self.frames), (held.numbers, *held.frames), strict=True):
-            other.copy_(_pinned(own) if pinned else own, non_blocking=pinned)
+            other.copy_(pinned(own) if gpu else own, non_blocking=gpu)
 
 
 class StreamLoader(Protocol):
@@ -150,9 +151,5 @@ class Loader(Protocol):
         ...
 
 
-def _pinned(tensor: Tensor) -> Tensor:
-    return tensor if tensor.is_pinned() else tensor.pin_memory()
-
-
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    return _pinned(tensor).to(device, non_blocking=True)
+    return pinned(tensor).to(device, non_blocking=True)

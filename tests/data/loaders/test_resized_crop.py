@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torchvision import ops
 
 from ebomlc_dist.data.loaders.resized_crop import AREA, CENTRE, RATIO, ResizedCropStream, centre_crop
 
@@ -83,3 +84,20 @@ def test_centre_crop() -> None:
     frames[2, :, 0, 0] = 7
     cropped = centre_crop(frames, sizes, (8, 8))
     assert [image.unique().tolist() for image in cropped] == [[100], [50], [7]]
+
+
+def test_a_gpu_under_deterministic_algorithms_takes_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There torchvision compiles a way of its own in Python, for the sake of a backward pass that nobody makes."""
+    slow: list[object] = []
+    own = ops.roi_align.__globals__
+    monkeypatch.setitem(own, "_roi_align", lambda *arguments: slow.append(arguments) or torch.zeros(2, 3, 8, 8))
+    monkeypatch.setitem(own, "is_compile_supported", lambda kind: True)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    images, boxes = torch.zeros(2, 3, 8, 8), torch.tensor([[0.0, 0.0, 0.0, 4.0, 4.0]])
+    ops.roi_align(images, boxes, 8)
+    assert len(slow) == 1
+    stream = ResizedCropStream(np.full((2, 2), 8), (8, 8), np.random.SeedSequence(0))
+    drawn = torch.tensor([[0, 0], [0, 0], [8, 8], [8, 8], [0, 1]])
+    stream.apply(images.to(torch.uint8), drawn, torch.zeros(3), torch.ones(3))
+    assert len(slow) == 1
