@@ -9,7 +9,7 @@ labels, of all changed labels
 
 F is counted, h and q have exact intervals. Labels get no worse where p ≥ a, and p ≥ 1/2 is enough for that. So c is
 vouched for where p is at least `WANTED`, and at least 1/2 at the worst ends of r, h and q. Of several such c the one is
-taken with which most labels are mended for certain.
+taken with which most labels are mended, spoilt ones taken off: F (p − a) of all.
 
 A trusted image must not have been trained on: a model that knows it by heart spoils none.
 """
@@ -53,7 +53,7 @@ class Vouched:
     Attributes:
         confidence: c.
         precision: p with its worst and best ends, 0-dim.
-        gain: share of all labels that is mended, spoilt ones taken off, at the worst ends.
+        gain: F (p − a).
     """
 
     confidence: float
@@ -74,7 +74,7 @@ def vouched(proposals: Proposals, given: NDArray, cases: Cases, noise: NoiseEsti
     weights = case_weights(cases, noise)
     found = [_at(confidence, proposals, given, cases, weights, noise.rate) for confidence in CONFIDENCES]
     known = [one for one in found if one is not None]
-    good = [one for one in known if one.precision.value >= WANTED and one.precision.low >= 0.5 and one.gain > 0]
+    good = [one for one in known if one.precision.value >= WANTED and one.precision.low >= 0.5]
     return max(good, key=lambda one: one.gain, default=None)
 
 
@@ -92,7 +92,7 @@ def _at(
         *(np.asarray((1 - r) * h / changed).clip(0, 1) for r, h in zip(_backwards(rate), _ends(spoilt), strict=True))
     )
     right = [(1 - a) * (1 - q) for a, q in zip(_backwards(were_right), _backwards(missed), strict=True)]
-    return Vouched(confidence, Estimate(*map(np.asarray, right)), changed * float(right[1] - were_right.high))
+    return Vouched(confidence, Estimate(*map(np.asarray, right)), changed * float(right[0] - were_right.value))
 
 
 def _ends(estimate: Estimate) -> tuple[NDArray, NDArray, NDArray]:
