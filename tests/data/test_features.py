@@ -11,8 +11,12 @@ import torch
 from ebomlc_dist.config import DataConfig, NoiseConfig, SeedConfig, TrainConfig
 from ebomlc_dist.data.dataset import NoisyDataset, Source, are_features, described
 from ebomlc_dist.data.datasets import load_source
+from ebomlc_dist.data.inputs.feature_rows import FeatureRows
 from ebomlc_dist.data.loaders.auto_select import choose_loader
+from ebomlc_dist.data.loaders.backends import RowReader
+from ebomlc_dist.data.loaders.index_stream import IndexStream, RankSlice
 from ebomlc_dist.data.loaders.paired import build_loader
+from ebomlc_dist.data.loaders.prefetch import PrefetchedPixels
 from ebomlc_dist.data.run_data import load_dataset
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.methods.contract import Streams
@@ -208,6 +212,18 @@ def test_a_global_batch_is_the_same_on_any_number_of_processes(world_size: int, 
     assert torch.equal(got, batches(1))
     rows = found.images[found.noisy_index].sub(found.mean).div_(found.std)
     assert all((rows == sample).all(dim=1).any() for sample in got[0])
+
+
+def test_rows_that_stay_on_the_host_are_those_of_the_share() -> None:
+    """As on a GPU whose memory does not hold the features."""
+    reader = RowReader(FeatureRows((ROWS,)))
+    stream = IndexStream(N, 12, np.random.SeedSequence(0))
+    shares = [RankSlice(torch.arange(N), stream, rank=rank, world_size=2) for rank in range(2)]
+    pixels = [PrefetchedPixels(reader, share) for share in shares]
+    for step in (0, 1, 2, 7, 3):
+        for own, share in zip(pixels, shares, strict=True):
+            rows = torch.from_numpy(share.rows(step))
+            assert torch.equal(own.of(rows, own.frames(step)), torch.from_numpy(ROWS)[rows])
 
 
 def test_a_mapped_file_is_not_read_into_memory(files: Path) -> None:
