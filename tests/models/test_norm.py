@@ -45,7 +45,7 @@ def test_batch_keeps_torchs_running_statistics_without_the_counter() -> None:
 
 
 def launches(step: Callable[[], Tensor]) -> list[str]:
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         step()
     return [event.name for event in profile.events()]
 
