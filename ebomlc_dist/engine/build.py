@@ -16,9 +16,9 @@ from ebomlc_dist.data.loaders.augment import normalise
 from ebomlc_dist.data.loaders.paired import PairedLoader, build_loader, steps_per_epoch
 from ebomlc_dist.data.seeds import seed_sequence
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.arithmetic import arithmetic_of, put_in_force
 from ebomlc_dist.engine.batch_sizes import check_batch_sizes
 from ebomlc_dist.engine.optimizers import MAKERS, FlatOptimizer
-from ebomlc_dist.engine.precision import arithmetic_of, put_in_force
 from ebomlc_dist.engine.step import TrainStep
 from ebomlc_dist.engine.strategies import agree, hold
 from ebomlc_dist.engine.weight_average import WeightAverage

@@ -12,11 +12,11 @@ from ebomlc_dist.config import RunConfig
 from ebomlc_dist.data.dataset import NoisyDataset, described
 from ebomlc_dist.data.loaders.auto_select import choose_loader
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.arithmetic import arithmetic_of
 from ebomlc_dist.engine.build import Training, build, make_method
 from ebomlc_dist.engine.cuda_graph import make_program
 from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.extractor import TRAINED_BY, extractor_config
-from ebomlc_dist.engine.precision import arithmetic_of
 from ebomlc_dist.engine.preflight import check, load_everywhere, needs_clean
 from ebomlc_dist.engine.trials import settle
 from ebomlc_dist.files.run_folder import RunFolder

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from ebomlc_dist.distributed.runtime import Runtime
-from ebomlc_dist.engine.precision import float32_in_force, put_back
+from ebomlc_dist.engine.arithmetic import float32_in_force, put_back
 from ebomlc_dist.engine.rank_log import logged_in_files
 from ebomlc_dist.engine.run import Steps
 from ebomlc_dist.gpu import on_gpu, own_stream

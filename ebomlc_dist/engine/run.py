@@ -10,11 +10,11 @@ from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.data.split_file import split_document
 from ebomlc_dist.distributed.runtime import Runtime
 from ebomlc_dist.distributed.trackers import open_trackers
+from ebomlc_dist.engine.arithmetic import float32_in_force
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.dry_run import describe
 from ebomlc_dist.engine.export import export_models
 from ebomlc_dist.engine.extractor import extractor_config, extractor_figures, train_extractor
-from ebomlc_dist.engine.precision import float32_in_force
 from ebomlc_dist.engine.preflight import check, check_shared, load_everywhere
 from ebomlc_dist.engine.rank_log import rank_log
 from ebomlc_dist.engine.resume import check_same_run, load_checkpoint

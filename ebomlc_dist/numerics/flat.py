@@ -14,8 +14,8 @@ from torch._functorch import config as functorch_config
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
-from ebomlc_dist.numerics.layout import Layout
 from ebomlc_dist.numerics.loss_scale import LossScale
+from ebomlc_dist.numerics.memory_layout import Layout
 from ebomlc_dist.numerics.network import Network, scaled, whole_dots
 
 
@@ -36,7 +36,7 @@ class FlatNetwork(Network):
         autocast: dtype of the forward passes, or None for the parameters' own.
         loss_scale: multiplies an objective before its backward pass and is divided out of the float32 gradients.
         compiled: whether ``torch.compile`` makes the passes; it needs a compiler for the device.
-        channels_last: whether weights of convolutions lie as images do, see `ebomlc_dist.numerics.layout`.
+        channels_last: whether weights of convolutions lie as images do, see `ebomlc_dist.numerics.memory_layout`.
     """
 
     whole = True

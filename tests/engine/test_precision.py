@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ebomlc_dist.config import RunConfig
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.arithmetic import float32_in_force, put_back
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.epochs import begin_epoch
 from ebomlc_dist.engine.packed import train_packed
-from ebomlc_dist.engine.precision import float32_in_force, put_back
 from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.run import Steps, steps_of, train
 from ebomlc_dist.engine.step import StepOutcome, TrainStep

@@ -12,10 +12,10 @@ from torch import Tensor
 from ebomlc_dist.cli.profiler.profiled_rows import Row
 from ebomlc_dist.data.dataset import NoisyDataset
 from ebomlc_dist.distributed.runtime import Runtime
+from ebomlc_dist.engine.arithmetic import arithmetic_of
 from ebomlc_dist.engine.build import Training, build
 from ebomlc_dist.engine.cuda_graph import EagerProgram, make_program
 from ebomlc_dist.engine.epochs import begin_epoch
-from ebomlc_dist.engine.precision import arithmetic_of
 from ebomlc_dist.engine.preflight import check, check_model
 from ebomlc_dist.gpu import on_gpu
 from ebomlc_dist.monitoring.versions import environment

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ebomlc_dist.numerics.flat import FlatNetwork
-from ebomlc_dist.numerics.layout import Layout
+from ebomlc_dist.numerics.memory_layout import Layout
 from ebomlc_dist.numerics.network import gradients
 
 SHAPES = [torch.Size(s) for s in ((3, 2, 5, 4), (7,), (4, 6), (2, 3, 1, 1), (), (2, 3, 4))]
