@@ -22,9 +22,10 @@ def images() -> torch.Tensor:
 
 def test_flattening_keeps_the_function_and_the_round_trip() -> None:
     torch.manual_seed(0)
-    plain = SmallNet(batch_norm=True).double()
+    # Convolution weights lie as a flat network's do: torch sums in another order for another one.
+    plain = SmallNet(batch_norm=True).double().to(memory_format=torch.channels_last)
     flat = net()
-    torch.testing.assert_close(plain(images())[0], flat(images())[0], rtol=1e-13, atol=1e-15)
+    assert torch.equal(plain(images())[0], flat(images())[0])
     named = dict(plain.named_parameters())
     for name, view in flat.named(flat.vector).items():
         assert torch.equal(view, named[name])
@@ -42,10 +43,9 @@ def test_gradient_is_torchs_own() -> None:
     flat = net()
     (vector,) = gradients(flat(images())[0].square().sum(), [flat])
     torch.manual_seed(0)
-    plain = SmallNet(batch_norm=True).double()
+    plain = SmallNet(batch_norm=True).double().to(memory_format=torch.channels_last)
     plain(images())[0].square().sum().backward()
-    expected = joined(flat, [p.grad for p in plain.parameters()])
-    torch.testing.assert_close(vector, expected, rtol=1e-12, atol=1e-14)
+    assert torch.equal(vector, joined(flat, [p.grad for p in plain.parameters()]))
 
 
 def test_look_ahead_reads_other_parameters_and_leaves_no_trace() -> None:

@@ -13,7 +13,9 @@ def test_every_key_stands_in_it() -> None:
     text = page()
     keys = {key for method in METHODS for key in keys_of(method) if "." in key}
     assert all(f"| `{key}` |" in text for key in keys)
-    assert "| `train.precision` | `no`, `tf32`, `bf16`, `fp16` | no | `--precision`, `--mixed-precision` | frame |" in text
+    assert (
+        "| `train.precision` | `no`, `tf32`, `bf16`, `fp16` | no | `--precision`, `--mixed-precision` | frame |" in text
+    )
 
 
 def test_no_key_is_left_unexplained() -> None:

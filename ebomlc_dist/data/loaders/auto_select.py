@@ -92,7 +92,7 @@ def _of_features(features: FeatureRows, data: DataConfig, device: torch.device) 
     if data.loader == "ffcv":
         raise InputError("--loader ffcv packs images, and these data are features; leave it out")
     gib = f"{features.num_bytes / 2**30:.2f} GiB of features"
-    if device.type != "cuda":
+    if not on_gpu(device):
         return Choice("resident", f"{gib}, gathered from {'a mapped file' if features.mapped else 'memory'}")
     fits = features.num_bytes <= _SHARE * torch.cuda.get_device_properties(device).total_memory
     if data.loader == "resident" or (data.loader == "auto" and fits):
