@@ -110,7 +110,7 @@ def build(config: RunConfig, dataset: NoisyDataset, runtime: Runtime, extractor:
             runtime,
             autocast=autocast,
             loss_scale=loss_scale,
-            channels_last=takes_channels_last(method.backward_twice, runtime.device),
+            channels_last=takes_channels_last(method.backward_twice, runtime.device, autocast),
         )
     # Dropout draws differ by rank, everything else that is random is a function of seed and step.
     torch.manual_seed(int(_initial_seeds(config, method)[-1]) + runtime.rank)

@@ -1,18 +1,33 @@
 """How many cores a process may use, and how many threads a person has chosen."""
 
+import math
 import os
+from contextlib import suppress
+from pathlib import Path
 
 from ebomlc_dist.errors import InputError
 from ebomlc_dist.launch.environment import local_world_size, under_launcher
 
+_CGROUP = Path("/sys/fs/cgroup")
 VARIABLES = ("EBOMLC_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def available_cores() -> int:
     """Return the cores that this process may use: its affinity and its container's quota are kept to."""
-    from joblib import cpu_count
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return max(1, math.ceil(quota)) if quota < cores else cores
 
-    return int(cpu_count())
+
+def _quota() -> float:
+    """Cores that the control group of a container allows (cgroup v2, then v1); infinite without a limit."""
+    with suppress(OSError, ValueError):
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        return float(quota) / float(period)
+    with suppress(OSError, ValueError):
+        quota, period = ((_CGROUP / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return float(quota) / float(period) if float(quota) > 0 else math.inf
+    return math.inf
 
 
 def share_of_cores() -> int:

@@ -163,7 +163,7 @@ class DivideMix(TwoNetworks):
         outputs, mixed_targets = [], []
         for index, half in enumerate(halves):
             mixed, target = self._mix(batch.key, index, half, targets[index], whole_images, whole_labels)
-            logits, _ = networks[MAIN_MODELS[index]](mixed.flatten(0, 1).permute(0, 3, 1, 2))
+            logits, _ = networks[MAIN_MODELS[index]](mixed.flatten(0, 1).movedim(-1, 1))
             outputs.append(logits.view(len(mixed), 4, -1))
             mixed_targets.append(target)
 
@@ -242,9 +242,9 @@ class _Half:
 
     @property
     def inputs(self) -> Tensor:
-        """(n, 4, H, W, C): the order that images have in memory, and that what is made of them keeps."""
+        """(n, 4, H, W, C), or (n, 4, D): the order that inputs have in memory, and that what is made of them keeps."""
         views = (self.labelled, self.labelled_again, self.unlabelled, self.unlabelled_again)
-        return torch.stack([view.images.permute(0, 2, 3, 1) for view in views], dim=1)
+        return torch.stack([view.images.movedim(1, -1) for view in views], dim=1)
 
 
 def _predictions(network: Network, batch: Batch) -> Tensor:

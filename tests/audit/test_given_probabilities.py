@@ -61,7 +61,7 @@ def test_trusted_rows_calibrate_and_are_not_audited(files: Path, capsys: pytest.
     assert summary["num_trusted"] == 80
     assert not summary["in_sample"]
     told = capsys.readouterr().out
-    assert "labels are flagged" in told
+    assert "labels look wrong" in told
     assert "next round" not in told
     text = Path("found/report.html").read_text()
     assert "given probabilities" in text

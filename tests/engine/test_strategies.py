@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ebomlc_dist.distributed.communicator import Communicator
 from ebomlc_dist.distributed.zero import installed
+from ebomlc_dist.engine import build
 from ebomlc_dist.engine.load_run import load_trained, stored_config
 from ebomlc_dist.engine.preflight import load_everywhere
 from ebomlc_dist.engine.strategies import check_strategy
@@ -43,7 +44,13 @@ def run_fast(communicator: Communicator, folder: Path, strategy: str) -> None:
     train = {"global_noisy_batch_size": 60, "epochs": 2, "strategy": strategy, "weight_average": 0.9}
     model = {"name": "fast-cnn", "widths": (8, 8, 16)}
     config = tiny_config("ebomlc-s", train=train, model=model, data={"image_size": 16})
-    train_until(config, folder, runtime_of(communicator))
+    # Sharded weights lie as torch has them. Its sums go in another order over others, and weights here reach 30.
+    original = build.takes_channels_last
+    build.takes_channels_last = lambda *_: False
+    try:
+        train_until(config, folder, runtime_of(communicator))
+    finally:
+        build.takes_channels_last = original
 
 
 def furthest(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:

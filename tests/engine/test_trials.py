@@ -109,6 +109,30 @@ def test_a_choice_stands_and_so_does_the_share_where_results_must_repeat(
     assert tried == []
 
 
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({}, 7),
+        ({"cpu.max": "max 100000"}, 7),
+        ({"cpu.max": "250000 100000"}, 3),
+        ({"cpu.max": "5000 100000"}, 1),
+        ({"cpu.max": "9900000 100000"}, 7),
+        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 7),
+        ({"cpu.max": "what"}, 7),
+    ],
+)
+def test_a_containers_quota_is_kept_to(
+    files: dict[str, str], found: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(7)))
+    monkeypatch.setattr(cores, "_CGROUP", tmp_path)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cores.available_cores() == found
+
+
 @pytest.mark.parametrize("value", ["abc", "0", "-1", "", "1.5"])
 def test_a_number_of_threads_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EBOMLC_NUM_THREADS", value)

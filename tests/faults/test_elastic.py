@@ -95,6 +95,7 @@ def train_part(config: RunConfig, folder: Path, seen: Path, rank: int, part: Par
                 print(json.dumps([step, rank, *row]), file=file)
             return taken
 
+        take.close = program.close  # type: ignore[attr-defined]
         return take
 
     trainer.make_program = noting

@@ -14,7 +14,8 @@ def test_every_key_stands_in_it() -> None:
     keys = {key for method in METHODS for key in keys_of(method) if "." in key}
     assert all(f"| `{key}` |" in text for key in keys)
     assert (
-        "| `train.precision` | `no`, `tf32`, `bf16`, `fp16`, `auto` | no | `--precision`, `--mixed-precision` | frame |" in text
+        "| `train.precision` | `no`, `tf32`, `bf16`, `fp16`, `auto` | no | `--precision`, `--mixed-precision` | frame |"
+        in text
     )
 
 

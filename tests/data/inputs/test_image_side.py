@@ -39,7 +39,12 @@ def test_side_by_images_and_model(shorter: int, model: str, side: int) -> None:
     assert side_for(shorter, model) == side
 
 
-@pytest.mark.parametrize("name", [*MODELS, "torchvision/vit_b_16", "torchvision/inception_v3", "torchvision/resnet18"])
+IMAGE_MODELS = [name for name, info in MODELS.items() if not info.summary.startswith("for features")]
+
+
+@pytest.mark.parametrize(
+    "name", [*IMAGE_MODELS, "torchvision/vit_b_16", "torchvision/inception_v3", "torchvision/resnet18"]
+)
 def test_models_take_their_usual_sides(name: str) -> None:
     model = on_meta_device(lambda: build_main_model(name, num_classes=3, in_channels=3, norm="batch"))
     for side in usual_sides(name):
