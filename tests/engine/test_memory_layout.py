@@ -18,7 +18,7 @@ STEPS = 6
 
 def inputs_before_outputs(patch: pytest.MonkeyPatch) -> None:
     """Weights lie as torch makes them, (O, I, H, W)."""
-    patch.setattr(build, "takes_channels_last", lambda backward_twice, device: False)
+    patch.setattr(build, "takes_channels_last", lambda *_: False)
 
 
 def near(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
