@@ -1,6 +1,6 @@
 """Whether an audit's stated intervals hold the truth, and what its corrections do to the labels.
 
-    python benchmarks/audit_coverage.py FEATURES.npz DATA [--output TABLE.md]
+    python -m benchmarks.audit_coverage FEATURES.npz DATA [--output TABLE.md]
 
 FEATURES comes from ``python benchmarks/lite0.py``; DATA holds CIFAR-10, ``cifar10n_labels.csv`` and
 ``cifar10_idn04.csv``. Of the first training images 8,000 carry given labels, 2,000 others are there to be trusted.
@@ -24,12 +24,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from torchvision.datasets import CIFAR10
 
-from ebomlc_dist.audit.findings import Subject
-from ebomlc_dist.audit.rank_labels import Evidence, rank_labels
 from ebomlc_dist.audit.summary import summarise
-from ebomlc_dist.audit.table import score_table
 from ebomlc_dist.noise.matrices import apply_transition, flip_matrix, uniform_matrix
-from ebomlc_dist.noise.precision import Cases
+from tests.audit.support import World, findings_of
 
 CLASSES, NOISY, SPARE, FOLDS = 10, 8_000, 2_000, 3
 SETTINGS = ("none", "uniform20", "uniform40", "uniform80", "flip20", "flip40", "worst", "aggregate", "instance40")
@@ -128,15 +125,11 @@ def row(
     """One audit as a row; what it held goes into ``held`` and ``widths``."""
     truth = true[NOISY : NOISY + SPARE]
     chosen = np.concatenate([np.flatnonzero(truth == k)[:a_class] for k in range(CLASSES)])
-    with tempfile.TemporaryDirectory() as folder, score_table(given, CLASSES, Path(folder)) as table:
-        rows = np.arange(NOISY)
-        table.put(rows, scored.noisy, scored.noisy, 1 - scored.noisy[rows, given])
-        subject = Subject(
-            [str(at) for at in rows], "id", [str(k) for k in range(CLASSES)], "", FOLDS, False, None, true[:NOISY]
-        )
-        found = rank_labels(
-            subject, Evidence(table, cases_of(truth[chosen], scored.spare[chosen]), scored.spare[chosen])
-        )
+    world = World(given, true[:NOISY], scored.noisy, truth[chosen], scored.spare[chosen])
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        findings_of(world, Path(folder), folds=FOLDS, in_sample=False, confidence=None) as found,
+    ):
         summary, final = summarise(found, Path()), found.final_labels()
     wrong, after = 100 * np.mean(given != true[:NOISY]), 100 * np.mean(final != true[:NOISY])
     changed = final != given
@@ -158,15 +151,6 @@ def row(
         cells += [f"{figure['value']:.1f} ({figure['low']:.1f}–{figure['high']:.1f})", "yes" if holds else "**no**"]
     right = f"{100 * np.mean(final[changed] == true[:NOISY][changed]):.1f}" if changed.any() else "–"
     return "| " + " | ".join([*cells, str(int(changed.sum())), right, f"{after:.1f}"]) + " |"
-
-
-def cases_of(truth: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Cases:
-    """Every trusted image under every label, its own first; there is no corrector."""
-    image, shift = (grid.ravel() for grid in np.meshgrid(np.arange(len(truth)), np.arange(CLASSES), indexing="ij"))
-    label = (truth[image] + shift) % CLASSES
-    predicted, sure = probabilities.argmax(axis=1)[image], probabilities.max(axis=1)[image]
-    doubt = 1 - probabilities[image, label]
-    return Cases(image, truth[image], label, np.ones(len(image)), doubt, predicted, predicted, sure, sure)
 
 
 if __name__ == "__main__":

@@ -74,15 +74,15 @@ class Collector:
     _suspicion: Tensor = field(init=False)
     _corrected: Tensor = field(init=False)
     _predicted: Tensor = field(init=False)
-    _sure: dict[str, Tensor] = field(init=False)
+    _corrected_probability: Tensor = field(init=False)
+    _predicted_probability: Tensor = field(init=False)
     _probabilities: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         self.trials = trusted_cases(self.dataset)
         size = len(self.trials.rows)
-        self._suspicion = torch.zeros(size)
+        self._suspicion, self._corrected_probability, self._predicted_probability = torch.zeros(3, size)
         self._corrected, self._predicted = (torch.zeros(size, dtype=torch.int64) for _ in range(2))
-        self._sure = {name: torch.zeros(size) for name in ("corrected", "predicted")}
         self._own = self.trials.labels == self.trials.truth
         self._image = self._own.cumsum(0) - 1
         self._probabilities = torch.zeros(int(self._own.sum()), self.dataset.num_classes)
@@ -100,10 +100,11 @@ class Collector:
         """Score the trusted cases at ``positions`` (m,) of `trusted_cases`. Collective."""
         rows, labels = self.trials.rows[positions], self.trials.labels[positions]
         for own, block in self._scored(scorer, rows, labels):
-            self._suspicion[positions[own]] = suspicion(block, labels[own])
-            self._sure["corrected"][positions[own]], self._corrected[positions[own]] = block.corrected.max(dim=1)
-            self._sure["predicted"][positions[own]], self._predicted[positions[own]] = block.main.max(dim=1)
-            self._probabilities[self._image[positions[own]]] = block.main
+            places = positions[own]
+            self._suspicion[places] = suspicion(block, labels[own])
+            self._corrected_probability[places], self._corrected[places] = block.corrected.max(dim=1)
+            self._predicted_probability[places], self._predicted[places] = block.main.max(dim=1)
+            self._probabilities[self._image[places]] = block.main
 
     def evidence(self, epochs: tuple[Tensor, Tensor] | None, unseen: Tensor | None, *, learnt: bool) -> Evidence:
         """Return what was collected, on the first rank.
@@ -114,8 +115,9 @@ class Collector:
         """
         assert self.table is not None
         trials = self.trials
-        outcome = (self._suspicion, self._corrected, self._predicted, *self._sure.values())
-        columns = (trials.rows, trials.truth, trials.labels, trials.weights, *outcome)
+        outcome = (self._suspicion, self._corrected, self._predicted)
+        sure = (self._corrected_probability, self._predicted_probability)
+        columns = (trials.rows, trials.truth, trials.labels, trials.weights, *outcome, *sure)
         cases = Cases(*(column.numpy() for column in columns))
         means = None if epochs is None else (epochs[0].numpy(), epochs[1].numpy())
         hidden = None if unseen is None else unseen.numpy()

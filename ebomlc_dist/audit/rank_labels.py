@@ -42,6 +42,11 @@ class Evidence:
     epochs: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
     learnt: bool = False
 
+    @property
+    def by_heart(self) -> bool:
+        """Whether the models were trained on the very images that would vouch for them."""
+        return self.learnt and not enough(self.unseen)
+
 
 def rank_labels(
     subject: Subject, evidence: Evidence, kind: Kind | None = None, relabel: Relabel | None = None
@@ -95,8 +100,8 @@ def rank_labels(
         relabel=relabel,
         proposed=proposals.labels,
         proposed_probability=proposals.probability,
-        vouched=None if _by_heart(evidence) else vouched(proposals, table.given, cases, noise),
-        by_heart=_by_heart(evidence),
+        vouched=None if evidence.by_heart else vouched(proposals, table.given, cases, noise),
+        by_heart=evidence.by_heart,
     )
 
 
@@ -113,11 +118,6 @@ def held_out_cases(evidence: Evidence) -> NDArray[np.bool_]:
     """(m,) the cases that a choice rests on: of images that were held out, where there are enough."""
     cases, unseen = evidence.cases, evidence.unseen
     return unseen[cases.number] if enough(unseen) else np.ones(len(cases), dtype=np.bool_)
-
-
-def _by_heart(evidence: Evidence) -> bool:
-    """Whether the models were trained on the very images that would vouch for them."""
-    return evidence.learnt and not enough(evidence.unseen)
 
 
 def _noise(evidence: Evidence, calibration: Calibration | None) -> NoiseEstimate:
@@ -137,7 +137,7 @@ def _noise(evidence: Evidence, calibration: Calibration | None) -> NoiseEstimate
         for rows, calibrated in calibration.blocks(table.probabilities):
             counts += confusion(table.given[rows], calibrated.argmax(axis=1), size)
         found = estimate_noise(counts, confusion(truth, calibration.trusted[asked].argmax(axis=1), size))
-    return found.at_most() if _by_heart(evidence) else found
+    return found.at_most() if evidence.by_heart else found
 
 
 def _posterior(evidence: Evidence, calibration: Calibration) -> tuple[Suspicion, Proposals]:

@@ -7,6 +7,7 @@ machine with other work each of its threads waits for the one that has no core.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -148,10 +149,10 @@ def _trial(config: RunConfig, dataset: NoisyDataset, runtime: Runtime) -> Iterat
         training = build(config, dataset, runtime)
         try:
             begin_epoch(training, 0)
-            program, number = make_program(training), iter(range(training.total_steps * _MOST_STEPS))
+            program, number = make_program(training), cycle(range(training.loader.steps_per_epoch))
 
             def take() -> None:
-                program(next(number) % training.loader.steps_per_epoch)
+                program(next(number))
 
             yield take
         finally:
